@@ -1,0 +1,62 @@
+package v1alpha1
+
+// Condition types of a SyncTarget, in the order of the phases that own them.
+const (
+	// ConditionValid says whether the spec, the accepted permission claims and the kubeconfig can be used.
+	ConditionValid = "Valid"
+	// ConditionDeployed says whether the syncer is installed in the physical cluster as it should be.
+	ConditionDeployed = "Deployed"
+	// ConditionReady says whether the syncer is alive: whether its heartbeats arrive.
+	ConditionReady = "Ready"
+)
+
+// Reasons of the Valid condition.
+const (
+	// ReasonValid: everything that can be judged without the physical cluster is in order.
+	ReasonValid = "Valid"
+	// ReasonValidationFailed: the message names the field, claim, Secret or kubeconfig entry to correct.
+	// Deployed and Ready carry it too when they stand behind a Valid that is not True.
+	ReasonValidationFailed = "ValidationFailed"
+)
+
+// Reasons of the Deployed condition.
+const (
+	// ReasonDeployed: the syncer runs as it should.
+	ReasonDeployed = "Deployed"
+	// ReasonDeploymentFailed: an API server refused what the installation needs; the message says what.
+	ReasonDeploymentFailed = "DeploymentFailed"
+	// ReasonRollingOut: the installation is under way; the message says what it waits for.
+	ReasonRollingOut = "RollingOut"
+	// ReasonAwaitingInstall: pull mode, and the user has yet to apply the syncer's manifests.
+	ReasonAwaitingInstall = "AwaitingInstall"
+	// ReasonClusterMismatch: the kubeconfig leads to another cluster than the one pinned in status.clusterID.
+	ReasonClusterMismatch = "ClusterMismatch"
+	// ReasonClusterUnreachable: the physical cluster does not answer; nothing is known about the syncer there.
+	ReasonClusterUnreachable = "ClusterUnreachable"
+)
+
+// Reasons of the Ready condition.
+const (
+	// ReasonReady: heartbeats arrive.
+	ReasonReady = "Ready"
+	// ReasonUnhealthy: the last heartbeat is older than the threshold.
+	ReasonUnhealthy = "Unhealthy"
+	// ReasonAwaitingHeartbeat: no heartbeat that counts has arrived yet.
+	ReasonAwaitingHeartbeat = "AwaitingHeartbeat"
+	// ReasonHealthCheckFailed: the heartbeat could not be judged.
+	ReasonHealthCheckFailed = "HealthCheckFailed"
+)
+
+// Reasons that occur only while a SyncTarget is being deleted, on Deployed.
+const (
+	// ReasonRemoving: the syncer is being removed; the message says what is waited for.
+	ReasonRemoving = "Removing"
+	// ReasonRemovalFailed: something stands in the way of the removal; the message names it and the way out.
+	ReasonRemovalFailed = "RemovalFailed"
+	// ReasonRemoved: nothing of the syncer is left in the physical cluster.
+	ReasonRemoved = "Removed"
+	// ReasonTerminating: Ready of a SyncTarget that is being deleted.
+	ReasonTerminating = "Terminating"
+	// ReasonAbandoned: the Warning event that names what a deletion may have left behind.
+	ReasonAbandoned = "Abandoned"
+)

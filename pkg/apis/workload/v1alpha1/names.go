@@ -1,0 +1,71 @@
+package v1alpha1
+
+import (
+	"crypto/sha256"
+	"math/big"
+	"strings"
+)
+
+const (
+	// Finalizer holds a SyncTarget until its syncer and its identity are gone.
+	Finalizer = "workload.kcp.io/synctarget"
+	// HoldPrefix and a key make the finalizer by which one SyncTarget holds what its deletion will need:
+	// the referenced Secret and its identity objects.
+	HoldPrefix = "workload.kcp.io/synctarget-"
+
+	// AnnotationAbandon set to "true" lets a deletion end at once, whatever may be left behind.
+	AnnotationAbandon = "workload.kcp.io/abandon"
+	// AnnotationAppliedHash carries the hash of the manifest that was last applied to an object.
+	AnnotationAppliedHash = "workload.kcp.io/applied-hash"
+	// AnnotationWorkspace names, on downstream objects, the logical cluster they belong to.
+	AnnotationWorkspace = "workload.kcp.io/logical-cluster"
+	// AnnotationSyncTarget names, on downstream objects, the SyncTarget they belong to.
+	AnnotationSyncTarget = "workload.kcp.io/synctarget"
+
+	// LabelVisible set to "true" shows an object to this service: the label that the permission claims of the
+	// samples select. The referenced Secret needs it, and every object that the service creates carries it.
+	LabelVisible = "workload.kcp.io/visible"
+	// LabelKey marks an object as belonging to the SyncTarget with this key.
+	LabelKey = "workload.kcp.io/key"
+	// LabelUID marks an object as belonging to the SyncTarget with this UID.
+	LabelUID = "workload.kcp.io/uid"
+
+	// FieldOwnerController owns the fields that the controller applies.
+	FieldOwnerController = "workload.kcp.io/controller"
+	// FieldOwnerSyncer owns the fields that the syncer applies.
+	FieldOwnerSyncer = "workload.kcp.io/syncer"
+
+	// DefaultKubeconfigKey is the key read from the referenced Secret when the reference names none.
+	DefaultKubeconfigKey = "kubeconfig"
+)
+
+const (
+	keyLength = 16
+	// namespaceMaxLength is the longest DNS label (RFC 1123).
+	namespaceMaxLength = 63
+	namespacePrefix    = "kcp-syncer-"
+)
+
+// Key identifies a SyncTarget in labels and names, in every workspace and in every physical cluster:
+// 16 base36 characters (about 82 bits) of the SHA-256 of the logical cluster and the name.
+func Key(clusterName, name string) string {
+	sum := sha256.Sum256([]byte(clusterName + "/" + name))
+	text := new(big.Int).SetBytes(sum[:]).Text(36)
+	if missing := keyLength - len(text); missing > 0 {
+		text = strings.Repeat("0", missing) + text
+	}
+	return text[len(text)-keyLength:]
+}
+
+// Hold is the finalizer by which the SyncTarget with this key holds another object.
+func Hold(key string) string { return HoldPrefix + key }
+
+// SyncerNamespace is the Namespace of a SyncTarget's syncer in the physical cluster, and of the syncer's
+// identity in the workspace: a valid DNS label, unique by the key, readable by the name.
+func SyncerNamespace(name, key string) string {
+	name = strings.ReplaceAll(name, ".", "-")
+	if room := namespaceMaxLength - len(namespacePrefix) - len("-") - len(key); len(name) > room {
+		name = strings.TrimRight(name[:room], "-")
+	}
+	return namespacePrefix + name + "-" + key
+}

@@ -1,0 +1,114 @@
+// Package options is the contract between who installs the syncer and the syncer itself: the command line.
+// AddFlags reads it, Args writes it, and a test holds that each is the inverse of the other.
+package options
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Ports and files of the syncer that its installer relies on.
+const (
+	// DefaultMetricsPort serves /metrics.
+	DefaultMetricsPort = 8080
+	// DefaultHealthPort serves /healthz and /readyz.
+	DefaultHealthPort = 8081
+	// DefaultHeartbeatInterval is the mean time between two heartbeats.
+	DefaultHeartbeatInterval = 20 * time.Second
+	// DefaultKcpKubeconfig is where the installer mounts the kubeconfig of the workspace.
+	DefaultKcpKubeconfig = "/var/run/synctarget/kubeconfig"
+)
+
+// Options configure one syncer.
+type Options struct {
+	// KcpKubeconfig is the path of a kubeconfig whose current context leads to the workspace of the SyncTarget.
+	KcpKubeconfig string
+	// Kubeconfig is the path of a kubeconfig of the physical cluster; empty inside a pod of that cluster.
+	Kubeconfig string
+	// SyncTargetName is the SyncTarget that the syncer acts for.
+	SyncTargetName string
+	// SyncTargetUID tells it from a later one of the same name.
+	SyncTargetUID string
+	// Key is the SyncTarget's status.key.
+	Key string
+	// Namespace is the syncer's own Namespace in the physical cluster, where its Lease lives.
+	Namespace string
+	// HeartbeatInterval is the mean time between two heartbeats; each is jittered by 10 %.
+	HeartbeatInterval time.Duration
+	// MetricsBindAddress serves /metrics; "0" turns it off.
+	MetricsBindAddress string
+	// HealthProbeBindAddress serves /healthz and /readyz.
+	HealthProbeBindAddress string
+	// LogLevel is the verbosity: 0 is what changes the world, higher is more detail.
+	LogLevel int
+}
+
+// New returns the defaults.
+func New() *Options {
+	return &Options{
+		KcpKubeconfig:          DefaultKcpKubeconfig,
+		HeartbeatInterval:      DefaultHeartbeatInterval,
+		MetricsBindAddress:     fmt.Sprintf(":%d", DefaultMetricsPort),
+		HealthProbeBindAddress: fmt.Sprintf(":%d", DefaultHealthPort),
+	}
+}
+
+// AddFlags registers the options as flags, with the current values as defaults.
+func (o *Options) AddFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.KcpKubeconfig, "kcp-kubeconfig", o.KcpKubeconfig, "Path of a kubeconfig whose current context leads to the workspace of the SyncTarget.")
+	fs.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "Path of a kubeconfig of the physical cluster. Empty inside a pod of that cluster.")
+	fs.StringVar(&o.SyncTargetName, "sync-target-name", o.SyncTargetName, "Name of the SyncTarget that this syncer acts for.")
+	fs.StringVar(&o.SyncTargetUID, "sync-target-uid", o.SyncTargetUID, "UID of the SyncTarget: one of the same name but another UID is left alone.")
+	fs.StringVar(&o.Key, "sync-target-key", o.Key, "The SyncTarget's status.key.")
+	fs.StringVar(&o.Namespace, "namespace", o.Namespace, "The syncer's own Namespace in the physical cluster, where its Lease lives.")
+	fs.DurationVar(&o.HeartbeatInterval, "heartbeat-interval", o.HeartbeatInterval, "Mean time between two heartbeats.")
+	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, `Address that serves /metrics; "0" turns it off.`)
+	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "Address that serves /healthz and /readyz.")
+	fs.IntVar(&o.LogLevel, "log-level", o.LogLevel, "Verbosity of the log, from 0 to 10.")
+}
+
+// Args is the inverse of AddFlags: the command line that yields these options. Defaults are left out.
+func (o *Options) Args() []string {
+	d := New()
+	var args []string
+	add := func(flag, value, def string) {
+		if value != def {
+			args = append(args, "--"+flag+"="+value)
+		}
+	}
+	add("kcp-kubeconfig", o.KcpKubeconfig, d.KcpKubeconfig)
+	add("kubeconfig", o.Kubeconfig, d.Kubeconfig)
+	add("sync-target-name", o.SyncTargetName, d.SyncTargetName)
+	add("sync-target-uid", o.SyncTargetUID, d.SyncTargetUID)
+	add("sync-target-key", o.Key, d.Key)
+	add("namespace", o.Namespace, d.Namespace)
+	add("heartbeat-interval", o.HeartbeatInterval.String(), d.HeartbeatInterval.String())
+	add("metrics-bind-address", o.MetricsBindAddress, d.MetricsBindAddress)
+	add("health-probe-bind-address", o.HealthProbeBindAddress, d.HealthProbeBindAddress)
+	add("log-level", strconv.Itoa(o.LogLevel), strconv.Itoa(d.LogLevel))
+	return args
+}
+
+// Validate names every option that is missing or out of range.
+func (o *Options) Validate() error {
+	var errs []error
+	for flag, value := range map[string]string{
+		"kcp-kubeconfig": o.KcpKubeconfig, "sync-target-name": o.SyncTargetName, "sync-target-uid": o.SyncTargetUID,
+		"sync-target-key": o.Key, "namespace": o.Namespace,
+	} {
+		if value == "" {
+			errs = append(errs, fmt.Errorf("--%s is required", flag))
+		}
+	}
+	if o.HeartbeatInterval <= 0 {
+		errs = append(errs, fmt.Errorf("--heartbeat-interval must be positive, not %s", o.HeartbeatInterval))
+	}
+	if o.LogLevel < 0 || o.LogLevel > 10 {
+		errs = append(errs, fmt.Errorf("--log-level must be between 0 and 10, not %d", o.LogLevel))
+	}
+	return errors.Join(errs...)
+}
