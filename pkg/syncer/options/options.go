@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Ports and files of the syncer that its installer relies on.
+// Defaults that the installer relies on, and limits that Validate holds.
 const (
 	// DefaultMetricsPort serves /metrics.
 	DefaultMetricsPort = 8080
@@ -19,6 +19,12 @@ const (
 	DefaultHealthPort = 8081
 	// DefaultHeartbeatInterval is the mean time between two heartbeats.
 	DefaultHeartbeatInterval = 20 * time.Second
+	// MinHeartbeatInterval is the resolution of a timestamp in the API: closer heartbeats would look the same.
+	MinHeartbeatInterval = time.Second
+	// MaxHeartbeatInterval leaves room for one lost heartbeat before the controller's threshold of 5 min.
+	MaxHeartbeatInterval = 2 * time.Minute
+	// MaxLogLevel is the highest verbosity; Kubernetes' own libraries use none above it.
+	MaxLogLevel = 10
 	// DefaultKcpKubeconfig is where the installer mounts the kubeconfig of the workspace.
 	DefaultKcpKubeconfig = "/var/run/synctarget/kubeconfig"
 )
@@ -93,22 +99,25 @@ func (o *Options) Args() []string {
 	return args
 }
 
-// Validate names every option that is missing or out of range.
+// Validate names every option that is missing or out of range, in the order of the flags.
 func (o *Options) Validate() error {
 	var errs []error
-	for flag, value := range map[string]string{
-		"kcp-kubeconfig": o.KcpKubeconfig, "sync-target-name": o.SyncTargetName, "sync-target-uid": o.SyncTargetUID,
-		"sync-target-key": o.Key, "namespace": o.Namespace,
+	for _, required := range []struct{ flag, value string }{
+		{"kcp-kubeconfig", o.KcpKubeconfig},
+		{"sync-target-name", o.SyncTargetName},
+		{"sync-target-uid", o.SyncTargetUID},
+		{"sync-target-key", o.Key},
+		{"namespace", o.Namespace},
 	} {
-		if value == "" {
-			errs = append(errs, fmt.Errorf("--%s is required", flag))
+		if required.value == "" {
+			errs = append(errs, fmt.Errorf("--%s is required", required.flag))
 		}
 	}
-	if o.HeartbeatInterval <= 0 {
-		errs = append(errs, fmt.Errorf("--heartbeat-interval must be positive, not %s", o.HeartbeatInterval))
+	if o.HeartbeatInterval < MinHeartbeatInterval || o.HeartbeatInterval > MaxHeartbeatInterval {
+		errs = append(errs, fmt.Errorf("--heartbeat-interval must be between %s and %s, not %s", MinHeartbeatInterval, MaxHeartbeatInterval, o.HeartbeatInterval))
 	}
-	if o.LogLevel < 0 || o.LogLevel > 10 {
-		errs = append(errs, fmt.Errorf("--log-level must be between 0 and 10, not %d", o.LogLevel))
+	if o.LogLevel < 0 || o.LogLevel > MaxLogLevel {
+		errs = append(errs, fmt.Errorf("--log-level must be between 0 and %d, not %d", MaxLogLevel, o.LogLevel))
 	}
 	return errors.Join(errs...)
 }

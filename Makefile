@@ -1,0 +1,84 @@
+# The commands of this project; `make` lists them. Everything they need beyond Go, make, git and, on a fresh Debian,
+# apt-get, is built or installed on the way, once, into $(CACHE).
+
+CACHE ?= $(or $(SYNCTARGET_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/synctarget)
+CLUSTERS ?= 1
+export CLUSTERS
+ENV := go run ./test/env
+LDFLAGS := -s -w -X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## List the commands.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Try it
+
+.PHONY: demo
+demo: ## Start everything and bring a SyncTarget to Ready.
+	@$(ENV) demo
+
+.PHONY: up
+up: ## Start kcp, a Kubernetes cluster and the controller; again: restart what has died.
+	@$(ENV) up
+
+.PHONY: status
+status: ## Show what runs.
+	@$(ENV) status
+
+.PHONY: down
+down: ## Stop what `make up` started.
+	@$(ENV) down
+
+##@ Build
+
+.PHONY: build
+build: ## Build the programs into bin/.
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+
+##@ Test
+
+.PHONY: test
+test: verify lint unit e2e ## Everything that CI checks.
+
+.PHONY: unit
+unit: ## Unit tests, with the race detector.
+	go test -race ./cmd/... ./pkg/... ./test/framework/...
+
+.PHONY: e2e
+e2e: ## Stories on a real kcp and a real cluster. RUN=regexp picks some.
+	$(ENV) up
+	go test -count=1 -p 1 -timeout 45m -v ./test/e2e/... $(if $(RUN),-run '$(RUN)')
+
+.PHONY: bench
+bench: ## Measure the figures of the README.
+	$(ENV) up
+	go test -count=1 -p 1 -timeout 45m -v -tags bench ./test/bench/...
+
+.PHONY: lint
+lint: $(CACHE)/tools/golangci-lint-v2.12.2/golangci-lint ## Style and import rules.
+	$< run
+
+.PHONY: verify
+verify: ## Generated files and modules are up to date.
+	@./test/verify.sh
+
+##@ Generate
+
+.PHONY: generate
+generate: $(CACHE)/tools/controller-gen-v0.21.0/controller-gen $(CACHE)/tools/apigen-v0.32.3/apigen ## Deepcopy, CRD, APIResourceSchema, APIExport.
+	$(CACHE)/tools/controller-gen-v0.21.0/controller-gen object paths=./pkg/apis/...
+	$(CACHE)/tools/controller-gen-v0.21.0/controller-gen crd paths=./pkg/apis/... output:crd:dir=config/crd
+	$(CACHE)/tools/apigen-v0.32.3/apigen --input-dir config/crd --output-dir config/kcp
+
+# Tools, one module each. Built aside and moved, so that an interrupted build is not taken for a finished one.
+tool = @mkdir -p $(@D) && echo "building $(@F) (once)" && cd test/tools/$(1) && GOWORK=off go build -o $@.tmp $(2) && mv $@.tmp $@
+
+$(CACHE)/tools/controller-gen-v0.21.0/controller-gen:
+	$(call tool,controller-gen,sigs.k8s.io/controller-tools/cmd/controller-gen)
+
+$(CACHE)/tools/apigen-v0.32.3/apigen:
+	$(call tool,apigen,github.com/kcp-dev/sdk/cmd/apigen)
+
+$(CACHE)/tools/golangci-lint-v2.12.2/golangci-lint:
+	$(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)

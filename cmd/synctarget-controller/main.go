@@ -1,0 +1,41 @@
+// Command synctarget-controller runs beside kcp and serves every workspace that binds the APIExport workload.kcp.io.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/pflag"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+)
+
+// version is set by the build.
+var version = "dev"
+
+func main() {
+	opts := newOptions()
+	opts.addFlags(pflag.CommandLine)
+	pflag.Parse()
+	log.SetLogger(zap.New(zap.UseFlagOptions(&opts.zap)))
+
+	if err := opts.complete(); err != nil {
+		fmt.Fprintf(os.Stderr, "synctarget-controller: %v\n", err)
+		os.Exit(2)
+	}
+	if err := run(ctrl.SetupSignalHandler(), opts); err != nil {
+		log.Log.Error(err, "The controller ended")
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, opts *options) error {
+	mgr, err := newManager(ctx, opts)
+	if err != nil {
+		return err
+	}
+	log.FromContext(ctx).Info("Starting synctarget-controller", "version", version, "kcp", opts.kcp.Host, "syncerImage", opts.syncerImage)
+	return mgr.Start(ctx)
+}

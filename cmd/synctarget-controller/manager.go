@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	mcmanager "sigs.k8s.io/multicluster-runtime/pkg/manager"
+
+	apisv1alpha1 "github.com/kcp-dev/sdk/apis/apis/v1alpha1"
+	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/fleet"
+	"github.com/synctarget/synctarget/pkg/pcluster"
+	"github.com/synctarget/synctarget/pkg/reconciler/workload/synctarget"
+)
+
+const leaseName = "synctarget-controller"
+
+// wokenBuffer is how many signs from physical clusters may wait for the queue.
+const wokenBuffer = 1024
+
+// newManager wires the controller: nothing is dialled here, so that kcp may come later.
+func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	supervisor := fleet.New(opts.kcp, opts.endpointSlice, scheme, log.FromContext(ctx).WithName("fleet"))
+	mgr, err := mcmanager.New(opts.kcp, supervisor, manager.Options{
+		Scheme:                        scheme,
+		Metrics:                       metricsOptions(opts),
+		HealthProbeBindAddress:        opts.healthAddress,
+		LeaderElection:                opts.leaderElect,
+		LeaderElectionID:              leaseName,
+		LeaderElectionNamespace:       opts.leaderElectNS,
+		LeaderElectionConfig:          opts.hosting,
+		LeaderElectionReleaseOnCancel: true,
+		// The local manager's config leads to kcp, where this process needs no discovery of its own.
+		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return newMapper(), nil },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("creating the manager: %w", err)
+	}
+
+	httpClient, err := rest.HTTPClientFor(opts.kcp)
+	if err != nil {
+		return nil, fmt.Errorf("creating the HTTP client for kcp: %w", err)
+	}
+	upstream := synctarget.NewUpstream(httpClient, scheme, newMapper())
+
+	woken := make(chan pcluster.ID, wokenBuffer)
+	pclusters := pcluster.New(pcluster.Options{Allow: opts.allow, Scheme: scheme, OnChange: func(id pcluster.ID) {
+		select {
+		case woken <- id:
+		case <-ctx.Done():
+		}
+	}})
+	if err := mgr.GetLocalManager().Add(pclusters); err != nil {
+		return nil, fmt.Errorf("adding the probers: %w", err)
+	}
+
+	reconciler, err := synctarget.New(synctarget.Config{
+		ExportName:         workloadv1alpha1.GroupName,
+		SyncerImage:        opts.syncerImage,
+		KcpURL:             opts.kcpURL,
+		KcpCA:              opts.kcpCA,
+		Proxy:              opts.proxy,
+		HeartbeatThreshold: opts.threshold,
+		DeleteDeadline:     opts.deleteDeadline,
+		Workspaces:         mgr,
+		PClusters:          pclusters,
+		Upstream:           upstream,
+		Events:             synctarget.NewEvents(ctx, scheme, mgr, upstream),
+		Metrics:            synctarget.NewMetrics(metrics.Registry, supervisor.Served),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := reconciler.SetupWithManager(ctx, mgr, opts.workers, woken); err != nil {
+		return nil, err
+	}
+	// Ready means that the process serves; how many logical clusters is a metric, and a standby serves none.
+	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
+		if err := add("ping", healthz.Ping); err != nil {
+			return nil, fmt.Errorf("adding the probes: %w", err)
+		}
+	}
+	return mgr, nil
+}
+
+func metricsOptions(opts *options) metricsserver.Options {
+	out := metricsserver.Options{BindAddress: opts.metricsAddress, SecureServing: opts.metricsSecure}
+	if opts.metricsSecure {
+		// Tokens are reviewed by the hosting cluster, not by kcp.
+		out.FilterProvider = func(*rest.Config, *http.Client) (metricsserver.Filter, error) {
+			httpClient, err := rest.HTTPClientFor(opts.hosting)
+			if err != nil {
+				return nil, fmt.Errorf("creating the HTTP client for the hosting cluster: %w", err)
+			}
+			return filters.WithAuthenticationAndAuthorization(opts.hosting, httpClient)
+		}
+	}
+	return out
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, workloadv1alpha1.AddToScheme, apisv1alpha1.AddToScheme, apisv1alpha2.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("building the scheme: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+// newMapper knows the kinds that the controller speaks of in workspaces, so that no workspace costs a discovery.
+func newMapper() meta.RESTMapper {
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(workloadv1alpha1.SchemeGroupVersion.WithKind("SyncTarget"), meta.RESTScopeRoot)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
+	for _, kind := range []string{"Secret", "ServiceAccount", "Event"} {
+		mapper.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeNamespace)
+	}
+	for _, kind := range []string{"ClusterRole", "ClusterRoleBinding"} {
+		mapper.Add(rbacv1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeRoot)
+	}
+	return mapper
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/synctarget/synctarget/pkg/agent"
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+type options struct {
+	kubeconfig        string
+	endpointSlice     string
+	leaderElect       bool
+	leaderElectNS     string
+	metricsAddress    string
+	metricsSecure     bool
+	healthAddress     string
+	syncerImage       string
+	kcpExternalURL    string
+	kcpExternalCAFile string
+	threshold         time.Duration
+	deleteDeadline    time.Duration
+	workers           int
+	allowCIDRs        []string
+	zap               zap.Options
+
+	// Completed from the flags and the environment.
+
+	// kcp leads to the workspace of the APIExport.
+	kcp *rest.Config
+	// kcpURL is where syncers find kcp: no path, no trailing slash.
+	kcpURL string
+	kcpCA  []byte
+	// hosting is the cluster that the controller runs in: leader election, token reviews. Nil outside a cluster.
+	hosting *rest.Config
+	allow   []netip.Prefix
+	proxy   agent.Proxy
+}
+
+func newOptions() *options {
+	return &options{
+		endpointSlice:  workloadv1alpha1.GroupName,
+		metricsAddress: ":8443",
+		metricsSecure:  true,
+		healthAddress:  ":8081",
+		syncerImage:    "ghcr.io/synctarget/syncer:" + version,
+		threshold:      5 * time.Minute,
+		deleteDeadline: 15 * time.Minute,
+		workers:        10,
+	}
+}
+
+func (o *options) addFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.kubeconfig, "kubeconfig", o.kubeconfig, "Path of a kubeconfig whose current context leads to the kcp workspace that holds the APIExport. Required.")
+	fs.StringVar(&o.endpointSlice, "endpointslice", o.endpointSlice, "Name of the APIExportEndpointSlice to serve.")
+	fs.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect, "Elect a leader among replicas, by a Lease in the hosting cluster.")
+	fs.StringVar(&o.leaderElectNS, "leader-elect-namespace", o.leaderElectNS, "Namespace of the Lease. Default: the pod's own.")
+	fs.StringVar(&o.metricsAddress, "metrics-bind-address", o.metricsAddress, `Address that serves /metrics; "0" turns it off.`)
+	fs.BoolVar(&o.metricsSecure, "metrics-secure", o.metricsSecure, "Serve /metrics by HTTPS, to those whom the hosting cluster authorizes.")
+	fs.StringVar(&o.healthAddress, "health-probe-bind-address", o.healthAddress, "Address that serves /healthz and /readyz.")
+	fs.StringVar(&o.syncerImage, "syncer-image", o.syncerImage, "Image of the syncer, where a SyncTarget names no other.")
+	fs.StringVar(&o.kcpExternalURL, "kcp-external-url", o.kcpExternalURL, "URL at which syncers reach kcp. Default: scheme and host of the kubeconfig's server.")
+	fs.StringVar(&o.kcpExternalCAFile, "kcp-external-ca-file", o.kcpExternalCAFile, "CA bundle by which syncers verify kcp. Default: the kubeconfig's, where --kcp-external-url is not given.")
+	fs.DurationVar(&o.threshold, "heartbeat-threshold", o.threshold, "How long a syncer may be silent before its SyncTarget is not Ready.")
+	fs.DurationVar(&o.deleteDeadline, "delete-deadline", o.deleteDeadline, "How long a deletion may be held up before it lets go of what it cannot remove.")
+	fs.IntVar(&o.workers, "workers", o.workers, "How many SyncTargets are reconciled at once.")
+	fs.StringSliceVar(&o.allowCIDRs, "allow-pcluster-cidr", o.allowCIDRs, "Address ranges of physical clusters that are dialled although they are loopback, link-local, unspecified or multicast.")
+	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
+	o.zap.BindFlags(zapFlags)
+	fs.AddGoFlagSet(zapFlags)
+}
+
+// complete checks the flags and reads what they point to.
+func (o *options) complete() error {
+	var errs []error
+	if o.kubeconfig == "" {
+		errs = append(errs, errors.New("--kubeconfig is required: a kubeconfig of the kcp workspace that holds the APIExport"))
+	}
+	if o.workers < 1 {
+		errs = append(errs, fmt.Errorf("--workers must be at least 1, not %d", o.workers))
+	}
+	if o.threshold <= 0 {
+		errs = append(errs, fmt.Errorf("--heartbeat-threshold must be positive, not %s", o.threshold))
+	}
+	if o.deleteDeadline <= 0 {
+		errs = append(errs, fmt.Errorf("--delete-deadline must be positive, not %s", o.deleteDeadline))
+	}
+	for _, cidr := range o.allowCIDRs {
+		prefix, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--allow-pcluster-cidr: %w", err))
+		}
+		o.allow = append(o.allow, prefix)
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	o.proxy = agent.Proxy{HTTPProxy: os.Getenv("HTTP_PROXY"), HTTPSProxy: os.Getenv("HTTPS_PROXY"), NoProxy: os.Getenv("NO_PROXY")}
+	if err := o.completeKcp(); err != nil {
+		return err
+	}
+	return o.completeHosting()
+}
+
+func (o *options) completeKcp() error {
+	var err error
+	if o.kcp, err = clientcmd.BuildConfigFromFlags("", o.kubeconfig); err != nil {
+		return fmt.Errorf("reading --kubeconfig: %w", err)
+	}
+	// client-go's default is 5 requests per second; kcp's own flow control is the limit here.
+	o.kcp.QPS = -1
+
+	if o.kcpExternalURL == "" {
+		server, err := url.Parse(o.kcp.Host)
+		if err != nil {
+			return fmt.Errorf("parsing the server in --kubeconfig: %w", err)
+		}
+		o.kcpURL = server.Scheme + "://" + server.Host
+		if err := rest.LoadTLSFiles(o.kcp); err != nil {
+			return fmt.Errorf("reading the files that --kubeconfig names: %w", err)
+		}
+		o.kcpCA = o.kcp.CAData
+	} else {
+		external, err := url.Parse(o.kcpExternalURL)
+		if err != nil || external.Scheme != "https" || external.Host == "" {
+			return fmt.Errorf("--kcp-external-url must be an https URL, not %q", o.kcpExternalURL)
+		}
+		o.kcpURL = strings.TrimSuffix(o.kcpExternalURL, "/")
+	}
+	if o.kcpExternalCAFile != "" {
+		if o.kcpCA, err = os.ReadFile(o.kcpExternalCAFile); err != nil {
+			return fmt.Errorf("reading --kcp-external-ca-file: %w", err)
+		}
+	}
+	return nil
+}
+
+// completeHosting finds the cluster that the controller runs in, where a flag asks for it.
+func (o *options) completeHosting() error {
+	var err error
+	o.hosting, err = rest.InClusterConfig()
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, rest.ErrNotInCluster):
+		return fmt.Errorf("reading the hosting cluster's credentials: %w", err)
+	case o.leaderElect:
+		return errors.New("--leader-elect needs the hosting cluster: run as a pod, or with one replica and without the flag")
+	case o.metricsSecure && o.metricsAddress != "0":
+		return errors.New("--metrics-secure needs the hosting cluster to review tokens: run as a pod, or give --metrics-secure=false")
+	}
+	return nil
+}

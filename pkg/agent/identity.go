@@ -1,0 +1,50 @@
+package agent
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// TokenSecretName is the Secret that kcp fills with the syncer's token.
+const TokenSecretName = "syncer-token"
+
+// Identity returns the syncer's identity in the workspace, in the order to apply it: a ServiceAccount that may read its
+// own SyncTarget and write its status, and nothing else. A Namespace of its own keeps it from whatever is synced.
+func Identity(c Config) []client.Object {
+	name := c.namespace()
+	rbac := rbacv1.SchemeGroupVersion.String()
+	token := c.heldMeta(name, TokenSecretName)
+	token.Annotations[corev1.ServiceAccountNameKey] = DeploymentName
+	// The Namespace is not held: what is in it is.
+	namespace := &corev1.Namespace{TypeMeta: typeMeta("v1", "Namespace"), ObjectMeta: c.heldMeta("", name)}
+	namespace.Finalizers = nil
+	return []client.Object{
+		namespace,
+		&rbacv1.ClusterRole{
+			TypeMeta: typeMeta(rbac, "ClusterRole"), ObjectMeta: c.heldMeta("", name),
+			Rules: []rbacv1.PolicyRule{
+				{APIGroups: []string{workloadv1alpha1.GroupName}, Resources: []string{"synctargets"}, ResourceNames: []string{c.Target.Name}, Verbs: []string{"get", "watch"}},
+				{APIGroups: []string{workloadv1alpha1.GroupName}, Resources: []string{"synctargets/status"}, ResourceNames: []string{c.Target.Name}, Verbs: []string{"get", "patch"}},
+			},
+		},
+		&rbacv1.ClusterRoleBinding{
+			TypeMeta: typeMeta(rbac, "ClusterRoleBinding"), ObjectMeta: c.heldMeta("", name),
+			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: DeploymentName, Namespace: name}},
+		},
+		&corev1.ServiceAccount{TypeMeta: typeMeta("v1", "ServiceAccount"), ObjectMeta: c.heldMeta(name, DeploymentName)},
+		&corev1.Secret{TypeMeta: typeMeta("v1", "Secret"), ObjectMeta: token, Type: corev1.SecretTypeServiceAccountToken},
+	}
+}
+
+// heldMeta is meta for the workspace: visible through the permission claims, and held until we let go.
+func (c *Config) heldMeta(namespace, name string) metav1.ObjectMeta {
+	meta := c.meta(namespace, name)
+	meta.Labels[workloadv1alpha1.LabelVisible] = "true"
+	meta.Finalizers = []string{workloadv1alpha1.Hold(c.key())}
+	return meta
+}

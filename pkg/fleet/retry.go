@@ -1,0 +1,99 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
+	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
+)
+
+// patientAware retries an engagement that fails, instead of losing the logical cluster.
+type patientAware struct {
+	aware multicluster.Aware
+	log   logr.Logger
+}
+
+// Engage implements multicluster.Aware. ctx ends when the logical cluster leaves.
+func (p *patientAware) Engage(ctx context.Context, name multicluster.ClusterName, cl cluster.Cluster) error {
+	err := p.aware.Engage(ctx, name, cl)
+	if err == nil {
+		return nil
+	}
+	p.log.Info("Retrying to engage a logical cluster", "clusterName", name, "reason", err.Error())
+	go func() {
+		backoff := wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 6, Cap: time.Minute}
+		for err != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(backoff.Step()):
+				err = p.aware.Engage(ctx, name, cl)
+			}
+		}
+		p.log.Info("Engaged a logical cluster", "clusterName", name)
+	}()
+	return nil
+}
+
+// answering returns the endpoints that answer now. When one does not, it is asked again until it does, and then the
+// provider is run anew, for it would not look again by itself.
+func (s *Supervisor) answering(ctx context.Context, urls []string, stop context.CancelCauseFunc) []string {
+	var answering []string
+	for _, url := range urls {
+		err := s.ask(ctx, url)
+		if err == nil {
+			answering = append(answering, url)
+			continue
+		}
+		s.log.Info("Waiting for an endpoint of the virtual workspace", "url", url, "reason", err.Error())
+		go func() {
+			backoff := wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 6, Cap: 30 * time.Second}
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(backoff.Step()):
+				}
+				if s.ask(ctx, url) == nil {
+					stop(fmt.Errorf("the endpoint %s answers now", url))
+					return
+				}
+			}
+		}()
+	}
+	s.log.Info("Serving endpoints of the virtual workspace", "answering", len(answering), "listed", len(urls))
+	return answering
+}
+
+// askTimeout bounds one look at an endpoint.
+const askTimeout = 5 * time.Second
+
+// ask makes the discovery request that watching the endpoint begins with.
+func (s *Supervisor) ask(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	httpClient, err := rest.HTTPClientFor(s.config)
+	if err != nil {
+		return fmt.Errorf("making a client for %s: %w", url, err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/clusters/*/apis", http.NoBody)
+	if err != nil {
+		return fmt.Errorf("making a request to %s: %w", url, err)
+	}
+	response, err := httpClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("asking %s: %w", url, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("asking %s: %s", url, response.Status)
+	}
+	return nil
+}

@@ -1,0 +1,206 @@
+package pcluster
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// errReplaced is what a call ends with when the kubeconfig changed under it, or the target was forgotten. A retry asks
+// Clusters again.
+var errReplaced = errors.New("the connection to the cluster was replaced")
+
+// Cluster is a physical cluster, by one content of one target's kubeconfig.
+type Cluster struct {
+	id       ID
+	hash     [sha256.Size]byte
+	owner    *Clusters
+	server   string
+	secrets  []string // never to be repeated
+	border   *border
+	conns    *conns
+	http     *http.Client
+	inner    client.Client
+	live     client.Client
+	ctx      context.Context // ends when the cluster is replaced or forgotten
+	shutDown context.CancelFunc
+
+	mu      sync.Mutex
+	uid     string        // "" before the first contact
+	dead    error         // why nothing is asked of it, nil if alive
+	backoff wait.Backoff  // of the probes while dead
+	meeting chan struct{} // closed when the first contact that is under way ends
+	watches map[types.NamespacedName]struct{}
+	noted   map[types.NamespacedName]string // resourceVersions of Deployments as last read by the caller
+}
+
+func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
+	config, err := Parse(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	server, err := url.Parse(config.Host)
+	if err != nil {
+		return nil, invalid("server is not a valid URL")
+	}
+	connections := &conns{}
+	transport, err := newTransport(config, connections.dialer(guard{allowed: c.allow}.dialer(c.dial)))
+	if err != nil {
+		return nil, err
+	}
+	border := &border{next: transport, host: server.Host}
+	roundTripper, err := rest.HTTPWrappersForConfig(config, border)
+	if err != nil {
+		return nil, invalid("the kubeconfig's credentials cannot be used")
+	}
+
+	config.ContentType = "application/json"
+	config.WarningHandlerWithContext = rest.NoWarnings{} // a server's words, on their way into our log
+	cluster := &Cluster{
+		id:      id,
+		hash:    sha256.Sum256(kubeconfig),
+		owner:   c,
+		server:  config.Host,
+		border:  border,
+		conns:   connections,
+		http:    &http.Client{Transport: roundTripper},
+		watches: map[types.NamespacedName]struct{}{},
+		noted:   map[types.NamespacedName]string{},
+	}
+	if config.BearerToken != "" {
+		cluster.secrets = []string{config.BearerToken}
+	}
+	cluster.inner, err = client.New(config, client.Options{HTTPClient: cluster.http, Scheme: c.scheme, Mapper: c.mapper})
+	if err != nil {
+		return nil, invalid("no client can be made from the kubeconfig")
+	}
+	cluster.live = &liveClient{Client: cluster.inner, cluster: cluster}
+	cluster.ctx, cluster.shutDown = context.WithCancel(c.ctx)
+	return cluster, nil
+}
+
+// Client reads and writes the cluster itself; nothing is cached and nothing discovered. It knows the kinds that the
+// syncer's installation needs (see newMapper). Each call ends with its context, and after Budget at the latest. Its
+// errors carry sentences of our own: see Describe.
+func (c *Cluster) Client() client.Client { return c.live }
+
+// ID identifies the physical cluster: the UID of its Namespace kube-system.
+func (c *Cluster) ID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.uid
+}
+
+// meet makes the first contact, or waits for the one under way. A cluster that was met or is dead is not called.
+func (c *Cluster) meet(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		if c.dead != nil || c.uid != "" {
+			defer c.mu.Unlock()
+			return c.dead
+		}
+		underWay := c.meeting
+		if underWay == nil {
+			c.meeting = make(chan struct{})
+		}
+		c.mu.Unlock()
+
+		if underWay == nil {
+			return c.firstContact(ctx)
+		}
+		select {
+		case <-underWay:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (c *Cluster) firstContact(ctx context.Context) error {
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		close(c.meeting)
+		c.meeting = nil
+	}()
+	uid, err := c.identify(ctx)
+	switch {
+	case err == nil:
+		c.markAlive(uid)
+	case isVerdict(err):
+		c.markDead(err)
+	}
+	return err
+}
+
+// identify asks the cluster for its ID.
+func (c *Cluster) identify(ctx context.Context) (string, error) {
+	var namespace corev1.Namespace
+	r := request{verb: "get", resource: schema.GroupResource{Resource: "namespaces"}, name: metav1.NamespaceSystem}
+	err := c.call(ctx, r, func(ctx context.Context) error {
+		return c.inner.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, &namespace)
+	})
+	if err != nil {
+		return "", err
+	}
+	if !isPlausible(namespace.UID) {
+		return "", c.border.notKubernetes()
+	}
+	return string(namespace.UID), nil
+}
+
+// isPlausible reports whether a UID that a server sent looks like one. It will stand in a status.
+func isPlausible(uid types.UID) bool {
+	const longest = 64 // of a UUID, 36 are needed
+	return uid != "" && len(uid) <= longest && !strings.ContainsFunc(string(uid), func(r rune) bool {
+		return r != '-' && !(r >= '0' && r <= '9') && !(r >= 'a' && r <= 'z') && !(r >= 'A' && r <= 'Z')
+	})
+}
+
+// call calls the cluster and returns a problem of ours, or an error that says nothing about the cluster.
+func (c *Cluster) call(ctx context.Context, r request, call func(context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	bounded, cancel := context.WithTimeout(ctx, Budget)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+
+	err := call(bounded)
+	if err == nil {
+		return nil
+	}
+	var known *problem
+	var answer apierrors.APIStatus
+	switch {
+	case c.ctx.Err() != nil:
+		return errReplaced
+	case errors.Is(ctx.Err(), context.Canceled):
+		return ctx.Err()
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &answer):
+		return r.answered(answer.Status(), c.border, c.secrets)
+	default:
+		return c.border.explain(bounded, err)
+	}
+}
+
+// close ends the calls and watches, and closes the connections.
+func (c *Cluster) close() {
+	c.shutDown()
+	c.conns.closeAll()
+}

@@ -1,0 +1,188 @@
+package pcluster
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/netip"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+)
+
+// Budget is how long a reconcile pass may spend on a physical cluster in total, and how long a single call may take.
+const Budget = 10 * time.Second
+
+// WithBudget bounds what a pass spends on a physical cluster, from now on.
+func WithBudget(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, Budget)
+}
+
+// ID says whose client it is: a SyncTarget in its logical cluster. With the UID, a later one of the same name starts anew.
+type ID struct {
+	ClusterName, Name, UID string
+}
+
+// Options configure Clusters. Each has a default.
+type Options struct {
+	// Allow lists addresses that are dialled although they are loopback, link-local or the like. Default none.
+	Allow []netip.Prefix
+	// Probers is how many dead clusters are probed at the same time. Default 4.
+	Probers int
+	// OnChange is called when there is something new about a target's cluster: it answers again, it fails in another
+	// way, a watched Deployment changed. It is called from many goroutines and must not block for long.
+	OnChange func(ID)
+	// Scheme of the clients. Default client-go's, with all of Kubernetes.
+	Scheme *runtime.Scheme
+	// Clock of backoffs and intervals. Timeouts of single calls use the system's.
+	Clock clock.WithTicker
+}
+
+// Clusters keeps one client per SyncTarget.
+type Clusters struct {
+	allow    []netip.Prefix
+	probers  int
+	onChange func(ID)
+	scheme   *runtime.Scheme
+	mapper   meta.RESTMapper
+	clock    clock.WithTicker
+	dial     dialFunc
+	queue    workqueue.TypedDelayingInterface[ID] // dead clusters, each at its time
+
+	ctx  context.Context // of all clusters; ends when Start ends
+	stop context.CancelFunc
+
+	mu       sync.Mutex
+	clusters map[ID]*Cluster
+	running  sync.WaitGroup // watches
+}
+
+// New returns an empty set. It serves at once, but what is dead stays dead until Start runs.
+func New(options Options) *Clusters {
+	c := &Clusters{
+		allow:    options.Allow,
+		probers:  options.Probers,
+		onChange: options.OnChange,
+		scheme:   options.Scheme,
+		mapper:   newMapper(),
+		clock:    options.Clock,
+		dial:     dial,
+		clusters: map[ID]*Cluster{},
+	}
+	if c.probers <= 0 {
+		c.probers = 4
+	}
+	if c.onChange == nil {
+		c.onChange = func(ID) {}
+	}
+	if c.scheme == nil {
+		c.scheme = scheme.Scheme
+	}
+	if c.clock == nil {
+		c.clock = clock.RealClock{}
+	}
+	c.queue = workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[ID]{Clock: c.clock})
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	return c
+}
+
+// Get returns the cluster that this kubeconfig leads to. At first sight of the kubeconfig's content, and no matter what
+// was known before, it calls the cluster to learn its ID; otherwise it returns at once, with the cluster or with the
+// failure remembered. The error is ErrInvalid, ErrUnreachable, or what the API server answered (401, 403).
+func (c *Clusters) Get(ctx context.Context, id ID, kubeconfig []byte) (*Cluster, error) {
+	cluster, err := c.cluster(id, kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	if err := cluster.meet(ctx); err != nil {
+		return nil, err
+	}
+	return cluster, nil
+}
+
+// Forget drops a target's client and closes its connections and watches.
+func (c *Clusters) Forget(id ID) {
+	c.replace(id, nil)
+}
+
+// Start probes dead clusters until the context ends. Then it closes everything and returns when all is quiet.
+func (c *Clusters) Start(ctx context.Context) error {
+	var probers sync.WaitGroup
+	for range c.probers {
+		probers.Go(func() {
+			for c.probeNext(ctx) {
+			}
+		})
+	}
+	<-ctx.Done()
+	c.queue.ShutDown()
+
+	c.mu.Lock()
+	c.stop()
+	for _, cluster := range c.clusters {
+		cluster.close()
+	}
+	c.mu.Unlock()
+
+	probers.Wait()
+	c.running.Wait()
+	return nil
+}
+
+// NeedLeaderElection says that only the leader has physical clusters to care for.
+func (c *Clusters) NeedLeaderElection() bool { return true }
+
+// cluster returns the target's cluster for this kubeconfig, a new one if the content is new. A kubeconfig that is
+// refused replaces the one before it just the same.
+func (c *Clusters) cluster(id ID, kubeconfig []byte) (*Cluster, error) {
+	hash := sha256.Sum256(kubeconfig)
+	if current := c.current(id); current != nil && current.hash == hash {
+		return current, nil
+	}
+	fresh, err := c.newCluster(id, kubeconfig)
+	if err != nil {
+		c.Forget(id)
+		return nil, err
+	}
+	return c.replace(id, fresh), nil
+}
+
+// replace puts in a fresh cluster, or none, closes what was there, and returns what is there now. If another call was
+// faster with the same content, its cluster stays.
+func (c *Clusters) replace(id ID, fresh *Cluster) *Cluster {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.clusters[id]
+	switch {
+	case fresh == nil:
+		delete(c.clusters, id)
+	case old != nil && old.hash == fresh.hash:
+		fresh.close()
+		return old
+	default:
+		c.clusters[id] = fresh
+	}
+	if old != nil {
+		old.close()
+	}
+	return fresh
+}
+
+func (c *Clusters) current(id ID) *Cluster {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.clusters[id]
+}
+
+// spawn runs f in the background, unless everything is to end.
+func (c *Clusters) spawn(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() == nil {
+		c.running.Go(f)
+	}
+}

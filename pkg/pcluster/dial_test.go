@@ -1,0 +1,114 @@
+package pcluster
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestGuard(t *testing.T) {
+	const end = ", which this service does not dial; an administrator can allow it with --allow-pcluster-cidr"
+	for name, test := range map[string]struct {
+		reason         string
+		allowed        []string
+		host, resolved string
+		want           string // "" if it may be dialled
+	}{
+		"public":          {host: "edge.example.com", resolved: "93.184.216.34:6443"},
+		"public IPv6":     {host: "edge.example.com", resolved: "[2606:2800:220:1::1]:6443"},
+		"private":         {reason: "where clusters live", host: "10.0.0.1", resolved: "10.0.0.1:6443"},
+		"private 172":     {host: "172.16.0.1", resolved: "172.16.0.1:6443"},
+		"private 192":     {host: "192.168.0.1", resolved: "192.168.0.1:6443"},
+		"unique local":    {host: "fd00::1", resolved: "[fd00::1]:6443"},
+		"private, mapped": {host: "x", resolved: "[::ffff:10.0.0.1]:6443"},
+		"NAT64":           {reason: "a public address behind a translator", host: "x", resolved: "[64:ff9b::5db8:d822]:6443"},
+
+		"loopback":           {host: "x", resolved: "127.0.0.1:6443", want: `server host "x" resolves to 127.0.0.1, a loopback address` + end},
+		"loopback literal":   {host: "127.0.0.1", resolved: "127.0.0.1:6443", want: `server address 127.0.0.1 is a loopback address` + end},
+		"loopback net":       {reason: "all of 127/8", host: "x", resolved: "127.9.9.9:6443", want: `server host "x" resolves to 127.9.9.9, a loopback address` + end},
+		"loopback IPv6":      {host: "x", resolved: "[::1]:6443", want: `server host "x" resolves to ::1, a loopback address` + end},
+		"loopback, mapped":   {host: "x", resolved: "[::ffff:127.0.0.1]:6443", want: `server host "x" resolves to 127.0.0.1, a loopback address` + end},
+		"mapped literal":     {host: "::ffff:127.0.0.1", resolved: "[::ffff:127.0.0.1]:6443", want: `server address 127.0.0.1 is a loopback address` + end},
+		"loopback, compat":   {host: "x", resolved: "[::7f00:1]:6443", want: `server host "x" resolves to ::7f00:1, a loopback address` + end},
+		"loopback, NAT64":    {host: "x", resolved: "[64:ff9b::7f00:1]:6443", want: `server host "x" resolves to 64:ff9b::7f00:1, a loopback address` + end},
+		"number as host":     {reason: "getaddrinfo takes it for 127.0.0.1", host: "2130706433", resolved: "127.0.0.1:6443", want: `server host "2130706433" resolves to 127.0.0.1, a loopback address` + end},
+		"metadata service":   {host: "x", resolved: "169.254.169.254:443", want: `server host "x" resolves to 169.254.169.254, a link-local address` + end},
+		"metadata, mapped":   {host: "x", resolved: "[::ffff:169.254.169.254]:443", want: `server host "x" resolves to 169.254.169.254, a link-local address` + end},
+		"link-local IPv6":    {host: "x", resolved: "[fe80::1]:443", want: `server host "x" resolves to fe80::1, a link-local address` + end},
+		"link-local, zone":   {host: "fe80::1%eth0", resolved: "[fe80::1%eth0]:443", want: `server address fe80::1 is a link-local address` + end},
+		"unspecified":        {host: "x", resolved: "0.0.0.0:443", want: `server host "x" resolves to 0.0.0.0, an unspecified address` + end},
+		"this network":       {host: "x", resolved: "0.1.2.3:443", want: `server host "x" resolves to 0.1.2.3, an unspecified address` + end},
+		"unspecified IPv6":   {host: "x", resolved: "[::]:443", want: `server host "x" resolves to ::, an unspecified address` + end},
+		"unspecified mapped": {host: "x", resolved: "[::ffff:0.0.0.0]:443", want: `server host "x" resolves to 0.0.0.0, an unspecified address` + end},
+		"multicast":          {host: "x", resolved: "224.0.0.1:443", want: `server host "x" resolves to 224.0.0.1, a multicast address` + end},
+		"multicast IPv6":     {host: "x", resolved: "[ff02::1]:443", want: `server host "x" resolves to ff02::1, a multicast address` + end},
+		"multicast, global":  {host: "x", resolved: "[ff0e::1]:443", want: `server host "x" resolves to ff0e::1, a multicast address` + end},
+		"broadcast":          {host: "x", resolved: "255.255.255.255:443", want: `server host "x" resolves to 255.255.255.255, the broadcast address` + end},
+		"not an address":     {host: "x", resolved: "x:443", want: `server host "x" does not resolve to an IP address`},
+
+		"allowed":           {allowed: []string{"127.0.0.0/8"}, host: "x", resolved: "127.0.0.1:6443"},
+		"allowed, mapped":   {allowed: []string{"127.0.0.0/8"}, host: "x", resolved: "[::ffff:127.0.0.1]:6443"},
+		"second is allowed": {allowed: []string{"10.0.0.0/8", "fe80::/10"}, host: "x", resolved: "[fe80::1%eth0]:443"},
+		"another allowed":   {allowed: []string{"127.0.0.1/32"}, host: "x", resolved: "127.0.0.2:6443", want: `server host "x" resolves to 127.0.0.2, a loopback address` + end},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var g guard
+			for _, prefix := range test.allowed {
+				g.allowed = append(g.allowed, netip.MustParsePrefix(prefix))
+			}
+			got := ""
+			if err := g.judge(test.host, test.resolved); err != nil {
+				got = err.Error()
+				if !errors.Is(err, ErrInvalid) {
+					t.Errorf("judge() = %v, want ErrInvalid", err)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("%s: -want +got:\n%s", test.reason, diff)
+			}
+		})
+	}
+}
+
+// The real dialer resolves the name, and nothing is connected to.
+func TestDialJudgesWhatItConnectsTo(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	accepted := make(chan struct{}, 1)
+	go func() {
+		if conn, err := listener.Accept(); err == nil {
+			_ = conn.Close()
+			accepted <- struct{}{}
+		}
+	}()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+
+	for _, host := range []string{"127.0.0.1", "localhost", "::ffff:127.0.0.1", "0.0.0.0", "::"} {
+		conn, err := guard{}.dialer(dial)(context.Background(), "tcp", net.JoinHostPort(host, port))
+		if !errors.Is(err, ErrInvalid) {
+			t.Errorf("dialling %s: %v, want ErrInvalid", host, err)
+		}
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}
+	select {
+	case <-accepted:
+		t.Fatal("a connection was made")
+	default:
+	}
+
+	conn, err := guard{allowed: loopback()}.dialer(dial)(context.Background(), "tcp", net.JoinHostPort("localhost", port))
+	if err != nil {
+		t.Fatalf("dialling an allowed address: %v", err)
+	}
+	_ = conn.Close()
+	await(t, "the connection", accepted)
+}

@@ -1,0 +1,27 @@
+// Package pcluster leads from a SyncTarget's kubeconfig to a live client of its physical cluster (pcluster).
+//
+// A tenant's kubeconfig is hostile input, and so is the server it points to:
+//
+//   - Parse reads a kubeconfig by allow-list: https, inline CA, inline token or client certificate, nothing else.
+//   - The dialer judges every address after DNS, right before it is connected to (dial.go).
+//   - The transport follows no redirect, uses no proxy, and bounds what it reads (transport.go).
+//   - The client turns every failure into one sentence of our own (client.go, refusal.go). What the server wrote
+//     appears only where it helps: its words for refusing a write, on one line and cut. Secrets never appear.
+//
+// Clusters keeps one client per SyncTarget, replaced when the kubeconfig's content changes:
+//
+//	cluster, err := clusters.Get(ctx, id, kubeconfig)
+//	switch {
+//	case errors.Is(err, pcluster.ErrInvalid):     // the user must correct the kubeconfig
+//	case errors.Is(err, pcluster.ErrUnreachable): // nothing is known about the cluster just now
+//	case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err): // the cluster refuses the kubeconfig's user
+//	}
+//	message := pcluster.Describe(err) // one plain, stable sentence for a condition
+//
+// A cluster that does not answer, or does not accept the credentials, is marked dead. Get, and every call of its client,
+// then fails at once with the sentence remembered, so that dead clusters cost the workers nothing. A small pool of
+// probers knocks on the dead ones, from every 5 s down to once a minute, and calls OnChange when one answers again or
+// fails in another way.
+//
+// Cluster.WatchDeployment watches one Deployment by name and calls OnChange when it changes or disappears.
+package pcluster

@@ -1,0 +1,70 @@
+package pcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+var (
+	// ErrInvalid: the kubeconfig is refused. The user must correct it; retrying changes nothing.
+	ErrInvalid = errors.New("the kubeconfig is refused")
+	// ErrUnreachable: the physical cluster does not answer like one, so nothing is known about what is in it.
+	ErrUnreachable = errors.New("the physical cluster cannot be reached")
+)
+
+// problem is what this package fails with: a sentence of our own that is safe to show to anyone. It matches its kind,
+// or what the API server answered (apierrors.IsNotFound and the like), and hides everything else about its cause.
+type problem struct {
+	text   string
+	kind   error                  // ErrInvalid, ErrUnreachable, or nil if the API server answered
+	answer *apierrors.StatusError // cleaned; nil unless the API server answered
+}
+
+func (p *problem) Error() string { return p.text }
+
+func (p *problem) Unwrap() []error {
+	switch {
+	case p.answer != nil:
+		return []error{p.answer}
+	case p.kind != nil:
+		return []error{p.kind}
+	default:
+		return nil
+	}
+}
+
+func invalid(format string, values ...any) error {
+	return &problem{kind: ErrInvalid, text: fmt.Sprintf(format, values...)}
+}
+
+func unreachable(format string, values ...any) *problem {
+	return &problem{kind: ErrUnreachable, text: fmt.Sprintf(format, values...)}
+}
+
+// Describe turns a failure of this package, however wrapped, into one plain and stable sentence for a condition.
+// It never repeats an error that it does not know: that may carry a server's words, or a secret.
+func Describe(err error) string {
+	var known *problem
+	var answer apierrors.APIStatus
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &known):
+		return known.text
+	case errors.As(err, &answer):
+		// Not from our client, such as from a fake.
+		status := answer.Status()
+		wanted := request{verb: "access"}
+		if details := status.Details; details != nil {
+			wanted.resource.Group, wanted.resource.Resource, wanted.name = details.Group, details.Kind, details.Name
+		}
+		return wanted.refusal(status.Code)
+	case errors.Is(err, context.DeadlineExceeded):
+		return "the cluster does not answer in time"
+	default:
+		return "the call to the cluster failed"
+	}
+}

@@ -1,0 +1,134 @@
+package pcluster
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"unicode"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// maxWords bounds what is repeated of a server's words, in characters.
+const maxWords = 256
+
+// request is what we asked of an API server, and the source of our words about its answer.
+type request struct {
+	verb            string // as in RBAC
+	resource        schema.GroupResource
+	namespace, name string
+}
+
+// String says it in a sentence: create deployments.apps "syncer" in namespace "x".
+func (r request) String() string {
+	var s strings.Builder
+	s.WriteString(r.verb)
+	s.WriteString(" ")
+	s.WriteString(r.resource.String())
+	if r.name != "" {
+		fmt.Fprintf(&s, " %q", r.name)
+	}
+	if r.namespace != "" {
+		fmt.Fprintf(&s, " in namespace %q", r.namespace)
+	}
+	return s.String()
+}
+
+// refusal is the sentence for an answer with this HTTP status code.
+func (r request) refusal(code int32) string {
+	status := "(" + strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(int(code)))) + ")"
+	switch code {
+	case http.StatusUnauthorized:
+		return "the cluster does not accept the credentials in the kubeconfig " + status
+	case http.StatusForbidden:
+		return fmt.Sprintf("the kubeconfig's user may not %s %s", r, status)
+	case http.StatusNotFound:
+		return fmt.Sprintf("the cluster cannot %s: there is no such object or namespace %s", r, status)
+	case http.StatusConflict:
+		return fmt.Sprintf("the cluster cannot %s: it conflicts with what is there %s", r, status)
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return fmt.Sprintf("the cluster rejects the request to %s %s", r, status)
+	case http.StatusTooManyRequests:
+		return fmt.Sprintf("the cluster is too busy to %s %s", r, status)
+	default:
+		return fmt.Sprintf("the cluster failed to %s %s", r, status)
+	}
+}
+
+// answered turns an API server's answer into a problem. Of the answer it keeps the code, a known reason and the known
+// types of causes; of its words those with which it refuses a write, if they came as a Status.
+func (r request) answered(status metav1.Status, b *border, secrets []string) *problem {
+	isStatus := true // otherwise client-go made one up, from whatever the server sent
+	clean := metav1.Status{
+		Status: metav1.StatusFailure,
+		Code:   status.Code,
+		Reason: knownReason(status.Reason),
+		Details: &metav1.StatusDetails{
+			Group: r.resource.Group, Kind: r.resource.Resource, Name: r.name,
+		},
+	}
+	if status.Details != nil {
+		for _, cause := range status.Details.Causes {
+			switch cause.Type {
+			case metav1.CauseTypeUnexpectedServerResponse:
+				isStatus = false
+			case corev1.NamespaceTerminatingCause, metav1.CauseTypeFieldManagerConflict:
+				clean.Details.Causes = append(clean.Details.Causes, metav1.StatusCause{Type: cause.Type})
+			}
+		}
+	}
+	switch {
+	case slices.Contains([]int32{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, status.Code):
+		return unreachable("the API server at %q is not available (%d %s)", b.host, status.Code, http.StatusText(int(status.Code)))
+	case !isStatus && !slices.Contains([]int32{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests}, status.Code):
+		// A 404 of some web server must never pass for the absence of an object.
+		return b.notKubernetes()
+	}
+	clean.Message = r.refusal(status.Code)
+	if said := words(status.Message, secrets); said != "" && isStatus && r.isWrite() && slices.Contains(
+		[]int32{http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity}, status.Code) {
+		clean.Message += "; the cluster says: " + said
+	}
+	return &problem{text: clean.Message, answer: &apierrors.StatusError{ErrStatus: clean}}
+}
+
+func (r request) isWrite() bool {
+	return slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.verb)
+}
+
+// words makes a server's words fit for a sentence: printable, on one line, cut, and without our secrets.
+func words(said string, secrets []string) string {
+	said = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(said, " "))
+	said = strings.Join(strings.Fields(said), " ")
+	for _, secret := range secrets {
+		said = strings.ReplaceAll(said, secret, "[redacted]")
+	}
+	if runes := []rune(said); len(runes) > maxWords {
+		said = string(runes[:maxWords]) + "…"
+	}
+	return said
+}
+
+func knownReason(reason metav1.StatusReason) metav1.StatusReason {
+	if slices.Contains([]metav1.StatusReason{
+		metav1.StatusReasonUnauthorized, metav1.StatusReasonForbidden, metav1.StatusReasonNotFound,
+		metav1.StatusReasonAlreadyExists, metav1.StatusReasonConflict, metav1.StatusReasonGone,
+		metav1.StatusReasonInvalid, metav1.StatusReasonServerTimeout, metav1.StatusReasonStoreReadError,
+		metav1.StatusReasonTimeout, metav1.StatusReasonTooManyRequests, metav1.StatusReasonBadRequest,
+		metav1.StatusReasonMethodNotAllowed, metav1.StatusReasonNotAcceptable,
+		metav1.StatusReasonRequestEntityTooLarge, metav1.StatusReasonUnsupportedMediaType,
+		metav1.StatusReasonInternalError, metav1.StatusReasonExpired, metav1.StatusReasonServiceUnavailable,
+	}, reason) {
+		return reason
+	}
+	return metav1.StatusReasonUnknown
+}

@@ -1,0 +1,150 @@
+package pcluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+const (
+	// maxResponseBytes bounds the answer to one call. The largest that we ask for, a list of nodes, stays far below.
+	maxResponseBytes = 16 << 20
+	maxHeaderBytes   = 64 << 10
+	idleTimeout      = 90 * time.Second
+	// A connection that carries a watch and has gone silent is given up after the sum of these, as in client-go.
+	pingAfter   = 30 * time.Second
+	pingTimeout = 15 * time.Second
+)
+
+// newTransport connects by this config, directly and guarded, with connections of its own.
+func newTransport(config *rest.Config, dial func(context.Context, string, string) (net.Conn, error)) (*http.Transport, error) {
+	tlsConfig, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, invalid("the kubeconfig's certificates cannot be used")
+	}
+	if tlsConfig == nil {
+		tlsConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	return &http.Transport{
+		Proxy:                  nil, // not even from the environment
+		DialContext:            dial,
+		TLSClientConfig:        tlsConfig,
+		TLSHandshakeTimeout:    tlsHandshakeTimeout,
+		ResponseHeaderTimeout:  Budget,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		DisableCompression:     true, // nothing that grows after it was measured
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConnsPerHost:    2,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	}, nil
+}
+
+// border stands between the hostile server and client-go: it bounds what is read, lets nothing pass that is not an
+// answer of an API server, and turns what goes wrong on the way into our own sentences.
+type border struct {
+	next http.RoundTripper
+	host string // of the kubeconfig's server, for the sentences
+}
+
+func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := b.next.RoundTrip(r)
+	if err != nil {
+		return nil, b.explain(r.Context(), err)
+	}
+	if response.StatusCode >= 300 && response.StatusCode < 400 {
+		_ = response.Body.Close()
+		return nil, unreachable("the server at %q answers with a redirect, which this service does not follow", b.host)
+	}
+	if response.StatusCode < 300 && !isAPIContent(response.Header.Get("Content-Type")) {
+		_ = response.Body.Close()
+		return nil, b.notKubernetes()
+	}
+	// client-go would wait as long as this says, and try ten times.
+	response.Header.Del("Retry-After")
+	if r.URL.Query().Has("watch") {
+		return response, nil // its reader bounds each event
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBytes+1))
+	_ = response.Body.Close()
+	if err != nil {
+		return nil, b.explain(r.Context(), err)
+	}
+	if len(body) > maxResponseBytes {
+		return nil, unreachable("the server at %q sends an answer of more than %d MiB", b.host, maxResponseBytes>>20)
+	}
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	return response, nil
+}
+
+func (b *border) notKubernetes() *problem {
+	return unreachable("the server at %q does not answer like a Kubernetes API server", b.host)
+}
+
+func isAPIContent(contentType string) bool {
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (media == "application/json" || media == "application/vnd.kubernetes.protobuf")
+}
+
+// explain turns a failure to get an answer into a problem, or into context.Canceled if we gave up ourselves.
+func (b *border) explain(ctx context.Context, err error) error {
+	var (
+		known     *problem
+		dns       *net.DNSError
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		validity  x509.CertificateInvalidError
+		cert      *tls.CertificateVerificationError
+		notTLS    tls.RecordHeaderError
+		operation *net.OpError
+		timeout   net.Error
+	)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return context.Canceled
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return unreachable("the host name %q is not known to DNS", b.hostname())
+	case errors.As(err, &dns):
+		return unreachable("the host name %q cannot be looked up in DNS", b.hostname())
+	case errors.As(err, &authority):
+		return unreachable("the certificate of the server at %q is not signed by the kubeconfig's certificate authority", b.host)
+	case errors.As(err, &hostname):
+		return unreachable("the certificate of the server at %q is for another name; tls-server-name can say which", b.host)
+	case errors.As(err, &validity) && validity.Reason == x509.Expired:
+		return unreachable("the certificate of the server at %q has expired or is not valid yet", b.host)
+	case errors.As(err, &cert):
+		return unreachable("the certificate of the server at %q cannot be verified", b.host)
+	case errors.As(err, &notTLS), errors.Is(err, http.ErrSchemeMismatch):
+		return unreachable("the server at %q does not speak TLS", b.host)
+	case errors.As(err, &operation) && operation.Op == "remote error": // crypto/tls, for an alert
+		return unreachable("the server at %q refuses the TLS handshake; it may not accept the client certificate", b.host)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return unreachable("the server at %q refuses connections", b.host)
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return unreachable("there is no route to the server at %q", b.host)
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return unreachable("the server at %q does not answer in time", b.host)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
+		errors.Is(err, net.ErrClosed):
+		return unreachable("the server at %q closes the connection", b.host)
+	default:
+		return b.notKubernetes()
+	}
+}
+
+func (b *border) hostname() string {
+	return (&url.URL{Host: b.host}).Hostname()
+}

@@ -1,0 +1,106 @@
+package synctarget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
+	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
+
+	"github.com/synctarget/synctarget/pkg/agent"
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/pcluster"
+)
+
+// Workspaces finds the logical clusters that the service serves; the multicluster manager is one.
+type Workspaces interface {
+	GetCluster(ctx context.Context, clusterName multicluster.ClusterName) (cluster.Cluster, error)
+}
+
+// Config is what a Reconciler is made from.
+type Config struct {
+	// ExportName is the APIExport that serves SyncTargets.
+	ExportName string
+	// SyncerImage is installed where the spec names no other.
+	SyncerImage string
+	// KcpURL and KcpCA are where the syncers find kcp; the CA is PEM, empty for the system's roots.
+	KcpURL string
+	KcpCA  []byte
+	// Proxy is handed to the syncers.
+	Proxy agent.Proxy
+	// HeartbeatThreshold is how long a syncer may be silent.
+	HeartbeatThreshold time.Duration
+	// DeleteDeadline is how long a deletion may be held up.
+	DeleteDeadline time.Duration
+
+	Workspaces Workspaces
+	PClusters  *pcluster.Clusters
+	// Upstream makes an uncached client of the logical cluster that a config leads to. It must be cheap.
+	Upstream func(*rest.Config) (client.Client, error)
+	Events   EventRecorder
+	Metrics  *Metrics
+	Clock    clock.PassiveClock
+}
+
+// Reconciler runs the phase pipeline for each SyncTarget.
+type Reconciler struct {
+	Config
+
+	// install and remove are the table of contents of this controller.
+	install []phase
+	remove  []step
+
+	pulses    *pulses
+	installed *installed
+	tokens    *tokens
+}
+
+// New returns a Reconciler.
+func New(cfg Config) (*Reconciler, error) {
+	if cfg.ExportName == "" || cfg.SyncerImage == "" || cfg.KcpURL == "" {
+		return nil, errors.New("the export's name, the syncer's image and kcp's URL are required")
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.RealClock{}
+	}
+	r := &Reconciler{Config: cfg, pulses: newPulses(cfg.Clock), installed: newInstalled(), tokens: newTokens()}
+	r.install = []phase{
+		{condition: workloadv1alpha1.ConditionValid, run: r.validate, failed: validateFailed},
+		{condition: workloadv1alpha1.ConditionDeployed, run: r.deploy, failed: deployFailed, behind: onlyIfValid},
+		{condition: workloadv1alpha1.ConditionReady, run: r.health, failed: healthFailed, behind: unlessSpecIsWrong},
+	}
+	r.remove = []step{
+		{name: "agent", run: r.removeAgent, left: leftDownstream},
+		{name: "identity", run: r.removeIdentity, left: leftUpstream},
+		{name: "secret", run: r.releaseSecret, left: leftHold},
+	}
+	if cfg.Metrics != nil {
+		cfg.Metrics.watch(r.pulses)
+	}
+	return r, nil
+}
+
+// NewUpstream returns a factory of uncached clients that share one HTTP client and one mapper: a workspace costs
+// nothing until it is spoken to, and no discovery then.
+func NewUpstream(httpClient *http.Client, scheme *runtime.Scheme, mapper meta.RESTMapper) func(*rest.Config) (client.Client, error) {
+	return func(cfg *rest.Config) (client.Client, error) {
+		c, err := client.New(cfg, client.Options{HTTPClient: httpClient, Scheme: scheme, Mapper: mapper})
+		if err != nil {
+			return nil, fmt.Errorf("making a client for %q: %w", cfg.Host, err)
+		}
+		return c, nil
+	}
+}
+
+func rawContent() rest.ContentConfig {
+	return rest.ContentConfig{NegotiatedSerializer: serializer.NewCodecFactory(runtime.NewScheme()).WithoutConversion()}
+}

@@ -1,0 +1,183 @@
+package synctarget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/synctarget/synctarget/pkg/agent"
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/pcluster"
+)
+
+// step is one part of a deletion. It is done when its verdict is True; until then it holds the later ones back.
+type step struct {
+	name string
+	run  func(context.Context, *scope) (verdict, error)
+	// left names what stays behind when the step is given up.
+	left func(*scope) string
+}
+
+// reconcileDelete makes one pass over a SyncTarget that is being deleted. Every deletion ends: by the steps, or by
+// the deadline, or by the user's annotation, and then it says what may be left.
+func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.Result, error) {
+	if !controllerutil.ContainsFinalizer(s.target, workloadv1alpha1.Finalizer) {
+		return reconcile.Result{}, nil
+	}
+	verdicts := map[string]verdict{
+		workloadv1alpha1.ConditionReady: blocked(workloadv1alpha1.ReasonTerminating, "SyncTarget is being deleted"),
+	}
+	if s.target.Status.Phase != workloadv1alpha1.PhaseTerminating {
+		// Said before anything is removed; the event of this write brings us back.
+		verdicts[workloadv1alpha1.ConditionDeployed] = blocked(workloadv1alpha1.ReasonRemoving, "Removing the syncer")
+		if err := r.updateStatus(ctx, s, verdicts); err != nil {
+			return conflictMeansAgain(err)
+		}
+		return reconcile.Result{}, nil
+	}
+
+	elapsed := r.Clock.Since(s.target.DeletionTimestamp.Time)
+	abandon := s.target.Annotations[workloadv1alpha1.AnnotationAbandon] == "true"
+	letGo := abandon || elapsed >= r.DeleteDeadline
+	for _, step := range r.remove {
+		v, err := step.run(ctx, s)
+		if err == nil && v.ok() {
+			continue
+		}
+		if letGo {
+			r.giveUp(s, step, v, err, abandon)
+			continue
+		}
+		if err != nil {
+			v = blocked(workloadv1alpha1.ReasonRemovalFailed, "%s", err)
+		}
+		if v.reason == workloadv1alpha1.ReasonRemovalFailed {
+			v.message = fmt.Sprintf("%s. The deletion is retried until %s; to let go now, whatever is left behind, set the annotation %s=true",
+				v.message, s.target.DeletionTimestamp.Add(r.DeleteDeadline).UTC().Format(time.RFC3339), workloadv1alpha1.AnnotationAbandon)
+		}
+		verdicts[workloadv1alpha1.ConditionDeployed] = v
+		if err := r.updateStatus(ctx, s, verdicts); err != nil {
+			return conflictMeansAgain(err)
+		}
+		return reconcile.Result{RequeueAfter: min(removalRecheck(elapsed), r.DeleteDeadline-elapsed)}, nil
+	}
+
+	err := r.patchFinalizers(ctx, s, func(o client.Object) bool {
+		return controllerutil.RemoveFinalizer(o, workloadv1alpha1.Finalizer)
+	})
+	if err == nil {
+		r.forget(s)
+	}
+	return reconcile.Result{}, err
+}
+
+// removalRecheck backs off with the age of the deletion: a quarter of it, from 1 s to a minute. It needs no memory,
+// so a restart does not begin anew.
+func removalRecheck(elapsed time.Duration) time.Duration {
+	return min(max(elapsed/4, time.Second), time.Minute)
+}
+
+// giveUp lets a step go and says what may be left behind.
+func (r *Reconciler) giveUp(s *scope, failed step, v verdict, err error, abandoned bool) {
+	why := v.message
+	if err != nil {
+		why = err.Error()
+	}
+	cause := fmt.Sprintf("after %s", r.DeleteDeadline)
+	if abandoned {
+		cause = "by annotation"
+	}
+	r.Events.Event(s.clusterName, s.target, corev1.EventTypeWarning, workloadv1alpha1.ReasonAbandoned,
+		fmt.Sprintf("Deletion let go %s. May be left behind: %s. %s", cause, failed.left(s), why))
+}
+
+// forget drops everything remembered of a target.
+func (r *Reconciler) forget(s *scope) {
+	r.pulses.forget(s.target.UID)
+	r.installed.forget(s.target.UID)
+	r.tokens.forget(s.target.UID)
+	r.PClusters.Forget(s.pclusterID())
+}
+
+// removeAgent takes the syncer out of the physical cluster.
+func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error) {
+	removed := passed(workloadv1alpha1.ReasonRemoved, "Syncer removed")
+	if s.pullMode() {
+		if s.target.Status.LastHeartbeatTime != nil {
+			r.Events.Event(s.clusterName, s.target, corev1.EventTypeNormal, workloadv1alpha1.ReasonRemoving,
+				"You installed this syncer: remove it from the physical cluster with the manifests you applied ("+leftDownstream(s)+")")
+		}
+		return removed, nil
+	}
+	if s.clusterID == "" {
+		// Nothing is installed before the cluster is pinned.
+		return removed, nil
+	}
+	var err error
+	s.kubeconfig, err = readKubeconfig(ctx, s)
+	if fault := (*secretFault)(nil); errors.As(err, &fault) {
+		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", fault), nil
+	}
+	if err != nil {
+		return verdict{}, err
+	}
+
+	ctx, cancel := pcluster.WithBudget(ctx)
+	defer cancel()
+	cluster, err := r.PClusters.Get(ctx, s.pclusterID(), s.kubeconfig)
+	if err != nil {
+		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(err)), nil
+	}
+	if s.clusterID != cluster.ID() {
+		return blocked(workloadv1alpha1.ReasonRemovalFailed,
+			"The syncer cannot be removed: the kubeconfig leads to cluster %q, but the syncer is in cluster %q", cluster.ID(), s.clusterID), nil
+	}
+	waiting, done, err := agent.Remove(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
+	if err != nil {
+		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(err)), nil
+	}
+	if !done {
+		return blocked(workloadv1alpha1.ReasonRemoving, "%s", waiting), nil
+	}
+	return removed, nil
+}
+
+// removeIdentity takes the syncer's identity out of the workspace.
+func (r *Reconciler) removeIdentity(ctx context.Context, s *scope) (verdict, error) {
+	waiting, done, err := agent.RemoveIdentity(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
+	if err != nil {
+		return verdict{}, fmt.Errorf("removing the syncer's identity from the workspace: %w", err)
+	}
+	if !done {
+		return blocked(workloadv1alpha1.ReasonRemoving, "%s", waiting), nil
+	}
+	return passed(workloadv1alpha1.ReasonRemoved, "Identity removed"), nil
+}
+
+// releaseSecret takes this target's hold off the Secrets.
+func (r *Reconciler) releaseSecret(ctx context.Context, s *scope) (verdict, error) {
+	if err := r.releaseSecrets(ctx, s, client.ObjectKey{}); err != nil {
+		return verdict{}, err
+	}
+	return passed(workloadv1alpha1.ReasonRemoved, "Secret released"), nil
+}
+
+func leftDownstream(s *scope) string {
+	name := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
+	return fmt.Sprintf("Namespace, ClusterRole and ClusterRoleBinding %q in the physical cluster %q", name, s.target.Spec.Cluster)
+}
+
+func leftUpstream(s *scope) string {
+	name := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
+	return fmt.Sprintf("Namespace, ClusterRole and ClusterRoleBinding %q in the workspace", name)
+}
+
+func leftHold(s *scope) string {
+	return fmt.Sprintf("finalizer %q on Secrets of the workspace", workloadv1alpha1.Hold(s.key))
+}

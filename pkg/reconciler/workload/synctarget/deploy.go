@@ -1,0 +1,209 @@
+package synctarget
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/synctarget/synctarget/pkg/agent"
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/pcluster"
+)
+
+const (
+	// tokenRetry, conflictRetry and residueRetry are for what passes by itself in a moment.
+	tokenRetry    = 250 * time.Millisecond
+	conflictRetry = 100 * time.Millisecond
+	residueRetry  = time.Second
+	// rolloutRecheck is for what happens to the syncer's pods, of which the watched Deployment shows nothing.
+	rolloutRecheck = 5 * time.Second
+	// refusedRecheck is for what an administrator mends in the physical cluster, of which no event tells us.
+	refusedRecheck = time.Minute
+	// driftInterval is the mean time between two reads of everything that is installed; each is jittered by 20 %.
+	driftInterval = 10 * time.Minute
+)
+
+// deploy installs the syncer and keeps it as it should be.
+func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
+	if err := r.holdSecret(ctx, s); err != nil {
+		return verdict{}, err
+	}
+	cfg := r.agentConfig(s)
+	inputs := r.inputsOf(s, cfg)
+	if v, fresh := r.installed.get(s.target.UID, inputs, r.Clock.Now()); fresh {
+		return v, nil
+	}
+
+	token, stop, err := r.ensureIdentity(ctx, s, cfg)
+	if err != nil {
+		return verdict{}, err
+	}
+	if stop != nil {
+		return *stop, nil
+	}
+	if s.pullMode() {
+		return r.awaitInstall(s), nil
+	}
+	cfg.Token = token
+
+	v, err := r.installAgent(ctx, s, cfg)
+	if err != nil {
+		return verdict{}, err
+	}
+	if v.ok() {
+		next := wait.Jitter(driftInterval*4/5, 0.5)
+		r.installed.put(s.target.UID, inputs, v.after(next), r.Clock.Now())
+		v = v.after(next)
+	}
+	return v, nil
+}
+
+// awaitInstall is the verdict in pull mode: that the syncer is installed is known by its heartbeat.
+func (r *Reconciler) awaitInstall(s *scope) verdict {
+	if s.target.Status.LastHeartbeatTime != nil {
+		return passed(workloadv1alpha1.ReasonDeployed, "Syncer deployment successful")
+	}
+	return blocked(workloadv1alpha1.ReasonAwaitingInstall,
+		"Waiting for you to install the syncer in the physical cluster: there is no kubeconfigSecretRef, so the service does not")
+}
+
+// installAgent brings the physical cluster to the manifests and reports how the rollout fares.
+func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Config) (verdict, error) {
+	ctx, cancel := pcluster.WithBudget(ctx)
+	defer cancel()
+
+	cluster, err := r.PClusters.Get(ctx, s.pclusterID(), s.kubeconfig)
+	if err != nil {
+		return r.refusal(err)
+	}
+	switch {
+	case s.clusterID == "":
+		// Pinned before anything is installed: the event of the status write brings us back.
+		s.clusterID = cluster.ID()
+		return blocked(workloadv1alpha1.ReasonRollingOut, "Installing the syncer"), nil
+	case s.clusterID != cluster.ID():
+		return blocked(workloadv1alpha1.ReasonClusterMismatch,
+			"the kubeconfig leads to cluster %q, but this SyncTarget stands for cluster %q; restore the kubeconfig, or delete the SyncTarget and create another for the new cluster",
+			cluster.ID(), s.clusterID), nil
+	}
+
+	changed, err := agent.Apply(ctx, cluster.Client(), agent.Downstream(cfg), workloadv1alpha1.FieldOwnerController)
+	r.Metrics.applied(changed, err)
+	if err != nil {
+		v, err := r.refused(ctx, "physical cluster", err, func(ctx context.Context) (string, bool, error) {
+			return agent.RemoveResidue(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
+		})
+		if err != nil {
+			return r.refusal(err)
+		}
+		return *v, nil
+	}
+	namespace := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
+	cluster.WatchDeployment(namespace, agent.DeploymentName)
+
+	rollout, err := agent.Rollout(ctx, cluster.Client(), namespace)
+	if err != nil {
+		return r.refusal(err)
+	}
+	if !rollout.Ready {
+		return blocked(workloadv1alpha1.ReasonRollingOut, "%s", rollout.Message).after(rolloutRecheck), nil
+	}
+	return passed(workloadv1alpha1.ReasonDeployed, "Syncer deployment successful"), nil
+}
+
+// refused sorts the errors of an apply that a user or time must mend from those to retry.
+func (r *Reconciler) refused(ctx context.Context, side string, err error, removeResidue func(context.Context) (string, bool, error)) (*verdict, error) {
+	var foreign *agent.ForeignError
+	var residue *agent.ResidueError
+	var terminating *agent.TerminatingError
+	var v verdict
+	switch {
+	case errors.As(err, &foreign):
+		v = blocked(workloadv1alpha1.ReasonDeploymentFailed, "%s", foreign).after(refusedRecheck)
+	case errors.As(err, &residue):
+		waiting, _, err := removeResidue(ctx)
+		if err != nil {
+			return nil, err
+		}
+		v = blocked(workloadv1alpha1.ReasonRollingOut, "Removing what an earlier SyncTarget of this name left in the %s. %s", side, waiting).after(residueRetry)
+	case errors.As(err, &terminating):
+		v = blocked(workloadv1alpha1.ReasonRollingOut, "%s", terminating).after(residueRetry)
+	default:
+		return nil, err
+	}
+	return &v, nil
+}
+
+// refusal turns what the physical cluster answered, or did not, into a verdict. Nothing of it is an error: the
+// prober or the recheck brings us back.
+func (r *Reconciler) refusal(err error) (verdict, error) {
+	switch {
+	case errors.Is(err, pcluster.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
+		return unknown(workloadv1alpha1.ReasonClusterUnreachable, "%s", pcluster.Describe(err)).after(refusedRecheck), nil
+	case errors.Is(err, pcluster.ErrInvalid):
+		return blocked(workloadv1alpha1.ReasonDeploymentFailed, "%s", pcluster.Describe(err)), nil
+	case apierrors.IsConflict(err):
+		return blocked(workloadv1alpha1.ReasonRollingOut, "Installing the syncer").after(conflictRetry), nil
+	default:
+		return blocked(workloadv1alpha1.ReasonDeploymentFailed, "%s", pcluster.Describe(err)).after(refusedRecheck), nil
+	}
+}
+
+// deployFailed is the verdict when an API hiccup on kcp's side kept the phase from its work.
+func deployFailed(err error) verdict {
+	return blocked(workloadv1alpha1.ReasonDeploymentFailed, "%s", err)
+}
+
+// installed remembers when everything that is installed was last found right, so that a pass in between costs the
+// physical cluster no request. Any sign of a change drops the memory.
+type installed struct {
+	mu    sync.Mutex
+	byUID map[types.UID]installation
+}
+
+type installation struct {
+	inputs  [sha256.Size]byte
+	verdict verdict
+	until   time.Time
+}
+
+func newInstalled() *installed { return &installed{byUID: map[types.UID]installation{}} }
+
+func (i *installed) get(uid types.UID, inputs [sha256.Size]byte, now time.Time) (verdict, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	found, ok := i.byUID[uid]
+	if !ok || found.inputs != inputs || !now.Before(found.until) {
+		return verdict{}, false
+	}
+	return found.verdict.after(found.until.Sub(now)), true
+}
+
+func (i *installed) put(uid types.UID, inputs [sha256.Size]byte, v verdict, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.byUID[uid] = installation{inputs: inputs, verdict: v, until: now.Add(v.recheck)}
+}
+
+func (i *installed) forget(uid types.UID) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.byUID, uid)
+}
+
+// inputsOf is the hash of everything that an installation follows from.
+func (r *Reconciler) inputsOf(s *scope, cfg agent.Config) [sha256.Size]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s\x00%s\x00%s\x00%v\x00%s",
+		s.target.Generation, s.clusterID, cfg.Image, cfg.KcpURL, cfg.KcpCA, cfg.Proxy, s.kubeconfig))
+}
+
+func (s *scope) pclusterID() pcluster.ID {
+	return pcluster.ID{ClusterName: s.clusterName.String(), Name: s.target.Name, UID: string(s.target.UID)}
+}

@@ -1,0 +1,65 @@
+package synctarget
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// health judges the heartbeats. It asks nobody: whether the controller can reach the physical cluster just now
+// says nothing about the syncer.
+func (r *Reconciler) health(_ context.Context, s *scope) (verdict, error) {
+	status := &s.target.Status
+	seen := r.pulses.observe(s.target)
+	namespace := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
+
+	if s.pullMode() && s.clusterID == "" && status.Syncer != nil {
+		// Nobody but the syncer can tell in pull mode which cluster it is.
+		s.clusterID = status.Syncer.ClusterID
+	}
+	switch {
+	case beatsElsewhere(status):
+		return blocked(workloadv1alpha1.ReasonAwaitingHeartbeat,
+			"Heartbeats come from a syncer in cluster %q, but this SyncTarget stands for cluster %q; remove the syncer from the former",
+			status.Syncer.ClusterID, status.ClusterID), nil
+	case status.LastHeartbeatTime == nil:
+		return blocked(workloadv1alpha1.ReasonAwaitingHeartbeat, "Waiting for the first heartbeat of the syncer"), nil
+	}
+
+	ready := passed(workloadv1alpha1.ReasonReady, "Syncer is healthy and ready")
+	unhealthy := blocked(workloadv1alpha1.ReasonUnhealthy,
+		"Syncer is not healthy: no heartbeat for more than %s; see the Deployment \"syncer\" in the Namespace %q of the physical cluster",
+		r.HeartbeatThreshold, namespace)
+
+	since, alive := seen.changed, true
+	if since.IsZero() {
+		since, alive = seen.firstSeen, false
+	}
+	left := r.HeartbeatThreshold - r.Clock.Since(since)
+	switch {
+	case left <= 0:
+		return unhealthy, nil
+	case alive:
+		return ready.after(left), nil
+	}
+
+	// First sight is no evidence: what an earlier controller found stands until a heartbeat arrives or a full
+	// threshold has passed without one. This is the only place where an earlier condition counts.
+	if before := meta.FindStatusCondition(status.Conditions, workloadv1alpha1.ConditionReady); before != nil {
+		switch before.Reason {
+		case workloadv1alpha1.ReasonReady:
+			return ready.after(left), nil
+		case workloadv1alpha1.ReasonUnhealthy:
+			return unhealthy.after(left), nil
+		}
+	}
+	return blocked(workloadv1alpha1.ReasonAwaitingHeartbeat, "Waiting for the next heartbeat of the syncer").after(left), nil
+}
+
+// healthFailed is the verdict when health could not be judged.
+func healthFailed(err error) verdict {
+	return unknown(workloadv1alpha1.ReasonHealthCheckFailed, "%s", fmt.Sprint(err))
+}

@@ -1,0 +1,72 @@
+package synctarget
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// holdSecret puts this target's finalizer on the referenced Secret, without which the syncer could not be removed
+// later, and takes it off every other Secret, such as one that was referenced before.
+func (r *Reconciler) holdSecret(ctx context.Context, s *scope) error {
+	if s.pullMode() {
+		return r.releaseSecrets(ctx, s, client.ObjectKey{})
+	}
+	ref := s.target.Spec.KubeconfigSecretRef
+	name := client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}
+	secret := secretMeta()
+	if err := s.cached.Get(ctx, name, secret); err == nil && controllerutil.ContainsFinalizer(secret, workloadv1alpha1.Hold(s.key)) {
+		return r.releaseSecrets(ctx, s, name)
+	}
+	// The cache may lag behind what validate just read live.
+	secret = secretMeta()
+	if err := s.upstream.Get(ctx, name, secret); err != nil {
+		return fmt.Errorf("reading Secret %q: %w", name, err)
+	}
+	if secret.DeletionTimestamp.IsZero() {
+		if err := patchHold(ctx, s.upstream, secret, controllerutil.AddFinalizer, s.key); err != nil {
+			return err
+		}
+	}
+	return r.releaseSecrets(ctx, s, name)
+}
+
+// releaseSecrets takes this target's finalizer off every Secret but one.
+func (r *Reconciler) releaseSecrets(ctx context.Context, s *scope, keep client.ObjectKey) error {
+	held := &metav1.PartialObjectMetadataList{}
+	held.SetGroupVersionKind(secretMeta().GroupVersionKind())
+	if err := s.cached.List(ctx, held, client.MatchingFields{indexHold: s.key}); err != nil {
+		return fmt.Errorf("listing the held Secrets: %w", err)
+	}
+	namespace := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
+	for i := range held.Items {
+		secret := &held.Items[i]
+		secret.SetGroupVersionKind(secretMeta().GroupVersionKind())
+		// The token Secret of the identity goes with the identity.
+		if client.ObjectKeyFromObject(secret) == keep || secret.Namespace == namespace {
+			continue
+		}
+		if err := patchHold(ctx, s.upstream, secret, controllerutil.RemoveFinalizer, s.key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func patchHold(ctx context.Context, upstream client.Client, secret *metav1.PartialObjectMetadata, mutate func(client.Object, string) bool, key string) error {
+	changed := secret.DeepCopy()
+	if !mutate(changed, workloadv1alpha1.Hold(key)) {
+		return nil
+	}
+	err := upstream.Patch(ctx, changed, client.MergeFromWithOptions(secret, client.MergeFromWithOptimisticLock{}))
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("patching the finalizers of Secret %q: %w", client.ObjectKeyFromObject(secret), err)
+	}
+	return nil
+}

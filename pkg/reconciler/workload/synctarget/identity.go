@@ -1,0 +1,126 @@
+package synctarget
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/synctarget/synctarget/pkg/agent"
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// issuing is how long a fresh token may be refused before that is a fault: kcp's caches take a moment.
+const issuing = 30 * time.Second
+
+// agentConfig is what the manifests of both sides are built from; the token is added once it is known.
+func (r *Reconciler) agentConfig(s *scope) agent.Config {
+	return agent.Config{
+		Target:      s.target,
+		ClusterName: s.clusterName.String(),
+		Image:       r.SyncerImage,
+		KcpURL:      r.KcpURL + "/clusters/" + s.clusterName.String(),
+		KcpCA:       r.KcpCA,
+		Proxy:       r.Proxy,
+	}
+}
+
+// ensureIdentity gives the syncer its own identity in the workspace and returns the token, or a verdict that says
+// why there is none yet.
+func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Config) ([]byte, *verdict, error) {
+	if _, err := agent.Apply(ctx, s.upstream, agent.Identity(cfg), workloadv1alpha1.FieldOwnerController); err != nil {
+		v, err := r.refused(ctx, "workspace", err, func(ctx context.Context) (string, bool, error) {
+			return agent.RemoveIdentityResidue(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
+		})
+		return nil, v, err
+	}
+	var secret corev1.Secret
+	name := client.ObjectKey{Namespace: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key), Name: agent.TokenSecretName}
+	if err := s.upstream.Get(ctx, name, &secret); err != nil {
+		return nil, nil, fmt.Errorf("reading the syncer's token: %w", err)
+	}
+	token := secret.Data[corev1.ServiceAccountTokenKey]
+	if len(token) == 0 {
+		// The event of the filled Secret brings us back; the recheck is for an event that was missed.
+		v := blocked(workloadv1alpha1.ReasonRollingOut, "Waiting for kcp to issue the syncer's token").after(10 * time.Second)
+		return nil, &v, nil
+	}
+	err := r.tokens.check(ctx, s.target.UID, cfg.KcpURL, r.KcpCA, s.target.Name, token)
+	switch {
+	case err == nil:
+		return token, nil, nil
+	case apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err):
+		if r.Clock.Since(secret.CreationTimestamp.Time) < issuing {
+			v := blocked(workloadv1alpha1.ReasonRollingOut, "Waiting for kcp to accept the syncer's token").after(tokenRetry)
+			return nil, &v, nil
+		}
+		v := blocked(workloadv1alpha1.ReasonDeploymentFailed,
+			"kcp at %s does not accept the syncer's token; does what stands before kcp know the key that signs ServiceAccount tokens?", cfg.KcpURL).after(time.Minute)
+		return nil, &v, nil
+	default:
+		v := blocked(workloadv1alpha1.ReasonDeploymentFailed,
+			"kcp cannot be reached at %s, which the syncer would use; check the controller's flags --kcp-external-url and --kcp-external-ca-file", cfg.KcpURL).after(time.Minute)
+		return nil, &v, nil
+	}
+}
+
+// tokens remembers which token was seen to work where, so that one at rest costs no request.
+type tokens struct {
+	// get reads the SyncTarget at url with the token; a field so that unit tests need no server.
+	get func(ctx context.Context, url string, ca []byte, name string, token []byte) error
+
+	mu     sync.Mutex
+	proven map[types.UID][sha256.Size]byte
+}
+
+func newTokens() *tokens {
+	return &tokens{get: getWithToken, proven: map[types.UID][sha256.Size]byte{}}
+}
+
+func (t *tokens) check(ctx context.Context, uid types.UID, url string, ca []byte, name string, token []byte) error {
+	sum := sha256.Sum256(append([]byte(url+"\x00"+string(ca)+"\x00"), token...))
+	t.mu.Lock()
+	known := t.proven[uid] == sum
+	t.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := t.get(ctx, url, ca, name, token); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.proven[uid] = sum
+	t.mu.Unlock()
+	return nil
+}
+
+func (t *tokens) forget(uid types.UID) {
+	t.mu.Lock()
+	delete(t.proven, uid)
+	t.mu.Unlock()
+}
+
+// tokenTimeout bounds one look at kcp with the syncer's token.
+const tokenTimeout = 5 * time.Second
+
+func getWithToken(ctx context.Context, url string, ca []byte, name string, token []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
+	defer cancel()
+	gv := workloadv1alpha1.SchemeGroupVersion
+	httpClient, err := rest.HTTPClientFor(&rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: ca}, BearerToken: string(token)})
+	if err != nil {
+		return err
+	}
+	c, err := rest.UnversionedRESTClientForConfigAndClient(&rest.Config{Host: url, QPS: -1, ContentConfig: rawContent()}, httpClient)
+	if err != nil {
+		return err
+	}
+	return c.Get().AbsPath("/apis", gv.Group, gv.Version, "synctargets", name).Do(ctx).Error()
+}

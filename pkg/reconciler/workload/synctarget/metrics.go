@@ -1,0 +1,92 @@
+package synctarget
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// Metrics are the controller's own metrics. No label holds the name of an object.
+type Metrics struct {
+	timeToReady prometheus.Histogram
+	phases      *prometheus.HistogramVec
+	applies     *prometheus.CounterVec
+	registerer  prometheus.Registerer
+}
+
+// NewMetrics registers the metrics. logicalClusters counts those that are served.
+func NewMetrics(registerer prometheus.Registerer, logicalClusters func() int) *Metrics {
+	m := &Metrics{
+		registerer: registerer,
+		timeToReady: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "synctarget_time_to_ready_seconds",
+			Help:    "Time from the creation of a SyncTarget until it is Ready for the first time.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 12),
+		}),
+		phases: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "synctarget_phase_duration_seconds",
+			Help:    "Time that a phase of the pipeline took, by the condition it owns and its outcome.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+		}, []string{"condition", "outcome"}),
+		applies: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "synctarget_agent_applies_total",
+			Help: "Objects of the syncer applied to physical clusters, by result.",
+		}, []string{"result"}),
+	}
+	registerer.MustRegister(m.timeToReady, m.phases, m.applies, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "synctarget_logical_clusters",
+		Help: "Logical clusters that are served now. 0 on a standby.",
+	}, func() float64 { return float64(logicalClusters()) }))
+	return m
+}
+
+// watch exports what the pulses know.
+func (m *Metrics) watch(p *pulses) {
+	m.registerer.MustRegister(&pulseCollector{
+		pulses:  p,
+		targets: prometheus.NewDesc("synctarget_targets", "SyncTargets, by phase.", []string{"phase"}, nil),
+		oldest: prometheus.NewDesc("synctarget_oldest_heartbeat_age_seconds",
+			"Time since the controller saw the oldest of the last heartbeats of the targets that are Ready.", nil, nil),
+	})
+}
+
+func (m *Metrics) becameReady(took time.Duration) { m.timeToReady.Observe(took.Seconds()) }
+
+func (m *Metrics) phaseDone(condition string, took time.Duration, v verdict, err error) {
+	outcome := v.reason
+	if err != nil {
+		outcome = "Error"
+	}
+	m.phases.WithLabelValues(condition, outcome).Observe(took.Seconds())
+}
+
+func (m *Metrics) applied(changed int, err error) {
+	m.applies.WithLabelValues("applied").Add(float64(changed))
+	if err != nil {
+		m.applies.WithLabelValues("failed").Inc()
+	}
+}
+
+type pulseCollector struct {
+	pulses          *pulses
+	targets, oldest *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (c *pulseCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.targets
+	ch <- c.oldest
+}
+
+// Collect implements prometheus.Collector.
+func (c *pulseCollector) Collect(ch chan<- prometheus.Metric) {
+	byPhase, oldest := c.pulses.snapshot()
+	for _, phase := range []workloadv1alpha1.SyncTargetPhase{
+		workloadv1alpha1.PhasePending, workloadv1alpha1.PhaseReady, workloadv1alpha1.PhaseNotReady, workloadv1alpha1.PhaseTerminating,
+	} {
+		ch <- prometheus.MustNewConstMetric(c.targets, prometheus.GaugeValue, float64(byPhase[phase]), string(phase))
+	}
+	ch <- prometheus.MustNewConstMetric(c.oldest, prometheus.GaugeValue, oldest.Seconds())
+}

@@ -1,0 +1,126 @@
+package synctarget
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// scope is what one pass over one SyncTarget knows.
+type scope struct {
+	// clusterName is the logical cluster of the target; set by Reconcile.
+	clusterName multicluster.ClusterName
+	// target is a copy of the cached object. Phases read it; status.go alone writes its status. Set by Reconcile.
+	target *workloadv1alpha1.SyncTarget
+	// key is the target's key; set by Reconcile.
+	key string
+	// upstream reads the target's workspace from the cache; set by Reconcile.
+	cached client.Reader
+	// upstream talks to the target's workspace, uncached; set by Reconcile.
+	upstream client.Client
+	// kubeconfig is the content of the referenced Secret; set by validate, or by removeAgent in a deletion.
+	kubeconfig []byte
+	// clusterID is the physical cluster to pin; starts as status.clusterID, set by deploy or, in pull mode, by health.
+	clusterID string
+}
+
+// pullMode tells whether the user, not the service, installs the syncer.
+func (s *scope) pullMode() bool { return s.target.Spec.KubeconfigSecretRef == nil }
+
+// verdict is what a phase or a step found.
+type verdict struct {
+	status  metav1.ConditionStatus
+	reason  string
+	message string
+	// recheck is when to look again without an event; 0 is never.
+	recheck time.Duration
+	// wrongSpec is set when the spec itself is at fault, so that no later phase can say anything of its own.
+	wrongSpec bool
+}
+
+func (v verdict) ok() bool { return v.status == metav1.ConditionTrue }
+
+// after schedules another look.
+func (v verdict) after(d time.Duration) verdict {
+	v.recheck = d
+	return v
+}
+
+func passed(reason, message string) verdict {
+	return verdict{status: metav1.ConditionTrue, reason: reason, message: message}
+}
+
+func blocked(reason, format string, args ...any) verdict {
+	return verdict{status: metav1.ConditionFalse, reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+func unknown(reason, format string, args ...any) verdict {
+	return verdict{status: metav1.ConditionUnknown, reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+// phase is one step of the pipeline and the only source of one condition.
+type phase struct {
+	condition string
+	// behind gives the verdict without running the phase where Valid leaves it nothing to say; nil runs always.
+	behind func(valid verdict) (verdict, bool)
+	run    func(context.Context, *scope) (verdict, error)
+	// failed is the verdict when run returns an error, which is retried with backoff.
+	failed func(error) verdict
+}
+
+// onlyIfValid holds a phase back while Valid is not True.
+func onlyIfValid(valid verdict) (verdict, bool) {
+	return unknown(workloadv1alpha1.ReasonValidationFailed, "Waiting for the condition Valid: %s", valid.message), !valid.ok()
+}
+
+// unlessSpecIsWrong lets a phase mirror Valid while the spec is wrong.
+func unlessSpecIsWrong(valid verdict) (verdict, bool) {
+	return blocked(workloadv1alpha1.ReasonValidationFailed, "%s", valid.message), valid.wrongSpec
+}
+
+// runPhases runs the pipeline and returns one verdict for each phase and the error to retry, if any. The first
+// phase is the one that the others may stand behind.
+func runPhases(ctx context.Context, phases []phase, s *scope, observe func(condition string, took time.Duration, v verdict, err error), now func() time.Time) (map[string]verdict, error) {
+	verdicts := make(map[string]verdict, len(phases))
+	var first *verdict
+	var failure error
+	for _, p := range phases {
+		start := now()
+		v, held := verdict{}, false
+		if p.behind != nil && first != nil {
+			v, held = p.behind(*first)
+		}
+		var err error
+		if !held {
+			if v, err = p.run(ctx, s); err != nil {
+				v = p.failed(err)
+				if failure == nil {
+					failure = err
+				}
+			}
+			observe(p.condition, now().Sub(start), v, err)
+		}
+		if first == nil {
+			first = &v
+		}
+		verdicts[p.condition] = v
+	}
+	return verdicts, failure
+}
+
+// soonest is the earliest of the rechecks; 0 is never.
+func soonest(verdicts map[string]verdict) time.Duration {
+	var next time.Duration
+	for _, v := range verdicts {
+		if v.recheck > 0 && (next == 0 || v.recheck < next) {
+			next = v.recheck
+		}
+	}
+	return next
+}

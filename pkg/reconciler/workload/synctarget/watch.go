@@ -1,0 +1,200 @@
+package synctarget
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+	mccontroller "sigs.k8s.io/multicluster-runtime/pkg/controller"
+	mcmanager "sigs.k8s.io/multicluster-runtime/pkg/manager"
+	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
+	mcreconcile "sigs.k8s.io/multicluster-runtime/pkg/reconcile"
+	mcsource "sigs.k8s.io/multicluster-runtime/pkg/source"
+
+	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/pcluster"
+)
+
+// All watches and indexes of the controller stand in this file, so that their wiring can be replaced in one place.
+
+const (
+	indexCluster = "spec.cluster"
+	indexSecret  = "spec.kubeconfigSecretRef"
+	indexHold    = "metadata.finalizers/hold"
+
+	// retryBase and retryMax bound the backoff of a pass that failed.
+	retryBase = 500 * time.Millisecond
+	retryMax  = time.Minute
+)
+
+type queue = workqueue.TypedRateLimitingInterface[mcreconcile.Request]
+
+// SetupWithManager wires the watches and the indexes. Events on woken reconcile the target that they name.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager, workers int, woken <-chan pcluster.ID) error {
+	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	c, err := mccontroller.New("synctarget", mgr, mccontroller.Options{
+		Reconciler:              r,
+		MaxConcurrentReconciles: workers,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](retryBase, retryMax),
+	})
+	if err != nil {
+		return fmt.Errorf("creating the controller: %w", err)
+	}
+	for _, src := range []mcsource.Source{
+		mcsource.Kind[client.Object](&workloadv1alpha1.SyncTarget{}, r.targetEvents),
+		mcsource.Kind[client.Object](secretMeta(), r.secretEvents),
+		mcsource.Kind[client.Object](&apisv1alpha2.APIBinding{}, bindingEvents),
+	} {
+		if err := c.MultiClusterWatch(src); err != nil {
+			return fmt.Errorf("watching: %w", err)
+		}
+	}
+	return c.Watch(source.TypedFunc[mcreconcile.Request](func(ctx context.Context, q queue) error {
+		go r.relay(ctx, woken, q)
+		return nil
+	}))
+}
+
+// relay turns signs from physical clusters into passes.
+func (r *Reconciler) relay(ctx context.Context, woken <-chan pcluster.ID, q queue) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case id := <-woken:
+			r.installed.forget(types.UID(id.UID))
+			q.Add(request(multicluster.ClusterName(id.ClusterName), id.Name))
+		}
+	}
+}
+
+func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	for _, index := range []struct {
+		object  client.Object
+		field   string
+		extract client.IndexerFunc
+	}{
+		{&workloadv1alpha1.SyncTarget{}, indexCluster, func(o client.Object) []string {
+			return []string{o.(*workloadv1alpha1.SyncTarget).Spec.Cluster}
+		}},
+		{&workloadv1alpha1.SyncTarget{}, indexSecret, func(o client.Object) []string {
+			if ref := o.(*workloadv1alpha1.SyncTarget).Spec.KubeconfigSecretRef; ref != nil {
+				return []string{ref.Namespace + "/" + ref.Name}
+			}
+			return nil
+		}},
+		{secretMeta(), indexHold, func(o client.Object) []string {
+			var keys []string
+			for _, finalizer := range o.GetFinalizers() {
+				if key, ok := strings.CutPrefix(finalizer, workloadv1alpha1.HoldPrefix); ok {
+					keys = append(keys, key)
+				}
+			}
+			return keys
+		}},
+	} {
+		if err := indexer.IndexField(ctx, index.object, index.field, index.extract); err != nil {
+			return fmt.Errorf("indexing %T by %s: %w", index.object, index.field, err)
+		}
+	}
+	return nil
+}
+
+// targetEvents takes in every heartbeat, but queues a pass only for what may change a verdict.
+func (r *Reconciler) targetEvents(clusterName multicluster.ClusterName, _ cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
+	return handler.TypedFuncs[client.Object, mcreconcile.Request]{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
+			r.pulses.observe(e.Object.(*workloadv1alpha1.SyncTarget))
+			q.Add(request(clusterName, e.Object.GetName()))
+		},
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			before, after := e.ObjectOld.(*workloadv1alpha1.SyncTarget), e.ObjectNew.(*workloadv1alpha1.SyncTarget)
+			r.pulses.observe(after)
+			if mayChangeVerdict(before, after) {
+				q.Add(request(clusterName, after.Name))
+			}
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) {
+			target := e.Object.(*workloadv1alpha1.SyncTarget)
+			r.forget(&scope{clusterName: clusterName, target: target})
+		},
+	}
+}
+
+// mayChangeVerdict tells a change that a pass has to look at from one more heartbeat of a target that is Ready.
+func mayChangeVerdict(before, after *workloadv1alpha1.SyncTarget) bool {
+	if !meta.IsStatusConditionTrue(after.Status.Conditions, workloadv1alpha1.ConditionReady) || beatsElsewhere(&before.Status) != beatsElsewhere(&after.Status) {
+		return before.ResourceVersion != after.ResourceVersion
+	}
+	before, after = withoutHeartbeat(before), withoutHeartbeat(after)
+	return !equality.Semantic.DeepEqual(before, after)
+}
+
+// withoutHeartbeat is a shallow copy without what the syncer writes and what every write changes.
+func withoutHeartbeat(target *workloadv1alpha1.SyncTarget) *workloadv1alpha1.SyncTarget {
+	out := *target
+	out.ResourceVersion, out.ManagedFields = "", nil
+	out.Status.LastHeartbeatTime, out.Status.Syncer, out.Status.SyncedResources = nil, nil, nil
+	return &out
+}
+
+// secretEvents queues the targets that refer to a Secret, and the target that a token belongs to.
+func (r *Reconciler) secretEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
+	return handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, secret client.Object) []mcreconcile.Request {
+		if name := secret.GetAnnotations()[workloadv1alpha1.AnnotationSyncTarget]; name != "" {
+			r.installed.forget(types.UID(secret.GetLabels()[workloadv1alpha1.LabelUID]))
+			return []mcreconcile.Request{request(clusterName, name)}
+		}
+		var targets workloadv1alpha1.SyncTargetList
+		if err := cl.GetCache().List(ctx, &targets, client.MatchingFields{indexSecret: secret.GetNamespace() + "/" + secret.GetName()}); err != nil {
+			return nil
+		}
+		return requests(clusterName, &targets)
+	})
+}
+
+// bindingEvents queues every target of a workspace whose accepted claims change.
+func bindingEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
+	return handler.TypedFuncs[client.Object, mcreconcile.Request]{
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			before, after := e.ObjectOld.(*apisv1alpha2.APIBinding), e.ObjectNew.(*apisv1alpha2.APIBinding)
+			if equality.Semantic.DeepEqual(before.Spec, after.Spec) && equality.Semantic.DeepEqual(before.Status.AppliedPermissionClaims, after.Status.AppliedPermissionClaims) {
+				return
+			}
+			var targets workloadv1alpha1.SyncTargetList
+			if err := cl.GetCache().List(ctx, &targets); err != nil {
+				return
+			}
+			for _, req := range requests(clusterName, &targets) {
+				q.Add(req)
+			}
+		},
+	}
+}
+
+func requests(clusterName multicluster.ClusterName, targets *workloadv1alpha1.SyncTargetList) []mcreconcile.Request {
+	out := make([]mcreconcile.Request, 0, len(targets.Items))
+	for i := range targets.Items {
+		out = append(out, request(clusterName, targets.Items[i].Name))
+	}
+	return out
+}
+
+func request(clusterName multicluster.ClusterName, name string) mcreconcile.Request {
+	return mcreconcile.Request{ClusterName: clusterName, Request: reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}}
+}

@@ -1,0 +1,143 @@
+package syncer
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+)
+
+// server plays both sides: a physical cluster of one node with a Lease, and the SyncTarget in kcp. What it does
+// not know it does not allow, so that a request beyond the roles that the installer grants fails the test.
+type server struct {
+	*httptest.Server
+	t *testing.T
+
+	mu      sync.Mutex
+	lease   *coordinationv1.Lease
+	patches []string
+	// beat gets a value with every patch, if there is room.
+	beat chan struct{}
+	// stop ends the watches.
+	stop chan struct{}
+}
+
+func newServer(t *testing.T) *server {
+	t.Helper()
+	s := &server{t: t, beat: make(chan struct{}, 100), stop: make(chan struct{})}
+	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
+	t.Cleanup(func() {
+		close(s.stop)
+		s.Close()
+	})
+	return s
+}
+
+const nodeJSON = `{"kind":"Node","apiVersion":"v1","metadata":{"name":"n-1","uid":"n-1","resourceVersion":"1"},
+	"status":{"capacity":{"cpu":"4"},"allocatable":{"cpu":"3"},"conditions":[{"type":"Ready","status":"True"}]}}`
+
+func (s *server) serve(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	const (
+		leases = "/apis/coordination.k8s.io/v1/namespaces/kcp-syncer-edge-1-k/leases"
+		status = "/clusters/abc/apis/workload.kcp.io/v1alpha1/synctargets/edge-1/status"
+	)
+	switch r.Method + " " + r.URL.Path {
+	case "GET /api/v1/namespaces/kube-system":
+		fmt.Fprint(w, `{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"kube-system","uid":"c-1"}}`)
+	case "GET /version":
+		fmt.Fprint(w, `{"gitVersion":"v1.34.4"}`)
+	case "GET /api/v1/nodes":
+		s.serveNodes(w, r)
+	case "GET " + leases + "/" + LeaseName, "POST " + leases, "PUT " + leases + "/" + LeaseName:
+		s.serveLease(w, r)
+	case "PATCH " + status:
+		body, _ := io.ReadAll(r.Body)
+		s.mu.Lock()
+		s.patches = append(s.patches, string(body))
+		s.mu.Unlock()
+		fmt.Fprint(w, `{}`)
+		s.beat <- struct{}{}
+	default:
+		s.t.Errorf("a request that no role allows: %s %s", r.Method, r.URL)
+		w.WriteHeader(http.StatusForbidden)
+	}
+}
+
+func (s *server) serveNodes(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("watch") == "" {
+		fmt.Fprintf(w, `{"kind":"NodeList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[%s]}`, nodeJSON)
+		return
+	}
+	if r.URL.Query().Get("sendInitialEvents") == "true" {
+		bookmark := `{"type":"BOOKMARK","object":{"kind":"Node","apiVersion":"v1",` +
+			`"metadata":{"resourceVersion":"1","annotations":{"k8s.io/initial-events-end":"true"}}}}`
+		fmt.Fprintf(w, "{\"type\":\"ADDED\",\"object\":%s}\n%s\n", strings.ReplaceAll(nodeJSON, "\n", ""), bookmark)
+	}
+	w.(http.Flusher).Flush()
+	select {
+	case <-r.Context().Done():
+	case <-s.stop:
+	}
+}
+
+func (s *server) serveLease(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.Method == http.MethodGet && s.lease == nil {
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
+		return
+	}
+	if r.Method != http.MethodGet {
+		body, _ := io.ReadAll(r.Body)
+		lease := &coordinationv1.Lease{}
+		if _, _, err := scheme.Codecs.UniversalDeserializer().Decode(body, nil, lease); err != nil {
+			s.t.Errorf("reading the Lease: %v", err)
+		}
+		lease.APIVersion, lease.Kind = "coordination.k8s.io/v1", "Lease"
+		s.lease = lease
+	}
+	_ = json.NewEncoder(w).Encode(s.lease)
+}
+
+// holder is who holds the Lease, "" for nobody.
+func (s *server) holder() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lease == nil || s.lease.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *s.lease.Spec.HolderIdentity
+}
+
+func (s *server) sent() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.patches
+}
+
+// kubeconfig writes one that leads to this server, below path.
+func (s *server) kubeconfig(path string) string {
+	s.t.Helper()
+	file := filepath.Join(s.t.TempDir(), "kubeconfig")
+	content := fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "%s%s"}}]
+contexts: [{name: c, context: {cluster: c}}]
+current-context: c
+`, s.URL, path)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return file
+}

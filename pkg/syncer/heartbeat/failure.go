@@ -1,0 +1,46 @@
+package heartbeat
+
+import (
+	"errors"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// The failures that an API server's error alone does not tell.
+var (
+	errOwnCluster    = errors.New("the API of the syncer's own cluster cannot be reached")
+	errRecreated     = errors.New("the SyncTarget was deleted and created again")
+	errUninitialized = errors.New("the SyncTarget has no status yet")
+)
+
+// diagnose sorts the outcome of a round: a state, so that only changes are logged, and a sentence that tells
+// an operator what it means and what to do.
+func diagnose(err error, leading bool) (state, meaning string) {
+	switch {
+	case err == nil && !leading:
+		return "standby", "own cluster answers; waiting to be elected"
+	case err == nil:
+		return "accepted", "heartbeats are accepted"
+	case errors.Is(err, errOwnCluster):
+		return "ownCluster", "no heartbeats while the own cluster's API cannot be reached; " +
+			"see that the syncer's ServiceAccount may get Namespace kube-system, and the network of this pod"
+	case errors.Is(err, errRecreated):
+		return "recreated", "this SyncTarget was deleted and created again under the same name: " +
+			"this syncer does not act for the new one and can be removed"
+	case errors.Is(err, errUninitialized):
+		return "uninitialized", "the SyncTarget has no status yet; see that the synctarget-controller runs"
+	case apierrors.IsNotFound(err):
+		return "notFound", "the SyncTarget was not found: if it was deleted, remove this syncer; " +
+			"if not, see that its workspace still binds the API workload.kcp.io"
+	case apierrors.IsUnauthorized(err):
+		return "unauthorized", "kcp refuses the syncer's token; it is read again before each attempt: " +
+			"if this lasts, renew the Secret that holds the kubeconfig"
+	case apierrors.IsForbidden(err):
+		return "forbidden", "the syncer's account may not send heartbeats: in the workspace it needs the verb get " +
+			"on this SyncTarget and the verb patch on its status"
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return "refused", "kcp refuses what this syncer reports; see that its version matches the API's"
+	default:
+		return "unreachable", "kcp cannot be reached; see the server's address in the kubeconfig, and the network of this pod"
+	}
+}

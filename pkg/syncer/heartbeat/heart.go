@@ -1,0 +1,114 @@
+package heartbeat
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// Upstream is the SyncTarget in kcp. Its errors are, or wrap, the API server's.
+type Upstream interface {
+	Get(ctx context.Context) (*workloadv1alpha1.SyncTarget, error)
+	PatchStatus(ctx context.Context, patch []byte) error
+}
+
+// Downstream is the physical cluster that the syncer runs in.
+type Downstream interface {
+	// ID identifies the cluster. It is read live.
+	ID(ctx context.Context) (string, error)
+	KubernetesVersion(ctx context.Context) (string, error)
+	// Nodes may be shared and are not changed.
+	Nodes(ctx context.Context) ([]corev1.Node, error)
+}
+
+// Config is what a Heart needs. All of it is required, except where a default is named.
+type Config struct {
+	Upstream   Upstream
+	Downstream Downstream
+	// Elected is closed when this replica becomes the leader. It never stops leading but by leaving.
+	Elected <-chan struct{}
+	// UID of the SyncTarget that this syncer acts for.
+	UID types.UID
+	// Interval is the mean time between two heartbeats.
+	Interval time.Duration
+	// Version and Instance are reported as they are.
+	Version, Instance string
+	Metrics           *Metrics
+	// Clock defaults to the real one.
+	Clock clock.Clock
+	// Random yields numbers in [0,1) for jitter; it defaults to math/rand.
+	Random func() float64
+}
+
+// Heart beats, from Start until its context ends.
+type Heart struct {
+	Config
+
+	vitals *vitals
+	// failures in a row; set by settle.
+	failures int
+	// state is the last one logged; set by settle.
+	state string
+	// version is the cluster's Kubernetes version, read at versionRead; set by measure.
+	version     string
+	versionRead time.Time
+	// measured is the last full measurement, nil before the first; set by measure.
+	measured *measurement
+	// nodesFailing is whether the last attempt to list Nodes failed; set by measure.
+	nodesFailing bool
+	// reported is the status.syncer that was last accepted, nil if unknown; set by report.
+	reported *workloadv1alpha1.SyncerStatus
+}
+
+// New returns a Heart that is ready to Start.
+func New(config Config) *Heart {
+	if config.Clock == nil {
+		config.Clock = clock.RealClock{}
+	}
+	if config.Random == nil {
+		config.Random = rand.Float64
+	}
+	return &Heart{
+		Config: config,
+		vitals: &vitals{clock: config.Clock, tolerance: missedBeats * config.Interval},
+	}
+}
+
+// NeedLeaderElection tells the manager to start the Heart in every replica: a standby proves that it could take
+// over, and only the leader reports.
+func (h *Heart) NeedLeaderElection() bool { return false }
+
+// Start beats at once, at once again on being elected, and then at every interval. It returns nil when ctx ends.
+func (h *Heart) Start(ctx context.Context) error {
+	elected := h.Elected
+	for {
+		timer := h.Clock.NewTimer(h.beat(ctx))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-elected:
+			timer.Stop()
+			elected = nil
+			log.FromContext(ctx).Info("elected: this replica sends the heartbeats")
+		case <-timer.C():
+		}
+	}
+}
+
+// leads is whether this replica is the leader.
+func (h *Heart) leads() bool {
+	select {
+	case <-h.Elected:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,128 @@
+package heartbeat
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// versionInterval is how often the Kubernetes version is read. It changes a few times a year.
+const versionInterval = 10 * time.Minute
+
+// measurement is what the ready nodes have to offer together.
+type measurement struct {
+	nodes                 int32
+	capacity, allocatable map[string]resource.Quantity
+}
+
+// measure is what the syncer has to say. A version or Nodes that cannot be read do not keep the heart from
+// beating: what was known stands.
+func (h *Heart) measure(ctx context.Context, clusterID string) (workloadv1alpha1.SyncerStatus, error) {
+	h.readVersion(ctx)
+	h.readNodes(ctx)
+	if h.measured == nil {
+		inherited, err := h.inherit(ctx, clusterID)
+		if err != nil {
+			return workloadv1alpha1.SyncerStatus{}, err
+		}
+		h.measured = &inherited
+	}
+	return workloadv1alpha1.SyncerStatus{
+		Version:           h.Version,
+		Instance:          h.Instance,
+		ClusterID:         clusterID,
+		KubernetesVersion: h.version,
+		Nodes:             h.measured.nodes,
+		Capacity:          h.measured.capacity,
+		Allocatable:       h.measured.allocatable,
+	}, nil
+}
+
+func (h *Heart) readVersion(ctx context.Context) {
+	if h.version != "" && h.Clock.Since(h.versionRead) < versionInterval {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	version, err := h.Downstream.KubernetesVersion(ctx)
+	if err != nil {
+		log.FromContext(ctx).V(4).Info("the Kubernetes version cannot be read", "error", err.Error())
+		return
+	}
+	h.version, h.versionRead = version, h.Clock.Now()
+}
+
+func (h *Heart) readNodes(ctx context.Context) {
+	nodes, err := h.Downstream.Nodes(ctx)
+	if failing := err != nil; failing != h.nodesFailing {
+		h.nodesFailing = failing
+		if failing {
+			log.FromContext(ctx).Error(err, "the capacity that was reported last stands; "+
+				"if this lasts, see that the syncer's ServiceAccount may list and watch Nodes")
+		} else {
+			log.FromContext(ctx).Info("nodes are listed; their capacity is reported")
+		}
+	}
+	if err != nil {
+		return
+	}
+	measured := sum(nodes)
+	h.measured = &measured
+}
+
+// inherit is what an earlier leader measured in this cluster, to be kept until this one has listed the Nodes.
+func (h *Heart) inherit(ctx context.Context, clusterID string) (measurement, error) {
+	target, err := h.get(ctx)
+	if err != nil {
+		return measurement{}, err
+	}
+	if target.UID != h.UID {
+		return measurement{}, fmt.Errorf("%w: its UID is %q, not %q", errRecreated, target.UID, h.UID)
+	}
+	earlier := target.Status.Syncer
+	if earlier == nil || earlier.ClusterID != clusterID {
+		return measurement{}, nil
+	}
+	return measurement{nodes: earlier.Nodes, capacity: earlier.Capacity, allocatable: earlier.Allocatable}, nil
+}
+
+// sum adds up the nodes that are ready. A cordoned node counts: what runs there still uses its capacity.
+func sum(nodes []corev1.Node) measurement {
+	var m measurement
+	for _, node := range nodes {
+		if !ready(node) {
+			continue
+		}
+		m.nodes++
+		m.capacity = add(m.capacity, node.Status.Capacity)
+		m.allocatable = add(m.allocatable, node.Status.Allocatable)
+	}
+	return m
+}
+
+func ready(node corev1.Node) bool {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func add(total map[string]resource.Quantity, list corev1.ResourceList) map[string]resource.Quantity {
+	if total == nil && len(list) > 0 {
+		total = make(map[string]resource.Quantity, len(list))
+	}
+	for name, quantity := range list {
+		q := total[string(name)]
+		q.Add(quantity)
+		total[string(name)] = q
+	}
+	return total
+}

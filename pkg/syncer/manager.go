@@ -1,0 +1,86 @@
+package syncer
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/synctarget/synctarget/pkg/syncer/downstream"
+	"github.com/synctarget/synctarget/pkg/syncer/options"
+)
+
+const (
+	// LeaseName is the Lease by which the replicas elect a leader, in the syncer's own Namespace.
+	LeaseName = "syncer"
+
+	// The durations that client-go and controller-runtime use: a successor takes over within 2 s of a release,
+	// and within 17 s of a crash.
+	leaseDuration = 15 * time.Second
+	renewDeadline = 10 * time.Second
+	retryPeriod   = 2 * time.Second
+
+	// gracePeriod is how long what runs may take to stop. Nothing does: a request in flight is given up.
+	gracePeriod = 2 * time.Second
+)
+
+// newManager runs what the syncer consists of beside the physical cluster's API.
+func newManager(downstreamConfig *rest.Config, o *options.Options, instance string) (manager.Manager, error) {
+	scheme, err := downstream.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	lock, err := newLock(downstreamConfig, o.Namespace, instance)
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := manager.New(downstreamConfig, manager.Options{
+		Scheme:                 scheme,
+		MapperProvider:         func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return downstream.Mapper(), nil },
+		Cache:                  downstream.CacheOptions(),
+		Metrics:                metricsserver.Options{BindAddress: o.MetricsBindAddress},
+		HealthProbeBindAddress: o.HealthProbeBindAddress,
+
+		LeaderElection:                      true,
+		LeaderElectionID:                    LeaseName,
+		LeaderElectionNamespace:             o.Namespace,
+		LeaderElectionResourceLockInterface: lock,
+		LeaderElectionReleaseOnCancel:       true,
+		LeaseDuration:                       new(leaseDuration),
+		RenewDeadline:                       new(renewDeadline),
+		RetryPeriod:                         new(retryPeriod),
+		GracefulShutdownTimeout:             new(gracePeriod),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the manager: %w", err)
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("adding the liveness check: %w", err)
+	}
+	return mgr, nil
+}
+
+// newLock is the Lease, without the recorder that controller-runtime would give it: the syncer may not create
+// events.
+func newLock(downstreamConfig *rest.Config, namespace, instance string) (resourcelock.Interface, error) {
+	config := rest.CopyConfig(downstreamConfig)
+	config.Timeout = renewDeadline / 2 // one lost request must not lose the Lease
+	leases, err := coordinationv1client.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the leader election: %w", err)
+	}
+	return &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: LeaseName},
+		Client:     leases,
+		LockConfig: resourcelock.ResourceLockConfig{Identity: instance + "_" + string(uuid.NewUUID())},
+	}, nil
+}

@@ -1,0 +1,100 @@
+// Env starts and stops the local environment: kcp and real Kubernetes clusters, see test/framework.
+//
+//	go run ./test/env up|down|status
+//
+// Options come from the environment: CLUSTERS (how many, default 1), KCP_BINARY (a kcp instead of building one),
+// PHYSICAL_KUBECONFIG (an existing cluster instead of building one), STATE_DIR (default .local in the repository),
+// SYNCTARGET_CACHE (where tools are built).
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	"github.com/synctarget/synctarget/test/framework"
+)
+
+// command is one word of the command line.
+type command struct {
+	help string
+	run  func(context.Context, *framework.Environment) error
+}
+
+func commands() map[string]command {
+	return map[string]command{
+		"up":     {"start what does not run yet", up},
+		"down":   {"stop everything and remove all but the logs", down},
+		"status": {"say what runs", status},
+	}
+}
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	var c command
+	if len(args) == 1 {
+		c = commands()[args[0]]
+	}
+	if c.run == nil {
+		text := "usage: go run ./test/env <command>"
+		for _, name := range []string{"up", "down", "status"} {
+			text += fmt.Sprintf("\n  %-7s %s", name, commands()[name].help)
+		}
+		return fmt.Errorf("%s", text)
+	}
+	env, err := framework.Open(os.Getenv("STATE_DIR"))
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, env)
+}
+
+func up(ctx context.Context, env *framework.Environment) error {
+	o, err := optionsFromEnv()
+	if err != nil {
+		return err
+	}
+	return env.Up(ctx, o, os.Stdout)
+}
+
+func down(ctx context.Context, env *framework.Environment) error { return env.Down(ctx, os.Stdout) }
+
+func status(ctx context.Context, env *framework.Environment) error {
+	all, err := env.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		fmt.Println("nothing runs; start it with: go run ./test/env up")
+	}
+	for _, s := range all {
+		fmt.Printf("%-30s %-10s pid %-8d %s\n", s.Name, s.State, s.PID, s.Log)
+	}
+	return nil
+}
+
+func optionsFromEnv() (framework.Options, error) {
+	o := framework.Options{
+		KCPBinary:          os.Getenv("KCP_BINARY"),
+		PhysicalKubeconfig: os.Getenv("PHYSICAL_KUBECONFIG"),
+	}
+	if s := os.Getenv("CLUSTERS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return o, fmt.Errorf("CLUSTERS=%q is not a number of clusters", s)
+		}
+		o.Clusters = n
+	}
+	return o, nil
+}

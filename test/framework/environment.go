@@ -1,0 +1,172 @@
+package framework
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// modulePath tells our repository from others when searching upwards for its root.
+const modulePath = "github.com/synctarget/synctarget"
+
+// longestStateDir keeps the unix sockets below the state directory within the kernel's 107 bytes; the longest are
+// kubelet's, 52 bytes below it.
+const longestStateDir = 54
+
+// Environment is a kcp and physical clusters, rooted in one state directory. Its methods may be used by several
+// processes one after the other: everything that must be remembered is on disk.
+type Environment struct {
+	// Dir is the state directory, absolute.
+	Dir string
+	// Repo is the root of the repository whose programs are built.
+	Repo string
+
+	// mu guards state while Up starts clusters side by side.
+	mu    sync.Mutex
+	state state
+}
+
+// state is what the first Up decides and every later one keeps, so that addresses and URLs survive restarts.
+type state struct {
+	// Network is empty as long as Up never got as far as the network.
+	Network network `json:"network"`
+	KCP     kcpPlan `json:"kcp"`
+	// Clusters built by us, in order; a PHYSICAL_KUBECONFIG is not among them.
+	Clusters []string `json:"clusters,omitempty"`
+	// Physical is true if clusters/cluster-1.kubeconfig was given by the user.
+	Physical bool `json:"physical,omitempty"`
+	// Sysctls are the machine's settings as they were before the first kubelet changed them.
+	Sysctls map[string]string `json:"sysctls,omitempty"`
+}
+
+// Open returns the environment in dir, or in .local of the repository around the working directory if dir is empty.
+// Nothing is started or changed.
+func Open(dir string) (*Environment, error) {
+	repo, err := findRepo()
+	if err != nil {
+		return nil, err
+	}
+	if dir == "" {
+		dir = filepath.Join(repo, ".local")
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(dir) > longestStateDir {
+		return nil, fmt.Errorf("state directory %q is longer than %d bytes, which unix sockets below it cannot bear: choose a shorter one with STATE_DIR=", dir, longestStateDir)
+	}
+	e := &Environment{Dir: dir, Repo: repo}
+	return e, e.load()
+}
+
+func findRepo() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		data, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && strings.HasPrefix(string(data), "module "+modulePath+"\n") {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", fmt.Errorf("the working directory is not inside a checkout of %s", modulePath)
+		}
+		dir = parent
+	}
+}
+
+// KCPKubeconfig is the path of kcp's admin kubeconfig; its current context leads to workspace root.
+func (e *Environment) KCPKubeconfig() string { return e.path("kcp.kubeconfig") }
+
+// ClusterKubeconfig is the path of a physical cluster's admin kubeconfig.
+func (e *Environment) ClusterKubeconfig(cluster string) string {
+	return e.path("clusters", cluster+".kubeconfig")
+}
+
+// Clusters names the physical clusters, the user's own included.
+func (e *Environment) Clusters() []string {
+	if e.state.Physical {
+		return []string{"cluster-1"}
+	}
+	return append([]string(nil), e.state.Clusters...)
+}
+
+// LogPath is the log of a process; its text of earlier runs is kept.
+func (e *Environment) LogPath(process string) string { return e.path("log", process+".log") }
+
+// AuditLogPath is the log of writes to "kcp" or to a cluster: one audit.k8s.io/v1 Event a line.
+func (e *Environment) AuditLogPath(name string) string { return e.path("log", name+"-audit.log") }
+
+// HostAddress is the address at which pods reach processes of the host, kcp among them.
+func (e *Environment) HostAddress() string { return e.state.KCP.Address }
+
+// id is short and unique to the state directory. It names what cannot live below the directory: the bridge,
+// cgroups, CNI networks.
+func (e *Environment) id() string {
+	sum := sha256.Sum256([]byte(e.Dir))
+	return "st-" + hex.EncodeToString(sum[:])[:6]
+}
+
+func (e *Environment) path(elem ...string) string {
+	return filepath.Join(append([]string{e.Dir}, elem...)...)
+}
+
+func (e *Environment) load() error {
+	data, err := os.ReadFile(e.path("state.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		e.state = state{}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, &e.state)
+}
+
+func (e *Environment) save() error {
+	data, err := json.MarshalIndent(e.state, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(e.path("state.json"), append(data, '\n'), 0o644)
+}
+
+// lock keeps two commands from changing the environment at once. It is held until the returned function is called
+// or the process ends.
+func (e *Environment) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(e.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(e.path("lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another command is working on %s: wait until it is done", e.Dir)
+	}
+	return func() { f.Close() }, nil
+}
+
+// writeFile replaces a file in one step, so that a reader or a crash never meets half of it.
+func writeFile(path string, data []byte, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	temp := path + ".tmp"
+	if err := os.WriteFile(temp, data, mode); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}

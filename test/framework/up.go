@@ -1,0 +1,191 @@
+package framework
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Options of Up. The zero value is one cluster, everything built from source.
+type Options struct {
+	// Clusters is how many physical clusters to build; zero: as many as before, or one.
+	Clusters int
+	// KCPBinary is a kcp to use instead of building one.
+	KCPBinary string
+	// PhysicalKubeconfig is an existing cluster to use as cluster-1 instead of building any.
+	PhysicalKubeconfig string
+}
+
+// Up brings kcp and the clusters up and returns when pods can be run. Run again, it starts what has died and leaves
+// alone what lives. Progress goes to out, one line per thing.
+func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
+	unlock, err := e.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	p := newProgress(out)
+	if err := e.load(); err != nil {
+		return err
+	}
+	if err := e.checkOptions(&o); err != nil {
+		return err
+	}
+
+	kcp, kubernetes, err := e.ensureBinaries(ctx, o, p)
+	if err != nil {
+		return err
+	}
+	if err := e.decide(ctx, o); err != nil {
+		return err
+	}
+	if os.Geteuid() == 0 {
+		if err := e.ensureBridge(ctx); err != nil {
+			return err
+		}
+	}
+
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return e.startKCP(ctx, kcp, p) })
+	for i := range e.state.Clusters {
+		c := e.plan(i+1, kubernetes)
+		all.Go(func() error { return e.startCluster(ctx, c, p) })
+	}
+	if err := all.Wait(); err != nil {
+		return err
+	}
+	p.say("kcp: %s   KUBECONFIG=%s", e.state.KCP.url(), e.KCPKubeconfig())
+	for _, name := range e.Clusters() {
+		p.say("%s:   KUBECONFIG=%s", name, e.ClusterKubeconfig(name))
+	}
+	return nil
+}
+
+// checkOptions refuses what this machine cannot do and says what it can.
+func (e *Environment) checkOptions(o *Options) error {
+	known := len(e.state.Clusters)
+	switch {
+	case o.Clusters < 0 || o.Clusters > maxClusters:
+		return fmt.Errorf("between 1 and %d clusters, not %d", maxClusters, o.Clusters)
+	case o.PhysicalKubeconfig != "" && known > 0:
+		return errors.New("this environment has clusters of its own already: take it down before giving it another with PHYSICAL_KUBECONFIG")
+	case o.PhysicalKubeconfig == "" && e.state.Physical:
+		o.PhysicalKubeconfig = e.ClusterKubeconfig(clusterName(1))
+	case o.PhysicalKubeconfig == "":
+		o.Clusters = max(o.Clusters, known, 1)
+	}
+	if runtime.GOOS != "linux" && (o.KCPBinary == "" || o.PhysicalKubeconfig == "") {
+		return fmt.Errorf("a Kubernetes node needs Linux, this is %s: give a cluster with PHYSICAL_KUBECONFIG=<file> and a kcp with KCP_BINARY=<file>", runtime.GOOS)
+	}
+	if os.Geteuid() != 0 && o.PhysicalKubeconfig == "" {
+		return errors.New("a Kubernetes node needs root (network namespaces, mounts, cgroups): run this as root, or give a cluster with PHYSICAL_KUBECONFIG=<file>; kcp alone needs no root")
+	}
+	for _, file := range []string{o.KCPBinary, o.PhysicalKubeconfig} {
+		if _, err := os.Stat(file); file != "" && err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ensureBinaries finds or builds the programs.
+func (e *Environment) ensureBinaries(ctx context.Context, o Options, p *progress) (kcp, kubernetes string, err error) {
+	if o.PhysicalKubeconfig == "" {
+		if err := ensurePackages(ctx, p); err != nil {
+			return "", "", err
+		}
+		if kubernetes, err = e.ensureTool(ctx, kubernetesTool, p); err != nil {
+			return "", "", err
+		}
+	}
+	if err := e.ensureKubectl(ctx, p); err != nil {
+		return "", "", err
+	}
+	if o.KCPBinary != "" {
+		kcp, err = filepath.Abs(o.KCPBinary)
+		return kcp, kubernetes, err
+	}
+	dir, err := e.ensureTool(ctx, kcpTool, p)
+	return filepath.Join(dir, "kcp"), kubernetes, err
+}
+
+// ensureKubectl puts a kubectl into bin/: the machine's, or one built here.
+func (e *Environment) ensureKubectl(ctx context.Context, p *progress) error {
+	link := e.path("bin", "kubectl")
+	if _, err := os.Stat(link); err == nil {
+		return nil
+	}
+	kubectl, err := exec.LookPath("kubectl")
+	if err != nil {
+		dir, err := e.ensureTool(ctx, kubectlTool, p)
+		if err != nil {
+			return err
+		}
+		kubectl = filepath.Join(dir, "kubectl")
+	}
+	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+		return err
+	}
+	_ = os.Remove(link) // it may point to what is gone
+	return os.Symlink(kubectl, link)
+}
+
+// decide settles addresses and ports, once.
+func (e *Environment) decide(ctx context.Context, o Options) error {
+	if e.state.KCP.Port == 0 {
+		address := "127.0.0.1" // without root there is no bridge
+		if os.Geteuid() == 0 {
+			var err error
+			if e.state.Network, err = chooseNetwork(ctx); err != nil {
+				return err
+			}
+			// The ports are tried on the address, so it has to be there.
+			if err := e.ensureBridge(ctx); err != nil {
+				return err
+			}
+			address = e.state.Network.host()
+		}
+		var err error
+		if e.state.KCP, err = planKCP(address); err != nil {
+			return err
+		}
+	}
+	if o.PhysicalKubeconfig != "" {
+		e.state.Physical = true
+		if err := e.adoptKubeconfig(o.PhysicalKubeconfig); err != nil {
+			return err
+		}
+		return e.save()
+	}
+	for i := len(e.state.Clusters); i < o.Clusters; i++ {
+		e.state.Clusters = append(e.state.Clusters, clusterName(i+1))
+	}
+	return e.save()
+}
+
+// adoptKubeconfig copies the user's kubeconfig with its files inline, so that it can be put into a Secret.
+func (e *Environment) adoptKubeconfig(path string) error {
+	config, err := clientcmd.LoadFromFile(path)
+	if err != nil {
+		return fmt.Errorf("reading PHYSICAL_KUBECONFIG: %w", err)
+	}
+	if err := clientcmd.ResolveLocalPaths(config); err != nil {
+		return err
+	}
+	if err := minifyAndFlatten(config); err != nil {
+		return fmt.Errorf("reading PHYSICAL_KUBECONFIG: %w", err)
+	}
+	data, err := clientcmd.Write(*config)
+	if err != nil {
+		return err
+	}
+	return writeFile(e.ClusterKubeconfig(clusterName(1)), data, 0o600)
+}
