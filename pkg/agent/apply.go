@@ -2,172 +2,136 @@ package agent
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
+	"reflect"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
-
-// ForeignError: an object of the name that we need belongs to somebody else. It is never taken over.
-type ForeignError struct{ Object string }
-
-func (e *ForeignError) Error() string {
-	return fmt.Sprintf("%s already exists and does not belong to this SyncTarget; it is left as it is: delete it, or give the SyncTarget another name", e.Object)
-}
-
-// ResidueError: an object of ours is left from an earlier SyncTarget of the same name. RemoveResidue clears it.
-type ResidueError struct{ Object string }
-
-func (e *ResidueError) Error() string {
-	return fmt.Sprintf("%s is left from an earlier SyncTarget of the same name", e.Object)
-}
-
-// TerminatingError: an object is still being deleted and cannot be applied before it is gone.
-type TerminatingError struct{ Object string }
-
-func (e *TerminatingError) Error() string {
-	return fmt.Sprintf("%s is still being deleted; waiting for it to be gone", e.Object)
-}
 
 // Apply brings the objects to what they should be, by server-side apply, and returns how many it had to write: none
 // when all is right. The client must read live. What others set beside our fields stays; what we no longer set goes.
 //
 // Errors: *ForeignError, *ResidueError, *TerminatingError, or what the API server answered.
 func Apply(ctx context.Context, c client.Client, objects []client.Object, owner string) (changed int, err error) {
-	newNamespace := false
+	a := applier{client: c, owner: owner, fresh: map[string]bool{}}
 	for _, object := range objects {
-		desired, err := manifestOf(object)
+		wrote, err := a.apply(ctx, object)
+		if wrote {
+			changed++
+		}
 		if err != nil {
 			return changed, err
-		}
-		live := &unstructured.Unstructured{}
-		live.SetGroupVersionKind(desired.GroupVersionKind())
-		found := false
-		// In a Namespace that did not exist a moment ago nothing can stand in the way.
-		if !newNamespace || desired.GetNamespace() == "" {
-			if found, err = get(ctx, c, object, live); err != nil {
-				return changed, err
-			}
-		}
-		if found {
-			if err := mayApply(object, live, desired); err != nil {
-				return changed, err
-			}
-			if upToDate(live, desired) {
-				continue
-			}
-		}
-		if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.ForceOwnership, client.FieldOwner(owner)); err != nil {
-			return changed, fmt.Errorf("applying %s: %w", describe(object), err)
-		}
-		changed++
-		if _, ok := object.(*corev1.Namespace); ok && !found {
-			newNamespace = true
 		}
 	}
 	return changed, nil
 }
 
-func get(ctx context.Context, c client.Client, object client.Object, into client.Object) (bool, error) {
-	err := c.Get(ctx, client.ObjectKeyFromObject(object), into)
-	if apierrors.IsNotFound(err) {
-		return false, nil
+type applier struct {
+	client client.Client
+	owner  string
+	// fresh holds the Namespaces made in this call: nothing in them can stand in the way, so nothing is read there.
+	fresh map[string]bool
+}
+
+func (a *applier) apply(ctx context.Context, object client.Object) (wrote bool, err error) {
+	desired, err := manifestOf(object)
+	if err != nil {
+		return false, err
+	}
+	var live *unstructured.Unstructured
+	if !a.fresh[desired.GetNamespace()] {
+		if live, err = get(ctx, a.client, object); err != nil {
+			return false, err
+		}
+	}
+	if live != nil {
+		if err := mayApply(live, desired); err != nil {
+			return false, err
+		}
+		switch {
+		case live.GetDeletionTimestamp() != nil, !alterable(live, desired):
+			if err := a.clear(ctx, live, desired); err != nil {
+				return false, err
+			}
+		case upToDate(live, desired):
+			return false, nil
+		default:
+			// Should it be replaced meanwhile, the server refuses.
+			desired.SetUID(live.GetUID())
+		}
+	}
+	log.FromContext(ctx).Info("Applying", "object", describe(object))
+	err = a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.ForceOwnership, client.FieldOwner(a.owner))
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return false, &TerminatingError{Object: fmt.Sprintf("Namespace %q", object.GetNamespace())}
 	}
 	if err != nil {
-		return false, fmt.Errorf("reading %s: %w", describe(object), err)
+		return false, fmt.Errorf("applying %s: %w", describe(object), withhold(err, object))
+	}
+	if _, ok := object.(*corev1.Namespace); ok && live == nil {
+		a.fresh[object.GetName()] = true
 	}
 	return true, nil
 }
 
-// mayApply refuses what is not this SyncTarget's.
-func mayApply(object client.Object, live, desired *unstructured.Unstructured) error {
+// mayApply refuses what is not this SyncTarget's, and what is being deleted and not held by us.
+func mayApply(live, desired *unstructured.Unstructured) error {
 	have, want := live.GetLabels(), desired.GetLabels()
 	switch {
 	case have[workloadv1alpha1.LabelKey] != want[workloadv1alpha1.LabelKey] || have[workloadv1alpha1.LabelUID] == "":
-		return &ForeignError{describe(object)}
+		return &ForeignError{Object: describe(desired), Where: whereOf(desired)}
 	case have[workloadv1alpha1.LabelUID] != want[workloadv1alpha1.LabelUID]:
-		return &ResidueError{describe(object)}
-	case live.GetDeletionTimestamp() != nil:
-		return &TerminatingError{describe(object)}
+		return &ResidueError{Object: describe(desired)}
+	case live.GetDeletionTimestamp() != nil && held(live, desired) == "":
+		return &TerminatingError{Object: describe(desired)}
 	}
 	return nil
 }
 
-// manifestOf is the object as it is applied, with the hash of itself as an annotation.
-func manifestOf(object client.Object) (*unstructured.Unstructured, error) {
-	manifest, err := toMap(object)
-	if err != nil {
-		return nil, err
+// held is the finalizer by which we hold an object, empty for none.
+func held(live, desired *unstructured.Unstructured) string {
+	for _, finalizer := range desired.GetFinalizers() {
+		if slices.Contains(live.GetFinalizers(), finalizer) {
+			return finalizer
+		}
 	}
-	data, err := json.Marshal(manifest)
-	if err != nil {
-		return nil, fmt.Errorf("encoding %s: %w", describe(object), err)
-	}
-	sum := sha256.Sum256(data)
-	desired := &unstructured.Unstructured{Object: manifest}
-	annotations := desired.GetAnnotations()
-	annotations[workloadv1alpha1.AnnotationAppliedHash] = fmt.Sprintf("%x", sum[:16])
-	desired.SetAnnotations(annotations)
-	return desired, nil
+	return ""
 }
 
-// toMap drops what typed structs print although nobody set it.
-func toMap(object client.Object) (map[string]any, error) {
-	manifest, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+// clear makes room for an object of ours that cannot be what it should: one that was deleted by hand and waits for us
+// to let go, or one that differs in what no API server lets anybody change.
+func (a *applier) clear(ctx context.Context, live, desired *unstructured.Unstructured) error {
+	left, err := discard(ctx, a.client, live, held(live, desired))
 	if err != nil {
-		return nil, fmt.Errorf("encoding %s: %w", describe(object), err)
+		return err
 	}
-	delete(manifest, "status")
-	unstructured.RemoveNestedField(manifest, "metadata", "creationTimestamp")
-	unstructured.RemoveNestedField(manifest, "spec", "template", "metadata", "creationTimestamp")
-	if object.GetObjectKind().GroupVersionKind().Kind == "Namespace" {
-		delete(manifest, "spec")
+	if left != nil {
+		return &TerminatingError{Object: describe(desired)}
 	}
-	return manifest, nil
+	return nil
 }
 
-// upToDate tells whether the last applied manifest was this one and nobody has changed what it says since.
-func upToDate(live, desired *unstructured.Unstructured) bool {
-	return live.GetAnnotations()[workloadv1alpha1.AnnotationAppliedHash] == desired.GetAnnotations()[workloadv1alpha1.AnnotationAppliedHash] &&
-		contains(live.Object, desired.Object)
-}
-
-// contains tells whether everything in want stands in have too. Maps may hold more; lists may not, but their elements
-// may, for servers fill in defaults there. Both sides come from JSON or from typed structs in canonical form.
-func contains(have, want any) bool {
-	switch want := want.(type) {
-	case map[string]any:
-		have, ok := have.(map[string]any)
-		if !ok {
-			return len(want) == 0
-		}
-		for key, value := range want {
-			if !contains(have[key], value) {
-				return false
-			}
-		}
-		return true
-	case []any:
-		have, ok := have.([]any)
-		if !ok || len(have) != len(want) {
-			return len(want) == 0 && !ok
-		}
-		for i := range want {
-			if !contains(have[i], want[i]) {
-				return false
-			}
-		}
-		return true
-	case nil:
-		return have == nil
+// alterable tells whether the fields that API servers never let change are what they should be.
+func alterable(live, desired *unstructured.Unstructured) bool {
+	var path []string
+	switch desired.GetKind() {
+	case "Deployment":
+		path = []string{"spec", "selector"}
+	case "ClusterRoleBinding", "RoleBinding":
+		path = []string{"roleRef"}
+	case "Secret":
+		path = []string{"type"}
 	default:
-		return fmt.Sprint(have) == fmt.Sprint(want)
+		return true
 	}
+	have, _, _ := unstructured.NestedFieldNoCopy(live.Object, path...)
+	want, _, _ := unstructured.NestedFieldNoCopy(desired.Object, path...)
+	return reflect.DeepEqual(have, want)
 }

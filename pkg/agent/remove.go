@@ -3,158 +3,162 @@ package agent
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
-
-// removal is what is taken away: the objects of one key, of one UID or of every other one.
-type removal struct {
-	client    client.Client
-	namespace string
-	key       string
-	uid       types.UID
-	// residue turns the choice round: every UID but this one.
-	residue bool
-}
-
-func newRemoval(c client.Client, name, key string, uid types.UID, residue bool) *removal {
-	return &removal{client: c, namespace: workloadv1alpha1.SyncerNamespace(name, key), key: key, uid: uid, residue: residue}
-}
 
 // Remove takes the syncer of one SyncTarget out of the physical cluster. It deletes only what carries the target's key
 // and UID, each with a UID precondition, and may be called again after any failure. done means that nothing is left;
 // otherwise waiting says in a sentence what is waited for.
 func Remove(ctx context.Context, c client.Client, name, key string, uid types.UID) (waiting string, done bool, err error) {
-	return newRemoval(c, name, key, uid, false).downstream(ctx)
+	r := removal{client: c, key: key, uid: uid}
+	return r.run(ctx, downstreamObjects(workloadv1alpha1.SyncerNamespace(name, key)))
 }
 
 // RemoveResidue takes away what earlier SyncTargets of the same key, but another UID, left in the physical cluster.
 func RemoveResidue(ctx context.Context, c client.Client, name, key string, uid types.UID) (waiting string, done bool, err error) {
-	return newRemoval(c, name, key, uid, true).downstream(ctx)
+	r := removal{client: c, key: key, uid: uid, residue: true}
+	return r.run(ctx, downstreamObjects(workloadv1alpha1.SyncerNamespace(name, key)))
 }
 
 // RemoveIdentity takes the syncer's identity out of the workspace, like Remove, and takes its finalizer off it.
 func RemoveIdentity(ctx context.Context, c client.Client, name, key string, uid types.UID) (waiting string, done bool, err error) {
-	return newRemoval(c, name, key, uid, false).upstream(ctx)
+	r := removal{client: c, key: key, uid: uid}
+	return r.run(ctx, upstreamObjects(workloadv1alpha1.SyncerNamespace(name, key)))
 }
 
 // RemoveIdentityResidue takes away the identity that earlier SyncTargets of the same key, but another UID, left.
 func RemoveIdentityResidue(ctx context.Context, c client.Client, name, key string, uid types.UID) (waiting string, done bool, err error) {
-	return newRemoval(c, name, key, uid, true).upstream(ctx)
+	r := removal{client: c, key: key, uid: uid, residue: true}
+	return r.run(ctx, upstreamObjects(workloadv1alpha1.SyncerNamespace(name, key)))
 }
 
-func (r *removal) downstream(ctx context.Context) (string, bool, error) {
-	// The syncer stops before it loses its rights.
-	return r.deleteAll(ctx, []client.Object{
-		&appsv1.Deployment{TypeMeta: typeMeta("apps/v1", "Deployment"), ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: DeploymentName}},
-		r.clusterRoleBinding(), r.clusterRole(), r.namespaceObject(),
-	})
+// downstreamObjects names what Downstream builds, in the order to delete it: the syncer stops before it loses its
+// rights, and its Namespace goes last.
+func downstreamObjects(namespace string) []client.Object {
+	return []client.Object{
+		reference(appsv1.SchemeGroupVersion.WithKind("Deployment"), namespace, DeploymentName),
+		reference(corev1.SchemeGroupVersion.WithKind("Secret"), namespace, credentialsName),
+		reference(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), namespace, DeploymentName),
+		reference(rbacv1.SchemeGroupVersion.WithKind("Role"), namespace, DeploymentName),
+		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", namespace),
+		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", namespace),
+		reference(corev1.SchemeGroupVersion.WithKind("ServiceAccount"), namespace, DeploymentName),
+		reference(corev1.SchemeGroupVersion.WithKind("Namespace"), "", namespace),
+	}
 }
 
-func (r *removal) upstream(ctx context.Context) (string, bool, error) {
-	return r.deleteAll(ctx, []client.Object{
-		&corev1.Secret{TypeMeta: typeMeta("v1", "Secret"), ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: TokenSecretName}},
-		&corev1.ServiceAccount{TypeMeta: typeMeta("v1", "ServiceAccount"), ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: DeploymentName}},
-		r.clusterRoleBinding(), r.clusterRole(), r.namespaceObject(),
-	})
+// upstreamObjects names what Identity builds, in the order to delete it.
+func upstreamObjects(namespace string) []client.Object {
+	return []client.Object{
+		reference(corev1.SchemeGroupVersion.WithKind("Secret"), namespace, TokenSecretName),
+		reference(corev1.SchemeGroupVersion.WithKind("ServiceAccount"), namespace, DeploymentName),
+		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", namespace),
+		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", namespace),
+		reference(corev1.SchemeGroupVersion.WithKind("Namespace"), "", namespace),
+	}
 }
 
-func (r *removal) clusterRoleBinding() client.Object {
-	return &rbacv1.ClusterRoleBinding{TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "ClusterRoleBinding"), ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}
+func reference(gvk schema.GroupVersionKind, namespace, name string) client.Object {
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(gvk)
+	object.SetNamespace(namespace)
+	object.SetName(name)
+	return object
 }
 
-func (r *removal) clusterRole() client.Object {
-	return &rbacv1.ClusterRole{TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "ClusterRole"), ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}
+// removal is what is taken away: the objects of one key, of one UID or of every other one.
+type removal struct {
+	client client.Client
+	key    string
+	uid    types.UID
+	// residue turns the choice round: every UID but this one.
+	residue bool
 }
 
-func (r *removal) namespaceObject() client.Object {
-	return &corev1.Namespace{TypeMeta: typeMeta("v1", "Namespace"), ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}
-}
-
-// deleteAll deletes what is ours, takes our finalizer off it, and reports the first that is not gone yet.
-func (r *removal) deleteAll(ctx context.Context, objects []client.Object) (waiting string, done bool, err error) {
-	done = true
+// run deletes what is ours of the objects, the last of which is their Namespace, and names the last that is not gone.
+func (r *removal) run(ctx context.Context, objects []client.Object) (waiting string, done bool, err error) {
+	namespace, err := get(ctx, r.client, objects[len(objects)-1])
+	if err != nil {
+		return "", false, err
+	}
 	for _, object := range objects {
-		what := describe(object)
-		found, err := get(ctx, r.client, object, object)
+		var live *unstructured.Unstructured
+		switch {
+		case namespace == nil && object.GetNamespace() != "":
+			// Gone with its Namespace.
+		case object == objects[len(objects)-1]:
+			live = namespace
+		default:
+			if live, err = get(ctx, r.client, object); err != nil {
+				return "", false, err
+			}
+		}
+		if live == nil || !r.chosen(live) {
+			continue
+		}
+		left, err := discard(ctx, r.client, live, workloadv1alpha1.Hold(r.key))
 		if err != nil {
 			return "", false, err
 		}
-		if !found || !r.ours(object) {
-			continue
-		}
-		if object.GetDeletionTimestamp().IsZero() {
-			err := r.client.Delete(ctx, object, client.Preconditions{UID: ptr.To(object.GetUID())}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-			if err != nil && !apierrors.IsNotFound(err) {
-				return "", false, fmt.Errorf("deleting %s: %w", what, err)
-			}
-		}
-		if controllerutil.ContainsFinalizer(object, workloadv1alpha1.Hold(r.key)) {
-			if err := r.letGo(ctx, object); err != nil {
-				return "", false, fmt.Errorf("taking the finalizer off %s: %w", what, err)
-			}
-		}
-		// Most are gone at once; a Namespace takes its time, and something may hold any of them.
-		if found, err = get(ctx, r.client, object, object); err != nil {
-			return "", false, err
-		}
-		if found && r.ours(object) {
-			done = false
-			if waiting == "" {
-				waiting = what + " is still being deleted" + because(object)
-			}
+		if left != nil {
+			waiting = describe(left) + " is still being deleted" + because(left)
 		}
 	}
-	return waiting, done, nil
+	return waiting, waiting == "", nil
 }
 
-func (r *removal) ours(object client.Object) bool {
-	labels := object.GetLabels()
+func (r *removal) chosen(live *unstructured.Unstructured) bool {
+	labels := live.GetLabels()
 	uid := types.UID(labels[workloadv1alpha1.LabelUID])
 	return labels[workloadv1alpha1.LabelKey] == r.key && uid != "" && (uid == r.uid) != r.residue
 }
 
-// letGo takes our finalizer off an object, which the patch names by its UID. Deleting before letting go means that a
-// crash in between leaves an object that the next pass finds and lets go.
-func (r *removal) letGo(ctx context.Context, object client.Object) error {
-	before := object.DeepCopyObject().(client.Object)
-	before.SetResourceVersion("")
-	after := before.DeepCopyObject().(client.Object)
-	after.SetFinalizers(slices.DeleteFunc(slices.Clone(after.GetFinalizers()), func(f string) bool { return f == workloadv1alpha1.Hold(r.key) }))
-	return client.IgnoreNotFound(r.client.Patch(ctx, after, client.MergeFrom(before)))
-}
-
 // because says what holds an object that is being deleted.
-func because(object client.Object) string {
+func because(live *unstructured.Unstructured) string {
 	var causes []string
-	if namespace, ok := object.(*corev1.Namespace); ok {
-		for _, condition := range namespace.Status.Conditions {
-			switch condition.Type {
-			case corev1.NamespaceDeletionDiscoveryFailure, corev1.NamespaceDeletionContentFailure, corev1.NamespaceDeletionGVParsingFailure,
-				corev1.NamespaceContentRemaining, corev1.NamespaceFinalizersRemaining:
-				if condition.Status == corev1.ConditionTrue {
-					causes = append(causes, condition.Message)
-				}
-			}
-		}
-	} else if finalizers := object.GetFinalizers(); len(finalizers) > 0 {
-		causes = append(causes, "finalizers "+strings.Join(finalizers, ", "))
+	if live.GetKind() == "Namespace" {
+		causes = remaining(live)
+	}
+	if finalizers := slices.Sorted(slices.Values(live.GetFinalizers())); len(finalizers) > 0 {
+		causes = append(causes, "held by finalizer "+strings.Join(finalizers, ", "))
 	}
 	if len(causes) == 0 {
 		return ""
 	}
-	slices.Sort(causes)
 	return ": " + strings.Join(causes, "; ")
+}
+
+// remaining is what the namespace controller says of a Namespace that it cannot empty, without its counters.
+func remaining(live *unstructured.Unstructured) []string {
+	var namespace corev1.Namespace
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, &namespace); err != nil {
+		return []string{fmt.Sprintf("its status cannot be read: %s", oneLine(err.Error()))}
+	}
+	// Written by namespaceConditionUpdater in k8s.io/kubernetes/pkg/controller/namespace/deletion.
+	counters := regexp.MustCompile(`\.? (has|in) \d+ resource instances|, \d+ (failing|remaining)`)
+	var causes []string
+	for _, condition := range namespace.Status.Conditions {
+		switch condition.Type {
+		case corev1.NamespaceDeletionDiscoveryFailure, corev1.NamespaceDeletionGVParsingFailure, corev1.NamespaceDeletionContentFailure,
+			corev1.NamespaceContentRemaining, corev1.NamespaceFinalizersRemaining:
+			if condition.Status == corev1.ConditionTrue {
+				causes = append(causes, oneLine(counters.ReplaceAllString(condition.Message, "")))
+			}
+		}
+	}
+	slices.Sort(causes)
+	return causes
 }

@@ -3,20 +3,18 @@ package agent
 import (
 	"context"
 	"fmt"
-	"strings"
-	"unicode"
-
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
-
-	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
+
+// revisionAnnotation ties a Deployment to its newest ReplicaSet; the Deployment controller writes it on both.
+const revisionAnnotation = "deployment.kubernetes.io/revision"
 
 // Status says how a rollout fares.
 type Status struct {
@@ -26,120 +24,82 @@ type Status struct {
 	Message string
 }
 
-// Rollout reads how the syncer's Deployment fares and, if it is stuck, what on.
+// Rollout reads how the syncer's Deployment fares and, if it is stuck, what on. One that is rolled out costs one
+// request.
 func Rollout(ctx context.Context, c client.Client, namespace string) (Status, error) {
-	deployment := &appsv1.Deployment{TypeMeta: typeMeta("apps/v1", "Deployment"), ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: DeploymentName}}
-	what := describe(deployment)
-	found, err := get(ctx, c, deployment, deployment)
+	live, err := get(ctx, c, reference(appsv1.SchemeGroupVersion.WithKind("Deployment"), namespace, DeploymentName))
 	if err != nil {
 		return Status{}, err
 	}
-	if !found {
-		return Status{Message: what + " is missing"}, nil
+	if live == nil {
+		return Status{Message: fmt.Sprintf("Deployment %q is missing", namespace+"/"+DeploymentName)}, nil
 	}
-	deployment.TypeMeta = typeMeta("apps/v1", "Deployment")
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(deployment)
+	result, err := status.Compute(live)
 	if err != nil {
-		return Status{}, fmt.Errorf("encoding %s: %w", what, err)
+		return Status{}, fmt.Errorf("judging %s: %w", describe(live), err)
 	}
-	result, err := status.Compute(&unstructured.Unstructured{Object: content})
-	if err != nil {
-		return Status{}, fmt.Errorf("judging %s: %w", what, err)
-	}
-	if result.Status == status.CurrentStatus {
+	switch result.Status {
+	case status.CurrentStatus:
 		return Status{Ready: true}, nil
+	case status.TerminatingStatus:
+		return Status{Message: describe(live) + " is being deleted"}, nil
 	}
-	for _, condition := range deployment.Status.Conditions {
-		// Quotas, admission: the pods are not even created.
-		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue {
-			return Status{Message: fmt.Sprintf("%s cannot create pods: %s", what, oneLine(condition.Message))}, nil
+	r := rollout{failed: result.Status == status.FailedStatus}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, &r.deployment); err != nil {
+		return Status{}, fmt.Errorf("decoding %s: %w", describe(live), err)
+	}
+	if err := r.read(ctx, c); err != nil {
+		return Status{}, err
+	}
+	return Status{Message: r.diagnose()}, nil
+}
+
+// rollout is what is known of a Deployment that is not rolled out.
+type rollout struct {
+	deployment appsv1.Deployment
+	// failed: no progress within the Deployment's deadline.
+	failed bool
+	// newest is the ReplicaSet of the Deployment's present revision; nil before there is one.
+	newest *appsv1.ReplicaSet
+	// pods are those of newest that are not being deleted.
+	pods []corev1.Pod
+	// blind: the kubeconfig may not list what explains the Deployment.
+	blind bool
+}
+
+// read fetches what explains the Deployment. Where that is forbidden, the Deployment's own words must do.
+func (r *rollout) read(ctx context.Context, c client.Client) error {
+	err := r.list(ctx, c)
+	if apierrors.IsForbidden(err) {
+		r.blind = true
+		return nil
+	}
+	return err
+}
+
+func (r *rollout) list(ctx context.Context, c client.Client) error {
+	namespace, labels := client.InNamespace(r.deployment.Namespace), client.MatchingLabels(r.deployment.Spec.Selector.MatchLabels)
+	var replicaSets appsv1.ReplicaSetList
+	if err := c.List(ctx, &replicaSets, namespace, labels); err != nil {
+		return fmt.Errorf("listing the ReplicaSets of Namespace %q: %w", r.deployment.Namespace, err)
+	}
+	for i := range replicaSets.Items {
+		rs := &replicaSets.Items[i]
+		if metav1.IsControlledBy(rs, &r.deployment) && rs.Annotations[revisionAnnotation] == r.deployment.Annotations[revisionAnnotation] {
+			r.newest = rs
 		}
+	}
+	if r.newest == nil {
+		return nil
 	}
 	var pods corev1.PodList
-	if err := c.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels(deployment.Spec.Selector.MatchLabels)); err != nil {
-		return Status{}, fmt.Errorf("listing the pods of %s: %w", what, err)
+	if err := c.List(ctx, &pods, namespace, labels); err != nil {
+		return fmt.Errorf("listing the Pods of Namespace %q: %w", r.deployment.Namespace, err)
 	}
-	if stuck := stuckOn(&pods, deployment.Labels[workloadv1alpha1.LabelUID]); stuck != "" {
-		return Status{Message: what + ": " + stuck}, nil
-	}
-	return Status{Message: what + " is rolling out"}, nil
-}
-
-// stuckOn says what the pods wait for: the worst that any of them reports.
-func stuckOn(pods *corev1.PodList, uid string) string {
-	var scheduling, waiting, unready string
-	for i := range pods.Items {
-		pod := &pods.Items[i]
-		if pod.DeletionTimestamp != nil || pod.Labels[workloadv1alpha1.LabelUID] != uid {
-			continue
-		}
-		for _, condition := range pod.Status.Conditions {
-			if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse && condition.Reason == corev1.PodReasonUnschedulable {
-				scheduling = "no node takes the pod: " + oneLine(condition.Message)
-			}
-		}
-		for _, container := range pod.Status.ContainerStatuses {
-			if message := containerStuckOn(&container); message != "" {
-				waiting = message
-			} else if container.State.Running != nil && !container.Ready {
-				unready = "the syncer runs but is not ready yet; its log says why if this lasts"
-			}
+	for _, pod := range pods.Items {
+		if metav1.IsControlledBy(&pod, r.newest) && pod.DeletionTimestamp == nil {
+			r.pods = append(r.pods, pod)
 		}
 	}
-	for _, message := range []string{waiting, scheduling, unready} {
-		if message != "" {
-			return message
-		}
-	}
-	return ""
-}
-
-func containerStuckOn(container *corev1.ContainerStatus) string {
-	if waiting := container.State.Waiting; waiting != nil {
-		switch waiting.Reason {
-		case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable":
-			return fmt.Sprintf("image %q cannot be pulled (%s); correct spec.syncer.image or its imagePullSecrets", container.Image, pullReason(waiting.Reason))
-		case "CrashLoopBackOff":
-			return crashed(container.LastTerminationState.Terminated)
-		case "", "ContainerCreating", "PodInitializing":
-			return ""
-		default:
-			return fmt.Sprintf("the container cannot start (%s): %s", waiting.Reason, oneLine(waiting.Message))
-		}
-	}
-	if terminated := container.State.Terminated; terminated != nil && terminated.ExitCode != 0 {
-		return crashed(terminated)
-	}
-	return ""
-}
-
-// pullReason keeps the message from flapping between the two names of one fault.
-func pullReason(reason string) string {
-	if reason == "ErrImagePull" {
-		return "ImagePullBackOff"
-	}
-	return reason
-}
-
-func crashed(last *corev1.ContainerStateTerminated) string {
-	if last == nil {
-		return "the syncer keeps crashing; see its log"
-	}
-	return fmt.Sprintf("the syncer keeps crashing (exit code %d, %s); see its log", last.ExitCode, last.Reason)
-}
-
-// oneLine bounds and cleans words that come from the physical cluster.
-func oneLine(text string) string {
-	const limit = 256
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	text = strings.Join(strings.Fields(text), " ")
-	if runes := []rune(text); len(runes) > limit {
-		return string(runes[:limit-1]) + "…"
-	}
-	return text
+	return nil
 }

@@ -167,7 +167,7 @@ func (s *story) stepUntil(t *testing.T, what string, happened func() bool) time.
 		if happened() {
 			return true
 		}
-		s.clock.Step(100 * time.Millisecond)
+		s.clock.Step(250 * time.Millisecond)
 		return false
 	})
 	return s.clock.Since(began)
@@ -289,6 +289,8 @@ func TestWatchBacksOff(t *testing.T) {
 	if pauses[0] < time.Second || pauses[3] < 8*time.Second || pauses[7] < 50*time.Second {
 		t.Errorf("pauses of %v", pauses)
 	}
+	s.modify()
+	s.told(t, "an event") // so the watch holds on our side, too
 	s.clock.Step(settledAfter)
 	s.cutWatches()
 	if pause := s.stepUntil(t, "the watch", func() bool { return s.watchCount() == 10 }); pause > 10*time.Second {

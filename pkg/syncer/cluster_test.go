@@ -53,9 +53,9 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	)
 	switch r.Method + " " + r.URL.Path {
 	case "GET /api/v1/namespaces/kube-system":
-		fmt.Fprint(w, `{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"kube-system","uid":"c-1"}}`)
+		_, _ = fmt.Fprint(w, `{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"kube-system","uid":"c-1"}}`)
 	case "GET /version":
-		fmt.Fprint(w, `{"gitVersion":"v1.34.4"}`)
+		_, _ = fmt.Fprint(w, `{"gitVersion":"v1.34.4"}`)
 	case "GET /api/v1/nodes":
 		s.serveNodes(w, r)
 	case "GET " + leases + "/" + LeaseName, "POST " + leases, "PUT " + leases + "/" + LeaseName:
@@ -65,7 +65,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.patches = append(s.patches, string(body))
 		s.mu.Unlock()
-		fmt.Fprint(w, `{}`)
+		_, _ = fmt.Fprint(w, `{}`)
 		s.beat <- struct{}{}
 	default:
 		s.t.Errorf("a request that no role allows: %s %s", r.Method, r.URL)
@@ -75,13 +75,13 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 
 func (s *server) serveNodes(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("watch") == "" {
-		fmt.Fprintf(w, `{"kind":"NodeList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[%s]}`, nodeJSON)
+		_, _ = fmt.Fprintf(w, `{"kind":"NodeList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[%s]}`, nodeJSON)
 		return
 	}
 	if r.URL.Query().Get("sendInitialEvents") == "true" {
 		bookmark := `{"type":"BOOKMARK","object":{"kind":"Node","apiVersion":"v1",` +
 			`"metadata":{"resourceVersion":"1","annotations":{"k8s.io/initial-events-end":"true"}}}}`
-		fmt.Fprintf(w, "{\"type\":\"ADDED\",\"object\":%s}\n%s\n", strings.ReplaceAll(nodeJSON, "\n", ""), bookmark)
+		_, _ = fmt.Fprintf(w, "{\"type\":\"ADDED\",\"object\":%s}\n%s\n", strings.ReplaceAll(nodeJSON, "\n", ""), bookmark)
 	}
 	w.(http.Flusher).Flush()
 	select {
@@ -95,7 +95,7 @@ func (s *server) serveLease(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	if r.Method == http.MethodGet && s.lease == nil {
 		w.WriteHeader(http.StatusNotFound)
-		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
+		_, _ = fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
 		return
 	}
 	if r.Method != http.MethodGet {

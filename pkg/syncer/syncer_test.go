@@ -49,8 +49,11 @@ func freeAddress(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // start runs a syncer and returns a function that stops it and returns what Run returned.
@@ -88,7 +91,7 @@ func probe(t *testing.T, o *options.Options, path string, want int) string {
 		response, err := http.Get("http://" + o.HealthProbeBindAddress + path)
 		if err == nil {
 			body, _ := io.ReadAll(response.Body)
-			response.Body.Close()
+			_ = response.Body.Close()
 			if response.StatusCode == want {
 				return string(body)
 			}

@@ -1,6 +1,6 @@
 // Env starts and stops the local environment: kcp and real Kubernetes clusters, see test/framework.
 //
-//	go run ./test/env up|down|status
+//	go run ./test/env demo|up|down|status
 //
 // Options come from the environment: CLUSTERS (how many, default 1), KCP_BINARY (a kcp instead of building one),
 // PHYSICAL_KUBECONFIG (an existing cluster instead of building one), STATE_DIR (default .local in the repository),
@@ -26,6 +26,7 @@ type command struct {
 
 func commands() map[string]command {
 	return map[string]command{
+		"demo":   {"up, and then bring a SyncTarget to Ready", demo},
 		"up":     {"start what does not run yet", up},
 		"down":   {"stop everything and remove all but the logs", down},
 		"status": {"say what runs", status},
@@ -48,7 +49,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	if c.run == nil {
 		text := "usage: go run ./test/env <command>"
-		for _, name := range []string{"up", "down", "status"} {
+		for _, name := range []string{"demo", "up", "down", "status"} {
 			text += fmt.Sprintf("\n  %-7s %s", name, commands()[name].help)
 		}
 		return fmt.Errorf("%s", text)
@@ -65,7 +66,10 @@ func up(ctx context.Context, env *framework.Environment) error {
 	if err != nil {
 		return err
 	}
-	return env.Up(ctx, o, os.Stdout)
+	if err := env.Up(ctx, o, os.Stdout); err != nil {
+		return err
+	}
+	return env.Install(ctx, framework.DefaultService(), os.Stdout)
 }
 
 func down(ctx context.Context, env *framework.Environment) error { return env.Down(ctx, os.Stdout) }

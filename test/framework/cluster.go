@@ -112,11 +112,15 @@ func (c *clusterPlan) prepareCredentials(e *Environment) error {
 		return err
 	}
 	for _, user := range []string{"controller-manager", "scheduler", "kube-proxy", "kubelet"} {
-		if err := c.pki.kubeconfig(c.kubeconfig(user), c.server(), user); err != nil {
+		if err := c.writeKubeconfig(c.kubeconfig(user), user); err != nil {
 			return err
 		}
 	}
-	return c.pki.kubeconfig(e.ClusterKubeconfig(c.Name), c.server(), "admin")
+	return c.writeKubeconfig(e.ClusterKubeconfig(c.Name), "admin")
+}
+
+func (c *clusterPlan) writeKubeconfig(path, user string) error {
+	return c.pki.kubeconfig(path, c.Name, kubeContext{name: c.Name, cluster: c.Name, server: c.server(), user: user})
 }
 
 func (c *clusterPlan) kubeconfig(user string) string { return c.path(user + ".kubeconfig") }
@@ -174,6 +178,8 @@ func (c *clusterPlan) controlPlane(e *Environment) []Process {
 		"--root-ca-file="+pki.certFile("ca"),
 		"--cluster-signing-cert-file="+pki.certFile("ca"),
 		"--cluster-signing-key-file="+pki.keyFile("ca"),
+		// The default lies in /usr/libexec and is made at once.
+		"--flex-volume-plugin-dir="+c.path("volume-plugins"),
 	)
 	scheduler := c.process(Scheduler, "kube-scheduler", "https://"+c.Address+":10259/healthz",
 		"--kubeconfig="+c.kubeconfig("scheduler"),

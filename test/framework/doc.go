@@ -13,7 +13,11 @@
 // bridge of our own carries 10.N.0.0/24, N being chosen so that it is free; kcp listens on the bridge's address
 // (.1). Each cluster is one network namespace on that bridge with one address (.11, .12, …): its API server,
 // etcd, containerd, kubelet, kube-proxy and pods live in there with their usual ports, and its iptables rules
-// vanish with it. Host and pods reach kcp and the API servers at the same addresses.
+// vanish with it. Host and pods reach kcp and the API servers at the same addresses. Pods reach nothing outside of
+// 10.N.0.0/16 and have no DNS; images are imported, never pulled.
+//
+// Without root, or elsewhere than on Linux, there is no node: give a cluster of your own (PhysicalKubeconfig). kcp then
+// listens on loopback, which the pods of that cluster cannot reach.
 //
 // Read environment.go, then up.go and down.go, which are the tables of contents. process.go runs the processes;
 // fault.go breaks things for tests.

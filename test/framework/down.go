@@ -2,17 +2,20 @@ package framework
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Down stops what Up and Start have started, in the reverse order, and removes every trace but the logs. It can be run
+// Down stops what Up and Start have started and removes every trace but the logs. It can be run
 // again after a failure and is no error where nothing runs.
 func (e *Environment) Down(ctx context.Context, out io.Writer) error {
 	unlock, err := e.lock()
@@ -24,7 +27,6 @@ func (e *Environment) Down(ctx context.Context, out io.Writer) error {
 	if err := e.load(); err != nil {
 		return err
 	}
-	// Containerd outlives its pods, or it would leave their mounts and networks behind without a word.
 	steps := []struct {
 		what string
 		do   func(context.Context) error
@@ -32,10 +34,10 @@ func (e *Environment) Down(ctx context.Context, out io.Writer) error {
 		{"stopping processes", e.stopAll},
 		{"stopping pods", e.killPods},
 		{"unmounting", e.unmountAll},
-		{"removing cgroups", func(context.Context) error { return e.deleteCgroups() }},
+		{"removing cgroups", e.deleteCgroups},
 		{"removing the bridge", e.deleteBridge},
 		{"restoring kernel settings", func(context.Context) error { return e.restoreSysctls() }},
-		{"removing files", func(context.Context) error { return e.removeFiles() }},
+		{"removing files", e.removeFiles},
 	}
 	for _, s := range steps {
 		if err := s.do(ctx); err != nil {
@@ -47,42 +49,43 @@ func (e *Environment) Down(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
+// stopAll stops everything at once: nothing is kept, so no order is better than another, and nobody needs long.
 func (e *Environment) stopAll(context.Context) error {
 	all, err := e.records()
 	if err != nil {
 		return err
 	}
-	var errs []error
+	var stopping errgroup.Group
 	for _, r := range all {
-		errs = append(errs, e.Stop(r.Process.Name))
+		stopping.Go(func() error { return e.stop(r, 5*time.Second) })
 	}
-	return errors.Join(errs...)
+	return stopping.Wait()
 }
 
-// killPods ends containerd's shims and all below them. They are children of init by design, so that pods survive a
-// restart of containerd; they are ours if they were given our socket.
-func (e *Environment) killPods(context.Context) error {
-	for i := range e.state.Clusters {
-		socket := e.containerdSocket(clusterName(i + 1))
-		var shims []int
-		processes(func(pid int, cmdline string) {
-			if strings.Contains(cmdline, "containerd-shim") && strings.Contains(cmdline, "-address "+socket+" ") {
-				shims = append(shims, pid)
+// killPods ends what containerd leaves running by design, so that pods survive its restart. Two marks tell that it is
+// ours: a shim was given a socket below our state directory, and pods' processes are in our cgroup.
+func (e *Environment) killPods(ctx context.Context) error {
+	return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+		doomed := cgroupProcesses("/" + e.id())
+		processes(func(pid int, args []string) {
+			i := slices.Index(args, "-address")
+			if strings.Contains(args[0], "containerd-shim") && i >= 0 && i+1 < len(args) && strings.HasPrefix(args[i+1], e.Dir+"/") {
+				doomed = append(doomed, pid)
 			}
 		})
-		doomed := withDescendants(shims)
-		for _, id := range doomed {
+		living := 0
+		for _, pid := range doomed {
+			id, err := identify(pid)
+			if err != nil || !id.alive() {
+				continue
+			}
+			living++
 			if err := id.signal(syscall.SIGKILL); err != nil {
-				return err
+				return false, err
 			}
 		}
-		for _, id := range doomed {
-			if !awaitEnd(id, 10*time.Second) {
-				return fmt.Errorf("pid %d survives SIGKILL", id.PID)
-			}
-		}
-	}
-	return nil
+		return living == 0, nil
+	})
 }
 
 // unmountAll takes away what is mounted below the state directory: pods' volumes, root filesystems and network
@@ -104,30 +107,57 @@ func (e *Environment) unmountAll(context.Context) error {
 	return nil
 }
 
-func (e *Environment) deleteCgroups() error { return deleteCgroup("/" + e.id()) }
+// deleteCgroups waits a little: the kernel holds a cgroup for a moment after its last process has ended.
+func (e *Environment) deleteCgroups(ctx context.Context) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+		last = deleteCgroup("/" + e.id())
+		return last == nil, nil
+	})
+	if err != nil && last != nil {
+		return last
+	}
+	return err
+}
 
-// removeFiles removes all but the logs, and first what lies outside of the state directory and knows us by name.
-func (e *Environment) removeFiles() error {
-	addresses, _ := filepath.Glob(e.path("clusters", "*", "containerd", "state", "io.containerd.runtime.v2.task", "k8s.io", "*", "address"))
-	for _, file := range addresses {
-		if data, err := os.ReadFile(file); err == nil {
-			_ = os.Remove(strings.TrimPrefix(strings.TrimSpace(string(data)), "unix://")) // a shim's socket, in /run/containerd
+const devicePlugins = "/var/lib/kubelet/device-plugins"
+
+// removeFiles removes all but the logs, and first what containerd, CNI and kubelet have put outside of the state directory.
+func (e *Environment) removeFiles(ctx context.Context) error {
+	bundles, _ := filepath.Glob(e.path("clusters", "*", "containerd", "state", "io.containerd.runtime.v2.task", "k8s.io", "*"))
+	for _, bundle := range bundles {
+		id := filepath.Base(bundle)
+		if socket, err := os.ReadFile(filepath.Join(bundle, "address")); err == nil {
+			_ = os.Remove(strings.TrimPrefix(strings.TrimSpace(string(socket)), "unix://"))
 		}
+		_ = os.RemoveAll(filepath.Join("/run/containerd/runc/k8s.io", id))
+		removeAll("/var/lib/cni/results/*-" + id + "-*")
 	}
-	cached, _ := filepath.Glob("/var/lib/cni/results/" + e.id() + "-*")
-	for _, file := range cached {
-		_ = os.Remove(file)
-	}
+	removeAll("/var/lib/cni/results/" + e.id() + "-*")
 	links, _ := filepath.Glob("/var/log/containers/*.log")
 	for _, link := range links {
 		if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, e.Dir+"/") {
 			_ = os.Remove(link)
 		}
 	}
-	for _, name := range []string{"kcp", "clusters", "images", "bin", "run", "kcp.kubeconfig", "state.json"} {
+	// Kubelet's socket for device plugins is at a fixed place, and every kubelet of the machine takes it from the last.
+	if probe(ctx, "unix://"+devicePlugins+"/kubelet.sock") != nil {
+		_ = os.Remove(devicePlugins + "/kubelet.sock")
+		_ = syscall.Rmdir(devicePlugins)
+		_ = syscall.Rmdir(filepath.Dir(devicePlugins)) // not if it holds anything
+	}
+	removeAll(e.path("*.kubeconfig"))
+	for _, name := range []string{"kcp", "clusters", "images", "bin", "run", "state.json"} {
 		if err := os.RemoveAll(e.path(name)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func removeAll(pattern string) {
+	files, _ := filepath.Glob(pattern)
+	for _, file := range files {
+		_ = os.Remove(file)
+	}
 }

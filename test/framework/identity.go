@@ -27,13 +27,15 @@ func identify(pid int) (identity, error) {
 	return identity{PID: pid, StartTime: st.startTime, BootID: bootID()}, nil
 }
 
-// alive says whether this very process still runs. A zombie does not.
+// alive says whether this very process still runs. A zombie does not, but the first thread is one already while the
+// others are still being ended and hold the process's sockets.
 func (i identity) alive() bool {
 	if i.PID <= 0 || i.BootID != bootID() {
 		return false
 	}
 	st, err := readStat(i.PID)
-	return err == nil && st.startTime == i.StartTime && st.state != 'Z' && st.state != 'X'
+	dead := (st.state == 'Z' || st.state == 'X') && st.threads <= 1
+	return err == nil && st.startTime == i.StartTime && !dead
 }
 
 // signal does nothing to a process that is gone or that merely inherited the pid.
@@ -50,7 +52,7 @@ func (i identity) signal(sig syscall.Signal) error {
 // stat is the part of /proc/<pid>/stat that we need, see proc_pid_stat(5).
 type stat struct {
 	state     byte
-	parent    int
+	threads   int
 	startTime uint64
 }
 
@@ -69,17 +71,16 @@ func parseStat(data []byte) (stat, error) {
 		return stat{}, fmt.Errorf("no command in %q", data)
 	}
 	fields := strings.Fields(string(data[end+1:]))
-	const state, parent, startTime = 0, 1, 19 // fields 3, 4 and 22 of the manual, counted from the third
+	const state, threads, startTime = 0, 17, 19 // fields 3, 20 and 22 of the manual, counted from the third
 	if len(fields) <= startTime {
 		return stat{}, fmt.Errorf("too few fields in %q", data)
 	}
-	s := stat{state: fields[state][0]}
-	var err error
-	if s.parent, err = strconv.Atoi(fields[parent]); err != nil {
+	n, err := strconv.Atoi(fields[threads])
+	if err != nil {
 		return stat{}, err
 	}
-	s.startTime, err = strconv.ParseUint(fields[startTime], 10, 64)
-	return s, err
+	start, err := strconv.ParseUint(fields[startTime], 10, 64)
+	return stat{state: fields[state][0], threads: n, startTime: start}, err
 }
 
 func bootID() string {
@@ -87,8 +88,8 @@ func bootID() string {
 	return strings.TrimSpace(string(data))
 }
 
-// processes calls f for every process of the machine with its command line, arguments separated by spaces.
-func processes(f func(pid int, cmdline string)) {
+// processes calls f for every process of the machine with its command line.
+func processes(f func(pid int, args []string)) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
 		pid, err := strconv.Atoi(filepath.Base(dir))
@@ -99,24 +100,6 @@ func processes(f func(pid int, cmdline string)) {
 		if err != nil {
 			continue // it has ended meanwhile
 		}
-		f(pid, strings.TrimSpace(string(bytes.ReplaceAll(data, []byte{0}, []byte{' '}))))
+		f(pid, strings.Split(strings.TrimRight(string(data), "\x00"), "\x00"))
 	}
-}
-
-// withDescendants returns the given processes and all below them, as they are now.
-func withDescendants(pids []int) []identity {
-	children := map[int][]int{}
-	processes(func(pid int, _ string) {
-		if st, err := readStat(pid); err == nil {
-			children[st.parent] = append(children[st.parent], pid)
-		}
-	})
-	var found []identity
-	for queue := pids; len(queue) > 0; queue = queue[1:] {
-		if id, err := identify(queue[0]); err == nil {
-			found = append(found, id)
-		}
-		queue = append(queue, children[queue[0]]...)
-	}
-	return found
 }

@@ -86,10 +86,8 @@ func layerOf(path, program string) (io.ReadCloser, error) {
 	}
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
-	for _, dir := range []string{"tmp/"} {
-		if err := w.WriteHeader(&tar.Header{Name: dir, Typeflag: tar.TypeDir, Mode: 0o1777}); err != nil {
-			return nil, err
-		}
+	if err := w.WriteHeader(&tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}); err != nil {
+		return nil, err
 	}
 	if err := w.WriteHeader(&tar.Header{Name: program, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(data))}); err != nil {
 		return nil, err

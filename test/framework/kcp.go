@@ -3,7 +3,6 @@ package framework
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -36,22 +35,8 @@ func planKCP(address string) (kcpPlan, error) {
 }
 
 // kcpProcess is kcp in one process, etcd included.
-func (e *Environment) kcpProcess(binary string) (Process, error) {
+func (e *Environment) kcpProcess(binary string, p *pki) Process {
 	k, root := e.state.KCP, e.path("kcp")
-	p, err := openPKI(filepath.Join(root, "serving"))
-	if err != nil {
-		return Process{}, err
-	}
-	if err := p.ensure(certSpec{name: "kcp", commonName: "kcp", hosts: []string{k.Address, "127.0.0.1", "localhost"}}); err != nil {
-		return Process{}, err
-	}
-	if err := p.bundle("kcp"); err != nil {
-		return Process{}, err
-	}
-	policy := filepath.Join(root, "audit-policy.yaml")
-	if err := writeFile(policy, []byte(auditPolicy), 0o644); err != nil {
-		return Process{}, err
-	}
 	return Process{
 		Name:   ProcessKCP,
 		Binary: binary,
@@ -66,34 +51,64 @@ func (e *Environment) kcpProcess(binary string) (Process, error) {
 			"--shard-virtual-workspace-url=" + k.url(),
 			"--tls-cert-file=" + p.bundleFile("kcp"),
 			"--tls-private-key-file=" + p.keyFile("kcp"),
+			"--client-ca-file=" + p.certFile("ca"),
 			"--embedded-etcd-directory=" + filepath.Join(root, "etcd-server"),
 			"--embedded-etcd-client-port=" + strconv.Itoa(k.EtcdPort),
 			"--embedded-etcd-peer-port=" + strconv.Itoa(k.PeerPort),
-			"--audit-policy-file=" + policy,
+			"--audit-policy-file=" + filepath.Join(root, "audit-policy.yaml"),
 			"--audit-log-path=" + e.AuditLogPath(ProcessKCP),
-			"--profiling=true",
 		},
 		Env:   []string{"UNSAFE_E2E_HACK_DISABLE_ETCD_FSYNC=true"},
 		Ready: k.url() + "/readyz",
 		// kcp takes its time to close every watch.
 		StopTimeout: 20 * time.Second,
-	}, nil
+	}
 }
 
-// startKCP starts kcp and puts its admin kubeconfig where users look for it.
+// startKCP starts kcp and writes the kubeconfig for its admin.
 func (e *Environment) startKCP(ctx context.Context, binary string, p *progress) error {
-	process, err := e.kcpProcess(binary)
+	pki, err := e.prepareKCP()
 	if err != nil {
 		return err
 	}
-	if err := e.startAndTell(ctx, process, p); err != nil {
-		return err
-	}
-	data, err := os.ReadFile(e.path("kcp", "admin.kubeconfig"))
+	return e.startAndTell(ctx, e.kcpProcess(binary, pki), p)
+}
+
+func (e *Environment) prepareKCP() (*pki, error) {
+	p, err := openPKI(e.path("kcp", "pki"))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return writeFile(e.KCPKubeconfig(), data, 0o600)
+	for _, spec := range []certSpec{
+		{name: "kcp", commonName: "kcp", hosts: []string{e.state.KCP.Address, "127.0.0.1", "localhost"}},
+		// Names and groups are those of kcp's own admin.kubeconfig.
+		{name: "kcp-admin", commonName: "kcp-admin", organization: "system:kcp:admin"},
+		{name: "shard-admin", commonName: "shard-admin", organization: "system:masters"},
+	} {
+		if err := p.ensure(spec); err != nil {
+			return nil, err
+		}
+	}
+	// kcp hands its serving file out as the CA of kubeconfigs, so the CA has to be in it.
+	if err := p.bundle("kcp"); err != nil {
+		return nil, err
+	}
+	if err := writeFile(e.path("kcp", "audit-policy.yaml"), []byte(auditPolicy), 0o644); err != nil {
+		return nil, err
+	}
+	return p, e.writeKCPKubeconfig(p)
+}
+
+// writeKCPKubeconfig has the contexts of the admin.kubeconfig that kcp writes, on which tools and kcp's test harness rely,
+// but client certificates: kcp's own admin token changes with every start.
+func (e *Environment) writeKCPKubeconfig(p *pki) error {
+	server := e.state.KCP.url()
+	return p.kubeconfig(e.KCPKubeconfig(), "root",
+		kubeContext{name: "base", cluster: "base", server: server, user: "kcp-admin"},
+		kubeContext{name: "root", cluster: "root", server: server + "/clusters/root", user: "kcp-admin"},
+		kubeContext{name: "shard-base", cluster: "base", server: server, user: "shard-admin"},
+		kubeContext{name: "system:admin", cluster: "system:admin", server: server + "/clusters/system:admin", user: "shard-admin"},
+	)
 }
 
 // auditPolicy keeps one line per write, after it has been answered, and leaves out the system's own housekeeping.

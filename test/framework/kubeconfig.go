@@ -8,27 +8,31 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
+// kubeContext is a context of a kubeconfig. Its user is the name of a certificate.
+type kubeContext struct{ name, cluster, server, user string }
+
 // kubeconfig writes a kubeconfig with everything inline, so that it can be copied anywhere, a Secret included.
-func (p *pki) kubeconfig(path, server, user string) error {
+func (p *pki) kubeconfig(path, current string, contexts ...kubeContext) error {
 	ca, err := os.ReadFile(p.certFile("ca"))
 	if err != nil {
 		return err
 	}
-	cert, err := os.ReadFile(p.certFile(user))
-	if err != nil {
-		return err
+	config := clientcmdapi.NewConfig()
+	config.CurrentContext = current
+	for _, c := range contexts {
+		cert, err := os.ReadFile(p.certFile(c.user))
+		if err != nil {
+			return err
+		}
+		key, err := os.ReadFile(p.keyFile(c.user))
+		if err != nil {
+			return err
+		}
+		config.Clusters[c.cluster] = &clientcmdapi.Cluster{Server: c.server, CertificateAuthorityData: ca}
+		config.AuthInfos[c.user] = &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}
+		config.Contexts[c.name] = &clientcmdapi.Context{Cluster: c.cluster, AuthInfo: c.user}
 	}
-	key, err := os.ReadFile(p.keyFile(user))
-	if err != nil {
-		return err
-	}
-	const name = "default"
-	data, err := clientcmd.Write(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: server, CertificateAuthorityData: ca}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{user: {ClientCertificateData: cert, ClientKeyData: key}},
-		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: user}},
-		CurrentContext: name,
-	})
+	data, err := clientcmd.Write(*config)
 	if err != nil {
 		return err
 	}

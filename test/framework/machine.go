@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -38,22 +40,41 @@ func ensureCgroup(cgroup string) error {
 
 // deleteCgroup removes a cgroup and all below it. The kernel allows that when no process is left in it.
 func deleteCgroup(cgroup string) error {
-	var errs []error
+	dirs := cgroupDirs(cgroup)
+	for i := len(dirs) - 1; i >= 0; i-- {
+		if err := syscall.Rmdir(dirs[i]); err != nil && err != syscall.ENOENT {
+			return &fs.PathError{Op: "rmdir", Path: dirs[i], Err: err}
+		}
+	}
+	return nil
+}
+
+// cgroupProcesses are the processes in a cgroup and below it.
+func cgroupProcesses(cgroup string) []int {
+	var pids []int
+	for _, dir := range cgroupDirs(cgroup) {
+		data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		for _, field := range strings.Fields(string(data)) {
+			if pid, err := strconv.Atoi(field); err == nil && !slices.Contains(pids, pid) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// cgroupDirs are the folders of a cgroup and all below it in every hierarchy, parents before children.
+func cgroupDirs(cgroup string) []string {
+	var dirs []string
 	for _, root := range cgroupRoots() {
-		var dirs []string
 		_ = filepath.WalkDir(filepath.Join(root, cgroup), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
 				dirs = append(dirs, path)
 			}
-			return nil
+			return nil // what vanishes meanwhile is as good as removed
 		})
-		for i := len(dirs) - 1; i >= 0; i-- {
-			if err := syscall.Rmdir(dirs[i]); err != nil && err != syscall.ENOENT {
-				errs = append(errs, &fs.PathError{Op: "rmdir", Path: dirs[i], Err: err})
-			}
-		}
 	}
-	return errors.Join(errs...)
+	return dirs
 }
 
 // cgroupRoots are the mounted hierarchies: one in version 2, one per controller in version 1.

@@ -39,8 +39,12 @@ func (n network) prefix() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n.N), 0, 0}), 16)
 }
 
-// blackHoleMAC belongs to nobody (locally administered).
-const blackHoleMAC = "02:00:00:00:00:fe"
+// Locally administered addresses. The bridge has one of its own because it would otherwise take that of its first port,
+// and a change makes the kernel forget even permanent neighbours. The other belongs to nobody.
+const (
+	bridgeMAC    = "02:00:00:00:00:01"
+	blackHoleMAC = "02:00:00:00:00:fe"
+)
 
 // chooseNetwork finds a 10.N.0.0/16 that no interface and no route of the machine overlaps, the default route aside.
 func chooseNetwork(ctx context.Context) (network, error) {
@@ -91,7 +95,7 @@ func parseRoutes(routes string) []netip.Prefix {
 func (e *Environment) ensureBridge(ctx context.Context) error {
 	bridge, net := e.id(), e.state.Network
 	if _, err := os.Stat("/sys/class/net/" + bridge); err != nil {
-		if _, err := run(ctx, "ip", "link", "add", bridge, "type", "bridge"); err != nil {
+		if _, err := run(ctx, "ip", "link", "add", bridge, "address", bridgeMAC, "type", "bridge"); err != nil {
 			return err
 		}
 	}

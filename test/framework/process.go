@@ -44,10 +44,9 @@ type Process struct {
 
 // record is what run/<name>.json holds.
 type record struct {
-	Process  Process  `json:"process"`
-	Identity identity `json:"identity"`
-	// Started orders Down: the last started is the first stopped.
-	Started time.Time `json:"started"`
+	Process  Process   `json:"process"`
+	Identity identity  `json:"identity"`
+	Started  time.Time `json:"started"`
 }
 
 // Start starts a process and waits until it is ready. If it runs already, just so and healthy, it is left alone; if it
@@ -91,12 +90,16 @@ func (e *Environment) Stop(name string) error {
 	if err != nil {
 		return err
 	}
-	if !r.Identity.alive() {
-		return nil
-	}
 	timeout := r.Process.StopTimeout
 	if timeout == 0 {
 		timeout = 10 * time.Second
+	}
+	return e.stop(r, timeout)
+}
+
+func (e *Environment) stop(r record, timeout time.Duration) error {
+	if !r.Identity.alive() {
+		return nil
 	}
 	// A paused process would never see the SIGTERM.
 	if err := errors.Join(r.Identity.signal(syscall.SIGTERM), r.Identity.signal(syscall.SIGCONT)); err != nil {
@@ -107,7 +110,7 @@ func (e *Environment) Stop(name string) error {
 		_ = syscall.Kill(-r.Identity.PID, syscall.SIGKILL)
 		return nil
 	}
-	return e.Kill(name)
+	return e.Kill(r.Process.Name)
 }
 
 // Kill ends a process and its process group with SIGKILL and waits until it is gone.
@@ -200,7 +203,7 @@ func (e *Environment) readRecord(process string) (record, error) {
 	return r, json.Unmarshal(data, &r)
 }
 
-// records are all processes ever started since the last Down, the last started first.
+// records are all processes started since the last Down, the first started first.
 func (e *Environment) records() ([]record, error) {
 	files, err := filepath.Glob(e.recordPath("*"))
 	if err != nil {
@@ -214,7 +217,7 @@ func (e *Environment) records() ([]record, error) {
 		}
 		all = append(all, r)
 	}
-	sort.Slice(all, func(i, j int) bool { return all[i].Started.After(all[j].Started) })
+	sort.Slice(all, func(i, j int) bool { return all[i].Started.Before(all[j].Started) })
 	return all, nil
 }
 

@@ -18,8 +18,7 @@ func (e *Environment) Status(ctx context.Context) ([]Status, error) {
 		return nil, err
 	}
 	var found []Status
-	for i := len(all) - 1; i >= 0; i-- {
-		r := all[i]
+	for _, r := range all {
 		s := Status{Name: r.Process.Name, State: "ready", PID: r.Identity.PID, Log: e.LogPath(r.Process.Name)}
 		switch {
 		case !r.Identity.alive():

@@ -50,7 +50,7 @@ var (
 	}}
 )
 
-// Tools are built into <cache>/tools/<folder>-<version>.
+// cacheDir is shared by all environments of the user; tools are built into <cache>/tools/<folder>-<version>.
 func cacheDir() (string, error) {
 	if dir := os.Getenv("SYNCTARGET_CACHE"); dir != "" {
 		return filepath.Abs(dir)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
+
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
@@ -47,11 +49,20 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	c, err := mccontroller.New("synctarget", mgr, mccontroller.Options{
+	options := mccontroller.Options{
 		Reconciler:              r,
 		MaxConcurrentReconciles: workers,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](retryBase, retryMax),
-	})
+		LogConstructor: func(req *mcreconcile.Request) logr.Logger {
+			if req == nil {
+				return mgr.GetLogger()
+			}
+			return mgr.GetLogger().WithValues("clusterName", req.ClusterName, "syncTarget", req.Name)
+		},
+	}
+	// Not done for us by multicluster-runtime: without it the controller is silent.
+	options.DefaultFromConfig(mgr.GetControllerOptions())
+	c, err := mccontroller.New("synctarget", mgr, options)
 	if err != nil {
 		return fmt.Errorf("creating the controller: %w", err)
 	}

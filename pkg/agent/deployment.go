@@ -1,0 +1,157 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/options"
+)
+
+func (c *Config) deployment() *appsv1.Deployment {
+	spec := c.Target.Spec.Syncer
+	if spec == nil {
+		spec = &workloadv1alpha1.SyncerSpec{}
+	}
+	opts := options.New()
+	opts.SyncTargetName = c.Target.Name
+	opts.SyncTargetUID = string(c.Target.UID)
+	opts.Key = c.key()
+	opts.Namespace = c.namespace()
+	opts.LogLevel = int(ptr.Deref(spec.LogLevel, 0))
+
+	selector := map[string]string{"app.kubernetes.io/name": "syncer", workloadv1alpha1.LabelKey: c.key()}
+	pod := c.meta("", "")
+	// A changed address of kcp rolls out; a rotated token does not, for the syncer reads it again.
+	address := sha256.Sum256(c.kubeconfig())
+	pod.Annotations["workload.kcp.io/kubeconfig-hash"] = fmt.Sprintf("%x", address[:8])
+
+	image := spec.Image
+	if image == "" {
+		image = c.Image
+	}
+	probe := func(path string, period int32) *corev1.Probe {
+		return &corev1.Probe{
+			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromString("health")}},
+			PeriodSeconds: period, TimeoutSeconds: 2,
+		}
+	}
+	return &appsv1.Deployment{
+		TypeMeta: typeMeta("apps/v1", "Deployment"), ObjectMeta: c.meta(c.namespace(), DeploymentName),
+		Spec: appsv1.DeploymentSpec{
+			Replicas:                ptr.To(ptr.Deref(spec.Replicas, 1)),
+			Selector:                &metav1.LabelSelector{MatchLabels: selector},
+			RevisionHistoryLimit:    ptr.To[int32](2),
+			ProgressDeadlineSeconds: ptr.To[int32](120),
+			Strategy: appsv1.DeploymentStrategy{
+				Type:          appsv1.RollingUpdateDeploymentStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: ptr.To(intstr.FromInt32(0)), MaxSurge: ptr.To(intstr.FromInt32(1))},
+			},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: pod,
+				Spec: corev1.PodSpec{
+					ServiceAccountName:            DeploymentName,
+					AutomountServiceAccountToken:  ptr.To(true),
+					TerminationGracePeriodSeconds: ptr.To[int64](10),
+					SecurityContext: &corev1.PodSecurityContext{
+						RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](syncerUser), RunAsGroup: ptr.To[int64](syncerUser), FSGroup: ptr.To[int64](syncerUser),
+						SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+					},
+					NodeSelector:     spec.NodeSelector,
+					Tolerations:      tolerations(spec.Tolerations),
+					ImagePullSecrets: pullSecrets(spec.ImagePullSecrets),
+					Containers: []corev1.Container{{
+						Name:            "syncer",
+						Image:           image,
+						ImagePullPolicy: corev1.PullIfNotPresent,
+						Args:            opts.Args(),
+						Env:             c.environment(),
+						Ports: []corev1.ContainerPort{
+							{Name: "metrics", ContainerPort: options.DefaultMetricsPort, Protocol: corev1.ProtocolTCP},
+							{Name: "health", ContainerPort: options.DefaultHealthPort, Protocol: corev1.ProtocolTCP},
+						},
+						LivenessProbe:  probe("/healthz", 10),
+						ReadinessProbe: probe("/readyz", 2),
+						Resources:      resources(spec.Resources),
+						SecurityContext: &corev1.SecurityContext{
+							AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
+							Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+						},
+						// What the syncer last said is in its status when it crashes; Rollout tells it.
+						TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+						VolumeMounts:             []corev1.VolumeMount{{Name: "kcp", MountPath: credentialsDir, ReadOnly: true}},
+					}},
+					Volumes: []corev1.Volume{{Name: "kcp", VolumeSource: corev1.VolumeSource{
+						Secret: &corev1.SecretVolumeSource{SecretName: credentialsName, DefaultMode: ptr.To[int32](0o440)},
+					}}},
+				},
+			},
+		},
+	}
+}
+
+func (c *Config) environment() []corev1.EnvVar {
+	env := []corev1.EnvVar{{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.name"}}}}
+	noProxy := c.Proxy.NoProxy
+	if c.Proxy.HTTPProxy != "" || c.Proxy.HTTPSProxy != "" {
+		// The proxy leads to kcp, not to the pod's own cluster; kubelet expands the address of that one.
+		noProxy = strings.TrimPrefix(noProxy+",$(KUBERNETES_SERVICE_HOST)", ",")
+	}
+	for _, proxy := range []corev1.EnvVar{
+		{Name: "HTTP_PROXY", Value: c.Proxy.HTTPProxy}, {Name: "HTTPS_PROXY", Value: c.Proxy.HTTPSProxy}, {Name: "NO_PROXY", Value: noProxy},
+	} {
+		if proxy.Value != "" {
+			env = append(env, proxy)
+		}
+	}
+	return env
+}
+
+// resources are the user's, entirely: a request of theirs beside a limit of ours might be no valid pair.
+func resources(spec *workloadv1alpha1.ResourceRequirements) corev1.ResourceRequirements {
+	if spec == nil {
+		return corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi")},
+			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")},
+		}
+	}
+	return corev1.ResourceRequirements{Requests: resourceList(spec.Requests), Limits: resourceList(spec.Limits)}
+}
+
+func resourceList(in map[string]resource.Quantity) corev1.ResourceList {
+	if in == nil {
+		return nil
+	}
+	out := corev1.ResourceList{}
+	for name, quantity := range in {
+		out[corev1.ResourceName(name)] = quantity
+	}
+	return out
+}
+
+func tolerations(in []workloadv1alpha1.Toleration) []corev1.Toleration {
+	var out []corev1.Toleration
+	for _, t := range in {
+		out = append(out, corev1.Toleration{
+			Key: t.Key, Operator: corev1.TolerationOperator(t.Operator), Value: t.Value,
+			Effect: corev1.TaintEffect(t.Effect), TolerationSeconds: t.TolerationSeconds,
+		})
+	}
+	return out
+}
+
+func pullSecrets(in []workloadv1alpha1.LocalObjectReference) []corev1.LocalObjectReference {
+	var out []corev1.LocalObjectReference
+	for _, ref := range in {
+		out = append(out, corev1.LocalObjectReference{Name: ref.Name})
+	}
+	return out
+}

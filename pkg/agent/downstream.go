@@ -1,0 +1,78 @@
+package agent
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+// Downstream returns what is installed in the physical cluster, in the order to apply it.
+func Downstream(c Config) []client.Object {
+	name := c.namespace()
+	namespace := &corev1.Namespace{TypeMeta: typeMeta("v1", "Namespace"), ObjectMeta: c.meta("", name)}
+	namespace.Labels["pod-security.kubernetes.io/enforce"] = "restricted"
+	subject := rbacv1.Subject{Kind: "ServiceAccount", Name: DeploymentName, Namespace: name}
+	rbac := rbacv1.SchemeGroupVersion.String()
+	return []client.Object{
+		namespace,
+		&corev1.ServiceAccount{
+			TypeMeta: typeMeta("v1", "ServiceAccount"), ObjectMeta: c.meta(name, DeploymentName),
+			AutomountServiceAccountToken: ptr.To(false),
+		},
+		&rbacv1.ClusterRole{
+			TypeMeta: typeMeta(rbac, "ClusterRole"), ObjectMeta: c.meta("", name),
+			Rules: []rbacv1.PolicyRule{
+				// Its UID identifies the cluster, and reading it proves that the cluster's API answers.
+				{APIGroups: []string{""}, Resources: []string{"namespaces"}, ResourceNames: []string{metav1.NamespaceSystem}, Verbs: []string{"get"}},
+				// Capacity is measured.
+				{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list", "watch"}},
+			},
+		},
+		&rbacv1.ClusterRoleBinding{
+			TypeMeta: typeMeta(rbac, "ClusterRoleBinding"), ObjectMeta: c.meta("", name),
+			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+			Subjects: []rbacv1.Subject{subject},
+		},
+		&rbacv1.Role{
+			TypeMeta: typeMeta(rbac, "Role"), ObjectMeta: c.meta(name, DeploymentName),
+			Rules: []rbacv1.PolicyRule{
+				// Replicas elect a leader, and say so in an Event.
+				{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
+				{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{leaseName}, Verbs: []string{"get", "update", "patch"}},
+				{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+			},
+		},
+		&rbacv1.RoleBinding{
+			TypeMeta: typeMeta(rbac, "RoleBinding"), ObjectMeta: c.meta(name, DeploymentName),
+			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: DeploymentName},
+			Subjects: []rbacv1.Subject{subject},
+		},
+		&corev1.Secret{
+			TypeMeta: typeMeta("v1", "Secret"), ObjectMeta: c.meta(name, credentialsName),
+			Type: corev1.SecretTypeOpaque,
+			Data: map[string][]byte{"kubeconfig": c.kubeconfig(), "token": c.Token},
+		},
+		c.deployment(),
+	}
+}
+
+// kubeconfig leads to the workspace. The token stands in a file of its own beside it, which client-go reads again
+// when it is rotated.
+func (c *Config) kubeconfig() []byte {
+	out, err := yaml.Marshal(clientcmdapi.Config{
+		APIVersion:     "v1",
+		Kind:           "Config",
+		CurrentContext: "workspace",
+		Contexts:       []clientcmdapi.NamedContext{{Name: "workspace", Context: clientcmdapi.Context{Cluster: "workspace", AuthInfo: "syncer"}}},
+		Clusters:       []clientcmdapi.NamedCluster{{Name: "workspace", Cluster: clientcmdapi.Cluster{Server: c.KcpURL, CertificateAuthorityData: c.KcpCA}}},
+		AuthInfos:      []clientcmdapi.NamedAuthInfo{{Name: "syncer", AuthInfo: clientcmdapi.AuthInfo{TokenFile: credentialsDir + "/token"}}},
+	})
+	if err != nil {
+		panic(err) // a fixed struct of strings always marshals
+	}
+	return out
+}

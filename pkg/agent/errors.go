@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// ForeignError: an object of the name that we need belongs to somebody else. It is never taken over.
+type ForeignError struct {
+	// Object is kind and name.
+	Object string
+	// Where is the side: "physical cluster" or "workspace".
+	Where string
+}
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("%s already exists in the %s and does not belong to this SyncTarget; it is left as it is: delete it, or give the SyncTarget another name", e.Object, e.Where)
+}
+
+// ResidueError: an object of ours is left from an earlier SyncTarget of the same name. RemoveResidue, or upstream
+// RemoveIdentityResidue, clears it.
+type ResidueError struct {
+	// Object is kind and name.
+	Object string
+}
+
+func (e *ResidueError) Error() string {
+	return fmt.Sprintf("%s is left from an earlier SyncTarget of the same name", e.Object)
+}
+
+// TerminatingError: an object is still being deleted and cannot be applied before it is gone.
+type TerminatingError struct {
+	// Object is kind and name.
+	Object string
+}
+
+func (e *TerminatingError) Error() string {
+	return fmt.Sprintf("%s is still being deleted; waiting for it to be gone", e.Object)
+}
+
+// whereOf tells the side from the manifest: only in the workspace do permission claims select what the service sees.
+func whereOf(desired client.Object) string {
+	if desired.GetLabels()[workloadv1alpha1.LabelVisible] != "" {
+		return "workspace"
+	}
+	return "physical cluster"
+}
+
+// withheld is an error whose text would have given a Secret away. What it is can still be asked of it.
+type withheld struct{ error }
+
+func (withheld) Error() string {
+	return "the API server refused it, in words that repeat the Secret's contents and are withheld"
+}
+
+func (w withheld) Unwrap() error { return w.error }
+
+// withhold keeps the contents of a Secret out of what a server says of it.
+func withhold(err error, object client.Object) error {
+	secret, ok := object.(*corev1.Secret)
+	if err == nil || !ok {
+		return err
+	}
+	text := err.Error()
+	for _, value := range secret.Data {
+		if len(value) == 0 {
+			continue
+		}
+		if strings.Contains(text, string(value)) || strings.Contains(text, base64.StdEncoding.EncodeToString(value)) {
+			return withheld{err}
+		}
+	}
+	return err
+}

@@ -1,0 +1,40 @@
+package agent
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+// Render prints what the user applies in pull mode: kubectl apply --server-side -f -. The same Config gives the same
+// bytes.
+func Render(w io.Writer, c Config) error {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "# The syncer of SyncTarget %q in workspace %q, for the physical cluster:\n", c.Target.Name, c.ClusterName)
+	fmt.Fprint(&out, "#   kubectl apply --server-side -f -\n# It holds a credential, the Secret's token: keep it as you keep a password.\n")
+	if err := printYAML(&out, Downstream(c)); err != nil {
+		return err
+	}
+	if _, err := w.Write(out.Bytes()); err != nil {
+		return fmt.Errorf("writing the manifests: %w", err)
+	}
+	return nil
+}
+
+func printYAML(out *bytes.Buffer, objects []client.Object) error {
+	for _, object := range objects {
+		manifest, err := toMap(object)
+		if err != nil {
+			return err
+		}
+		text, err := yaml.Marshal(manifest)
+		if err != nil {
+			return fmt.Errorf("printing %s: %w", describe(object), err)
+		}
+		fmt.Fprintf(out, "---\n%s", text)
+	}
+	return nil
+}

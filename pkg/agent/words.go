@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// maxWords bounds what is told of the words of a physical cluster, in characters.
+const maxWords = 256
+
+// oneLine bounds and cleans words that come from a physical cluster: printable, on one line, without the port that a
+// connection happened to come from.
+func oneLine(text string) string { return bounded(clean(text)) }
+
+func clean(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	text = strings.Join(strings.Fields(text), " ")
+	return regexp.MustCompile(`\S+:\d+->`).ReplaceAllString(text, "")
+}
+
+func bounded(text string) string {
+	if runes := []rune(text); len(runes) > maxWords {
+		return strings.TrimSpace(string(runes[:maxWords-1])) + "…"
+	}
+	return text
+}
+
+// pullFailure is why an image cannot be pulled, in the same words while kubelet tries and while it backs off.
+func pullFailure(text string) string {
+	text = clean(text)
+	if strings.HasPrefix(text, "Back-off pulling image ") {
+		_, text, _ = strings.Cut(text, `": `) // older kubelets say no more than that they back off
+	}
+	text = strings.TrimPrefix(text, "ErrImagePull: ")
+	if strings.HasPrefix(text, "rpc error: ") {
+		if _, words, found := strings.Cut(text, " desc = "); found {
+			text = words
+		}
+	}
+	return bounded(text)
+}
+
+// schedulerWords is why no node takes a pod, without how many nodes say so and without what preemption would bring.
+func schedulerWords(text string) string {
+	text, _, _ = strings.Cut(clean(text), " preemption: ")
+	text = regexp.MustCompile(`^\d+/\d+ nodes are available: `).ReplaceAllString(text, "")
+	text = regexp.MustCompile(`(^|, )\d+ `).ReplaceAllString(text, "$1")
+	return bounded(strings.TrimSuffix(text, "."))
+}
+
+// withoutPodName drops the name of a pod that was never made, which is a new one at each attempt.
+func withoutPodName(text string) string {
+	return regexp.MustCompile(`(?i)\bpods? "[^"]*" is `).ReplaceAllString(text, "")
+}
+
+// lastWords is the last line that a container left, unless it is a line of the log: its time is another at each crash.
+func lastWords(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	last := lines[len(lines)-1]
+	if regexp.MustCompile(`\d\d:\d\d:\d\d`).MatchString(last) {
+		return ""
+	}
+	return oneLine(last)
+}

@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/test/framework"
+)
+
+// TestDeleteLeavesNothing deletes a SyncTarget alone.
+func TestDeleteLeavesNothing(t *testing.T) {
+	n := newTenant(t)
+	target := n.register("edge-1")
+	require.NoError(t, n.Delete(t.Context(), target))
+	n.awaitGone(target)
+	requireNothingLeft(t, downstream(t), target.Status.Key)
+	requireNothingLeft(t, n, target.Status.Key)
+
+	secret := kubeconfigSecret("edge-1", nil)
+	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(secret), secret))
+	assert.Empty(t, secret.Finalizers, "the user's Secret is let go")
+}
+
+// TestDeleteEverythingAtOnce deletes what the sample applies, in one command: target, Secret and binding.
+func TestDeleteEverythingAtOnce(t *testing.T) {
+	n := newTenant(t)
+	target := n.register("edge-1")
+	for _, object := range []client.Object{sampleBinding(t), kubeconfigSecret("edge-1", nil), syncTarget("edge-1")} {
+		require.NoError(t, n.Delete(t.Context(), object))
+	}
+	n.awaitGone(kubeconfigSecret("edge-1", nil))
+	n.awaitGone(sampleBinding(t))
+	requireNothingLeft(t, downstream(t), target.Status.Key)
+	n.eventually("the identity is gone", func() (bool, string) {
+		err := n.Get(t.Context(), client.ObjectKey{Name: n.namespaceOf("edge-1")}, &corev1.Namespace{})
+		return apierrors.IsNotFound(err), "namespace is still there"
+	})
+	requireNothingLeft(t, n, target.Status.Key)
+}
+
+// TestDeleteBinding removes the binding first, under a living target.
+func TestDeleteBinding(t *testing.T) {
+	n := newTenant(t)
+	target := n.register("edge-1")
+	binding := sampleBinding(t)
+	require.NoError(t, n.Delete(t.Context(), binding))
+	n.awaitGone(binding)
+	requireNothingLeft(t, downstream(t), target.Status.Key)
+	n.eventually("the identity is gone", func() (bool, string) {
+		err := n.Get(t.Context(), client.ObjectKey{Name: n.namespaceOf("edge-1")}, &corev1.Namespace{})
+		return apierrors.IsNotFound(err), "namespace is still there"
+	})
+	requireNothingLeft(t, n, target.Status.Key)
+}
+
+// TestDeleteWorkspace removes the whole workspace.
+func TestDeleteWorkspace(t *testing.T) {
+	n := newTenant(t)
+	target := n.register("edge-1")
+	root := kcpRoot(t)
+	workspace := &tenancyv1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Name: n.path.Base()}}
+	require.NoError(t, root.Delete(t.Context(), workspace))
+	n.eventually("the workspace is gone", func() (bool, string) {
+		err := root.Get(t.Context(), client.ObjectKeyFromObject(workspace), workspace)
+		return apierrors.IsNotFound(err), strings.Join(workspace.Finalizers, " ")
+	})
+	requireNothingLeft(t, downstream(t), target.Status.Key)
+}
+
+// TestClusterGone deletes a target whose cluster does not answer: by the deadline, and at once when abandoned. A later
+// target of the same name clears away what was left.
+func TestClusterGone(t *testing.T) {
+	n := newTenant(t)
+	byDeadline, abandoned := n.register("edge-1"), n.register("edge-2")
+
+	apiserver := framework.ProcessName("cluster-1", "apiserver")
+	require.NoError(t, env.Kill(apiserver))
+	t.Cleanup(func() { _ = env.Restart(t.Context(), apiserver) })
+
+	require.NoError(t, n.Delete(t.Context(), abandoned))
+	n.await("edge-2", "Deployed", "RemovalFailed", "cannot be removed", workloadv1alpha1.AnnotationAbandon)
+	start := time.Now()
+	change(n, syncTarget("edge-2"), func(st *workloadv1alpha1.SyncTarget) {
+		st.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
+	})
+	n.awaitGone(abandoned)
+	assert.Less(t, time.Since(start), deadline, "abandoned, not timed out")
+
+	require.NoError(t, n.Delete(t.Context(), byDeadline))
+	n.awaitGone(byDeadline)
+	requireNothingLeft(t, n, byDeadline.Status.Key)
+	n.eventually("a Warning names what is left", func() (bool, string) {
+		all := strings.Join(n.events(byDeadline), "\n")
+		return strings.Contains(all, "Warning Abandoned") && strings.Contains(all, n.namespaceOf("edge-1")), all
+	})
+
+	require.NoError(t, env.Restart(t.Context(), apiserver))
+	require.NoError(t, downstream(t).Get(t.Context(), client.ObjectKey{Name: n.namespaceOf("edge-1")}, &corev1.Namespace{}), "left behind, as the Warning said")
+	for _, name := range []string{"edge-1", "edge-2"} {
+		require.NoError(t, n.Create(t.Context(), syncTarget(name)))
+		n.await(name, "Deployed", "Deployed")
+		target := n.await(name, "Ready", "Ready")
+		namespace := &corev1.Namespace{}
+		require.NoError(t, downstream(t).Get(t.Context(), client.ObjectKey{Name: n.namespaceOf(name)}, namespace))
+		assert.Equal(t, string(target.UID), namespace.Labels[workloadv1alpha1.LabelUID])
+		require.NoError(t, n.Delete(t.Context(), target))
+		n.awaitGone(target)
+		requireNothingLeft(t, downstream(t), target.Status.Key)
+	}
+}
+
+// kcpRoot is the workspace root, as administrator.
+func kcpRoot(t *testing.T) client.Client {
+	t.Helper()
+	return clientOf(t, env.KCPKubeconfig())
+}

@@ -1,0 +1,228 @@
+package e2e
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// TestWrongSpec shows each fault of the spec, in the promised order, and its repair.
+func TestWrongSpec(t *testing.T) {
+	n := newTenant(t)
+	require.NoError(t, n.Create(t.Context(), kubeconfigSecret("edge-1", clusterKubeconfig(t))))
+	target := syncTarget("edge-1")
+	target.Spec.Cluster, target.Spec.Cells = "", nil
+	target.Spec.Capacity = map[string]resource.Quantity{"cpu": resource.MustParse("-1"), "memory": resource.MustParse("-2Gi")}
+	require.NoError(t, n.Create(t.Context(), target))
+
+	for _, step := range []struct {
+		message string
+		repair  func(*workloadv1alpha1.SyncTarget)
+	}{
+		{"cluster reference is required", func(st *workloadv1alpha1.SyncTarget) { st.Spec.Cluster = "cluster-1" }},
+		{"at least one cell must be specified", func(st *workloadv1alpha1.SyncTarget) {
+			st.Spec.Cells = map[string]workloadv1alpha1.CellValue{"region": "local"}
+		}},
+		{"capacity for cpu cannot be negative", func(st *workloadv1alpha1.SyncTarget) { st.Spec.Capacity["cpu"] = resource.MustParse("1") }},
+		{"capacity for memory cannot be negative", func(st *workloadv1alpha1.SyncTarget) { st.Spec.Capacity = nil }},
+	} {
+		for _, condition := range []string{"Valid", "Ready"} {
+			got := n.await("edge-1", condition, "ValidationFailed", step.message)
+			found := meta.FindStatusCondition(got.Status.Conditions, condition)
+			assert.Equal(t, step.message, found.Message)
+			assert.Equal(t, metav1.ConditionFalse, found.Status)
+		}
+		n.await("edge-1", "Deployed", "ValidationFailed")
+		change(n, target, step.repair)
+	}
+	n.await("edge-1", "Valid", "Valid", "SyncTarget validation passed")
+	n.await("edge-1", "Ready", "Ready")
+
+	change := target.DeepCopy()
+	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(change), change))
+	change.Spec.KubeconfigSecretRef = nil
+	assert.True(t, apierrors.IsInvalid(n.Update(t.Context(), change)), "kubeconfigSecretRef cannot be removed")
+}
+
+// TestClaimsNotAccepted names the claims that are missing, and goes on when they are accepted.
+func TestClaimsNotAccepted(t *testing.T) {
+	n := newTenant(t, func(binding *apisv1alpha2.APIBinding) {
+		for i := range binding.Spec.PermissionClaims {
+			if binding.Spec.PermissionClaims[i].Resource == "secrets" {
+				binding.Spec.PermissionClaims[i].State = apisv1alpha2.ClaimRejected
+			}
+		}
+	})
+	require.NoError(t, n.Create(t.Context(), kubeconfigSecret("edge-1", clusterKubeconfig(t))))
+	require.NoError(t, n.Create(t.Context(), syncTarget("edge-1")))
+	n.await("edge-1", "Valid", "ValidationFailed", "permission claims", "secrets", "APIBinding")
+
+	change(n, sampleBinding(t), func(binding *apisv1alpha2.APIBinding) {
+		for i := range binding.Spec.PermissionClaims {
+			binding.Spec.PermissionClaims[i].State = apisv1alpha2.ClaimAccepted
+		}
+	})
+	n.await("edge-1", "Ready", "Ready")
+}
+
+// TestSecretFaults goes through what can be wrong with the Secret, and mends it.
+func TestSecretFaults(t *testing.T) {
+	n := newTenant(t)
+	require.NoError(t, n.Create(t.Context(), syncTarget("edge-1")))
+	n.await("edge-1", "Valid", "ValidationFailed", `Secret "default/edge-1" is not found`)
+	n.await("edge-1", "Ready", "AwaitingHeartbeat")
+
+	secret := kubeconfigSecret("edge-1", nil)
+	secret.Data = map[string][]byte{"other": []byte("x")}
+	require.NoError(t, n.Create(t.Context(), secret))
+	n.await("edge-1", "Valid", "ValidationFailed", `has no key "kubeconfig"`)
+
+	good := string(clusterKubeconfig(t))
+	for _, fault := range []struct{ kubeconfig, words string }{
+		{"", "is empty"},
+		{"{not yaml", "YAML"},
+		{strings.Replace(good, "server: https://", "server: http://", 1), "https"},
+		{strings.Replace(good, "server:", "insecure-skip-tls-verify: true\n    server:", 1), "insecure-skip-tls-verify"},
+		{strings.Replace(good, "server:", "proxy-url: http://proxy\n    server:", 1), "proxy-url"},
+	} {
+		change(n, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"kubeconfig": []byte(fault.kubeconfig)} })
+		n.await("edge-1", "Valid", "ValidationFailed", fault.words)
+	}
+	change(n, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"kubeconfig": []byte(good)} })
+	n.await("edge-1", "Ready", "Ready")
+	n.await("edge-1", "Deployed", "Deployed")
+
+	// Wrong again: the syncer is as alive as before.
+	change(n, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"kubeconfig": []byte("{")} })
+	n.await("edge-1", "Valid", "ValidationFailed")
+	n.await("edge-1", "Deployed", "ValidationFailed")
+	n.await("edge-1", "Ready", "Ready")
+}
+
+// TestOtherCluster points the Secret to another cluster: here, a workspace, which has a kube-system of its own.
+func TestOtherCluster(t *testing.T) {
+	n := newTenant(t)
+	target := n.register("edge-1")
+	other := newTenant(t)
+	raw := clientcmd.GetConfigFromFileOrDie(env.KCPKubeconfig())
+	raw.Clusters[raw.Contexts[raw.CurrentContext].Cluster].Server = env.WorkspaceURL(other.clusterName)
+	require.NoError(t, api.MinifyConfig(raw))
+	kubeconfig, err := clientcmd.Write(*raw)
+	require.NoError(t, err)
+
+	secret := kubeconfigSecret("edge-1", nil)
+	change(n, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"kubeconfig": kubeconfig} })
+	n.await("edge-1", "Deployed", "ClusterMismatch", target.Status.ClusterID)
+	n.await("edge-1", "Ready", "Ready")
+	require.True(t, apierrors.IsNotFound(other.Get(t.Context(), client.ObjectKey{Name: n.namespaceOf("edge-1")}, &corev1.Namespace{})), "nothing is installed there")
+
+	change(n, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"kubeconfig": clusterKubeconfig(t)} })
+	n.await("edge-1", "Deployed", "Deployed")
+}
+
+// TestUnreachable covers the ways in which a cluster does not answer, and the one in which it answers no.
+func TestUnreachable(t *testing.T) {
+	n := newTenant(t)
+	good := string(clusterKubeconfig(t))
+	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(good))
+	require.NoError(t, err)
+	closed, err := net.Listen("tcp", env.HostAddress()+":0")
+	require.NoError(t, err)
+	refused := closed.Addr().String()
+	require.NoError(t, closed.Close())
+
+	at := func(address string) string { return strings.ReplaceAll(good, config.Host, "https://"+address) }
+	otherCA := strings.Replace(string(clusterKubeconfig(t)), config.Host, env.WorkspaceURL("root"), 1)
+	for name, fault := range map[string]struct {
+		kubeconfig, reason string
+		words              []string
+	}{
+		"refused":     {at(refused), "ClusterUnreachable", nil},
+		"black-holed": {at(env.BlackHole() + ":6443"), "ClusterUnreachable", nil},
+		"certificate": {otherCA, "ClusterUnreachable", []string{"certificate"}},
+		"loopback":    {at("127.0.0.1:6443"), "DeploymentFailed", []string{"loopback"}},
+		"credentials": {withToken(t, "wrong"), "DeploymentFailed", []string{"401"}},
+		"rights":      {withToken(t, poorToken(t)), "DeploymentFailed", []string{"get", "namespaces"}},
+	} {
+		require.NoError(t, n.Create(t.Context(), kubeconfigSecret(name, []byte(fault.kubeconfig))))
+		require.NoError(t, n.Create(t.Context(), syncTarget(name)))
+		n.await(name, "Deployed", fault.reason, fault.words...)
+		target := n.await(name, "Ready", "AwaitingHeartbeat")
+		assert.Equal(t, workloadv1alpha1.PhasePending, target.Status.Phase)
+		require.NoError(t, n.Delete(t.Context(), target))
+		n.awaitGone(target)
+	}
+}
+
+// withToken is cluster-1's kubeconfig with another credential.
+func withToken(t *testing.T, token string) string {
+	t.Helper()
+	raw := clientcmd.GetConfigFromFileOrDie(env.ClusterKubeconfig("cluster-1"))
+	user := raw.AuthInfos[raw.Contexts[raw.CurrentContext].AuthInfo]
+	user.ClientCertificateData, user.ClientKeyData, user.Token = nil, nil, token
+	text, err := clientcmd.Write(*raw)
+	require.NoError(t, err)
+	return string(text)
+}
+
+// poorToken belongs to a ServiceAccount of cluster-1 without any rights.
+func poorToken(t *testing.T) string {
+	t.Helper()
+	_, err := env.ClusterKubectl(t.Context(), "cluster-1", "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: poor, namespace: default}\n", "apply", "-f", "-")
+	require.NoError(t, err)
+	token, err := env.ClusterKubectl(t.Context(), "cluster-1", "", "create", "token", "poor", "-n", "default")
+	require.NoError(t, err)
+	return strings.TrimSpace(token)
+}
+
+// TestRolloutStuck shows what a rollout is stuck on.
+func TestRolloutStuck(t *testing.T) {
+	n := newTenant(t)
+	require.NoError(t, n.Create(t.Context(), kubeconfigSecret("edge-1", clusterKubeconfig(t))))
+	target := syncTarget("edge-1")
+	target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Image: "127.0.0.1:1/no/such:image"}
+	require.NoError(t, n.Create(t.Context(), target))
+	n.await("edge-1", "Deployed", "RollingOut", "127.0.0.1:1/no/such:image")
+	n.await("edge-1", "Ready", "AwaitingHeartbeat")
+
+	change(n, target, func(st *workloadv1alpha1.SyncTarget) {
+		st.Spec.Syncer = &workloadv1alpha1.SyncerSpec{NodeSelector: map[string]string{"no": "such"}}
+	})
+	n.await("edge-1", "Deployed", "RollingOut", "node")
+	change(n, target, func(st *workloadv1alpha1.SyncTarget) { st.Spec.Syncer = nil })
+	n.await("edge-1", "Deployed", "Deployed")
+	n.await("edge-1", "Ready", "Ready")
+}
+
+// TestForeignNamespace never takes over what is not ours.
+func TestForeignNamespace(t *testing.T) {
+	n := newTenant(t)
+	foreign := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.namespaceOf("edge-1")}}
+	require.NoError(t, downstream(t).Create(t.Context(), foreign))
+	t.Cleanup(func() { _, _ = env.ClusterKubectl(t.Context(), "cluster-1", "", "delete", "ns", foreign.Name) })
+	require.NoError(t, n.Create(t.Context(), kubeconfigSecret("edge-1", clusterKubeconfig(t))))
+	require.NoError(t, n.Create(t.Context(), syncTarget("edge-1")))
+	n.await("edge-1", "Deployed", "DeploymentFailed", foreign.Name, "does not belong")
+
+	require.NoError(t, n.Delete(t.Context(), syncTarget("edge-1")))
+	n.awaitGone(syncTarget("edge-1"))
+	require.NoError(t, downstream(t).Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign))
+	assert.Nil(t, foreign.DeletionTimestamp)
+	require.NoError(t, downstream(t).Delete(t.Context(), foreign))
+}

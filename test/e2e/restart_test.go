@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// TestControllerRestart restarts the controller under two targets, one alive and one silent: neither may change its
+// Ready for that, and nothing may be written.
+func TestControllerRestart(t *testing.T) {
+	n := newTenant(t)
+	n.register("alive")
+	n.register("silent")
+	change(n, syncTarget("silent"), func(st *workloadv1alpha1.SyncTarget) {
+		var none int32
+		st.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Replicas: &none}
+	})
+	n.await("silent", "Deployed", "Deployed")
+	n.await("silent", "Ready", "Unhealthy")
+
+	before := conditionsOf(n)
+	start := time.Now()
+	require.NoError(t, env.Stop(service.Name))
+	_, err := env.Start(t.Context(), controller)
+	require.NoError(t, err)
+	t.Cleanup(func() { _, _ = env.Start(t.Context(), controller) })
+	// Longer than the threshold: the silent one is judged anew in it, and must come out the same.
+	for time.Since(start) < threshold+15*time.Second {
+		require.Equal(t, before, conditionsOf(n))
+		<-time.After(time.Second)
+	}
+	requireNoControllerWrites(t, start, n.clusterName)
+
+	// It works, and did not just stand still.
+	change(n, syncTarget("silent"), func(st *workloadv1alpha1.SyncTarget) { st.Spec.Syncer = nil })
+	n.await("silent", "Ready", "Ready")
+}
+
+// conditionsOf is the Ready of every target, with the time of its last change.
+func conditionsOf(n *tenant) map[string]string {
+	n.t.Helper()
+	var targets workloadv1alpha1.SyncTargetList
+	require.NoError(n.t, n.List(n.t.Context(), &targets))
+	out := map[string]string{}
+	for _, target := range targets.Items {
+		ready := meta.FindStatusCondition(target.Status.Conditions, workloadv1alpha1.ConditionReady)
+		out[target.Name] = ready.Reason + " since " + ready.LastTransitionTime.String()
+	}
+	return out
+}
+
+// TestKcpRestart restarts kcp under the controller, and under the syncer.
+func TestKcpRestart(t *testing.T) {
+	n := newTenantThroughRestart(t)
+	target := n.register("edge-1")
+	require.NoError(t, env.Kill("kcp"))
+	require.NoError(t, env.Restart(t.Context(), "kcp"))
+
+	beat := target.Status.LastHeartbeatTime
+	n.eventually("heartbeats arrive again", func() (bool, string) {
+		if err := n.Get(t.Context(), client.ObjectKeyFromObject(target), target); err != nil {
+			return false, err.Error()
+		}
+		return target.Status.LastHeartbeatTime.After(beat.Time), target.Status.LastHeartbeatTime.String()
+	})
+	n.await("edge-1", "Ready", "Ready")
+	n.register("edge-2")
+}
+
+// TestControllerBeforeKcp starts the controller while kcp is down.
+func TestControllerBeforeKcp(t *testing.T) {
+	n := newTenantThroughRestart(t)
+	require.NoError(t, env.Stop(service.Name))
+	require.NoError(t, env.Kill("kcp"))
+	var once sync.Once
+	up := func() { once.Do(func() { require.NoError(t, env.Restart(t.Context(), "kcp")) }) }
+	t.Cleanup(up)
+
+	_, err := env.Start(t.Context(), controller)
+	require.NoError(t, err, "the controller is ready without kcp: it waits for it")
+	pid := env.PID(service.Name)
+	up()
+	n.eventually("kcp serves again", func() (bool, string) {
+		err := n.List(t.Context(), &workloadv1alpha1.SyncTargetList{})
+		return err == nil, "the workspace is not served yet"
+	})
+	n.register("edge-1")
+	assert.Equal(t, pid, env.PID(service.Name), "it is the same process")
+}

@@ -1,0 +1,268 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	kcpclient "github.com/kcp-dev/apimachinery/v2/pkg/client"
+	"github.com/kcp-dev/logicalcluster/v3"
+	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
+	"github.com/kcp-dev/sdk/apis/core"
+	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
+	kcptesting "github.com/kcp-dev/sdk/testing"
+	kcptestinghelpers "github.com/kcp-dev/sdk/testing/helpers"
+	kcptestingserver "github.com/kcp-dev/sdk/testing/server"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+const (
+	// patience is for everything that should take seconds; a test that runs into it has failed.
+	patience = 2 * time.Minute
+	tick     = 200 * time.Millisecond
+)
+
+// tenant is a workspace that has bound the API.
+type tenant struct {
+	client.Client
+	t           *testing.T
+	path        logicalcluster.Path
+	clusterName string
+	config      *rest.Config
+}
+
+func newScheme(t *testing.T) *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, workloadv1alpha1.AddToScheme, apisv1alpha2.AddToScheme, tenancyv1alpha1.AddToScheme,
+	} {
+		require.NoError(t, add(scheme))
+	}
+	return scheme
+}
+
+// newTenant makes a workspace and binds the API with the sample's binding, which mutate may change first.
+func newTenant(t *testing.T, mutate ...func(*apisv1alpha2.APIBinding)) *tenant {
+	t.Helper()
+	return tenantOn(t, kcptesting.SharedKcpServer(t), mutate...)
+}
+
+// newTenantThroughRestart is for tests that restart kcp: nobody watches its health meanwhile.
+func newTenantThroughRestart(t *testing.T) *tenant {
+	t.Helper()
+	server, err := kcptestingserver.NewExternalKCPServer("main", env.KCPKubeconfig(), map[string]string{"root": env.KCPKubeconfig()}, "")
+	require.NoError(t, err)
+	return tenantOn(t, server)
+}
+
+func tenantOn(t *testing.T, server kcptestingserver.RunningServer, mutate ...func(*apisv1alpha2.APIBinding)) *tenant {
+	t.Helper()
+	path, workspace := kcptesting.NewWorkspaceFixture(t, server, core.RootCluster.Path())
+	config := kcpclient.SetCluster(rest.CopyConfig(server.BaseConfig(t)), path)
+	c, err := client.New(config, client.Options{Scheme: newScheme(t)})
+	require.NoError(t, err)
+	n := &tenant{Client: c, t: t, path: path, clusterName: workspace.Spec.Cluster, config: config}
+	t.Cleanup(func() {
+		if t.Failed() {
+			n.dump()
+		}
+	})
+
+	binding := sampleBinding(t)
+	for _, m := range mutate {
+		m(binding)
+	}
+	require.NoError(t, c.Create(t.Context(), binding))
+	n.eventually("the APIBinding is ready", func() (bool, string) {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(binding), binding); err != nil {
+			return false, err.Error()
+		}
+		return binding.Status.Phase == apisv1alpha2.APIBindingPhaseBound, string(binding.Status.Phase)
+	})
+	n.eventually("the API is served", func() (bool, string) {
+		err := c.List(t.Context(), &workloadv1alpha1.SyncTargetList{})
+		return err == nil, fmt.Sprint(err)
+	})
+	return n
+}
+
+func sampleBinding(t *testing.T) *apisv1alpha2.APIBinding {
+	t.Helper()
+	data, err := os.ReadFile("../../config/samples/apibinding.yaml")
+	require.NoError(t, err)
+	binding := &apisv1alpha2.APIBinding{}
+	require.NoError(t, yaml.UnmarshalStrict(data, binding))
+	binding.Spec.Reference.Export.Path = providerWorkspace
+	return binding
+}
+
+func (n *tenant) eventually(what string, condition func() (bool, string)) {
+	n.t.Helper()
+	kcptestinghelpers.Eventually(n.t, condition, patience, tick, "waiting until %s", what)
+}
+
+// dump prints what a failed test leaves, while it is still there.
+func (n *tenant) dump() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var targets workloadv1alpha1.SyncTargetList
+	if err := n.List(ctx, &targets); err != nil {
+		n.t.Logf("listing the SyncTargets of %s: %v", n.path, err)
+	}
+	for i := range targets.Items {
+		targets.Items[i].ManagedFields = nil
+		text, _ := yaml.Marshal(&targets.Items[i])
+		n.t.Logf("SyncTarget in %s:\n%s", n.path, text)
+	}
+}
+
+// kubeconfigSecret is a Secret as the samples have it.
+func kubeconfigSecret(name string, kubeconfig []byte) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: map[string]string{workloadv1alpha1.LabelVisible: "true"}},
+		Data:       map[string][]byte{"kubeconfig": kubeconfig},
+	}
+}
+
+// clusterKubeconfig is cluster-1's administrator.
+func clusterKubeconfig(t *testing.T) []byte {
+	t.Helper()
+	data, err := os.ReadFile(env.ClusterKubeconfig("cluster-1"))
+	require.NoError(t, err)
+	return data
+}
+
+// syncTarget is a valid SyncTarget that refers to the Secret of the same name.
+func syncTarget(name string) *workloadv1alpha1.SyncTarget {
+	return &workloadv1alpha1.SyncTarget{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: workloadv1alpha1.SyncTargetSpec{
+			Cluster: "cluster-1", Cells: map[string]workloadv1alpha1.CellValue{"region": "local"},
+			KubeconfigSecretRef: &workloadv1alpha1.KubeconfigSecretReference{Namespace: "default", Name: name},
+		},
+	}
+}
+
+// register creates a Secret with cluster-1's kubeconfig and a SyncTarget, and waits until it is Ready and Deployed.
+func (n *tenant) register(name string) *workloadv1alpha1.SyncTarget {
+	n.t.Helper()
+	require.NoError(n.t, n.Create(n.t.Context(), kubeconfigSecret(name, clusterKubeconfig(n.t))))
+	require.NoError(n.t, n.Create(n.t.Context(), syncTarget(name)))
+	n.await(name, "Deployed", "Deployed")
+	return n.await(name, "Ready", "Ready")
+}
+
+// await waits until a condition has a reason and, if any are given, its message holds these words.
+func (n *tenant) await(name, conditionType, reason string, words ...string) *workloadv1alpha1.SyncTarget {
+	n.t.Helper()
+	target := &workloadv1alpha1.SyncTarget{}
+	n.eventually(fmt.Sprintf("SyncTarget %s has %s=%s %q", name, conditionType, reason, words), func() (bool, string) {
+		if err := n.Get(n.t.Context(), client.ObjectKey{Name: name}, target); err != nil {
+			return false, err.Error()
+		}
+		condition := meta.FindStatusCondition(target.Status.Conditions, conditionType)
+		if condition == nil {
+			return false, "no such condition yet"
+		}
+		ok := condition.Reason == reason && condition.ObservedGeneration == target.Generation
+		for _, word := range words {
+			ok = ok && strings.Contains(condition.Message, word)
+		}
+		return ok, fmt.Sprintf("%s %s: %s", condition.Status, condition.Reason, condition.Message)
+	})
+	return target
+}
+
+// change updates an object by a function, over conflicts with the controller's own writes.
+func change[T client.Object](n *tenant, object T, mutate func(T)) {
+	n.t.Helper()
+	n.eventually("the change is accepted", func() (bool, string) {
+		if err := n.Get(n.t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+			return false, err.Error()
+		}
+		mutate(object)
+		err := n.Update(n.t.Context(), object)
+		if err != nil && !apierrors.IsConflict(err) {
+			require.NoError(n.t, err)
+		}
+		return err == nil, fmt.Sprint(err)
+	})
+}
+
+// awaitGone waits until an object is not found.
+func (n *tenant) awaitGone(object client.Object) {
+	n.t.Helper()
+	n.eventually(fmt.Sprintf("%T %s is gone", object, object.GetName()), func() (bool, string) {
+		err := n.Get(n.t.Context(), client.ObjectKeyFromObject(object), object)
+		return apierrors.IsNotFound(err), fmt.Sprintf("%v, finalizers %q", err, object.GetFinalizers())
+	})
+}
+
+// downstream is cluster-1, as its administrator.
+func downstream(t *testing.T) client.Client {
+	t.Helper()
+	return clientOf(t, env.ClusterKubeconfig("cluster-1"))
+}
+
+// namespaceOf is where a target's syncer lives, and its identity.
+func (n *tenant) namespaceOf(name string) string {
+	return workloadv1alpha1.SyncerNamespace(name, workloadv1alpha1.Key(n.clusterName, name))
+}
+
+// requireNothingLeft fails if anything of a target is left on a side.
+func requireNothingLeft(t *testing.T, c client.Client, key string) {
+	t.Helper()
+	for _, list := range []client.ObjectList{
+		&corev1.NamespaceList{}, &corev1.ServiceAccountList{}, &corev1.SecretList{},
+		&rbacv1.ClusterRoleList{}, &rbacv1.ClusterRoleBindingList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{},
+	} {
+		require.NoError(t, c.List(t.Context(), list, client.MatchingLabels{workloadv1alpha1.LabelKey: key}))
+		items, err := meta.ExtractList(list)
+		require.NoError(t, err)
+		for _, item := range items {
+			t.Errorf("left behind: %T %s", item, item.(client.Object).GetName())
+		}
+	}
+}
+
+// events returns the reasons of the Events on a target.
+func (n *tenant) events(target *workloadv1alpha1.SyncTarget) []string {
+	var events corev1.EventList
+	if err := n.List(n.t.Context(), &events); err != nil {
+		return []string{err.Error()}
+	}
+	var reasons []string
+	for _, event := range events.Items {
+		if event.InvolvedObject.UID == target.UID {
+			reasons = append(reasons, event.Type+" "+event.Reason+": "+event.Message)
+		}
+	}
+	return reasons
+}
+
+func clientOf(t *testing.T, kubeconfig string) client.Client {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	require.NoError(t, err)
+	c, err := client.New(config, client.Options{Scheme: newScheme(t)})
+	require.NoError(t, err)
+	return c
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/synctarget/synctarget/test/framework"
+)
+
+const (
+	demoTarget  = "demo"
+	demoTimeout = 5 * time.Minute
+)
+
+// demo brings everything up and registers cluster-1 from a tenant's workspace, as its user would.
+func demo(ctx context.Context, env *framework.Environment) error {
+	if err := up(ctx, env); err != nil {
+		return err
+	}
+	const workspace = "root:demo"
+	fmt.Println("\nA tenant's workspace, root:demo: binding, Secret, SyncTarget")
+	if err := env.EnsureWorkspace(ctx, "demo"); err != nil {
+		return err
+	}
+	if _, err := env.Kubectl(ctx, workspace, "", "apply", "-f", env.Repo+"/config/samples/apibinding.yaml"); err != nil {
+		return err
+	}
+	if _, err := env.Kubectl(ctx, workspace, "", "wait", "apibinding/workload.kcp.io", "--for=condition=Ready", "--timeout=60s"); err != nil {
+		return err
+	}
+	secret, err := env.Kubectl(ctx, workspace, "", "create", "secret", "generic", demoTarget, "-n=default", "--dry-run=client", "-o=yaml",
+		"--from-file=kubeconfig="+env.ClusterKubeconfig("cluster-1"))
+	if err != nil {
+		return err
+	}
+	secret = strings.Replace(secret, "metadata:\n", "metadata:\n  labels: {workload.kcp.io/visible: \"true\"}\n", 1)
+	if _, err := env.Kubectl(ctx, workspace, secret, "apply", "--server-side", "-f", "-"); err != nil {
+		return err
+	}
+	start := time.Now()
+	if _, err := env.Kubectl(ctx, workspace, demoManifest, "apply", "-f", "-"); err != nil {
+		return err
+	}
+	if err := follow(ctx, env, workspace, start); err != nil {
+		return err
+	}
+	table, err := env.Kubectl(ctx, workspace, "", "get", "synctargets", "-o=wide")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\n%s\nTry next:\n", table)
+	kcp := "kubectl --kubeconfig " + env.KCPKubeconfig() + " --server " + env.WorkspaceURL(workspace)
+	cluster := "kubectl --kubeconfig " + env.ClusterKubeconfig("cluster-1")
+	for _, line := range []string{
+		kcp + " describe synctarget demo",
+		cluster + " get pods -A",
+		cluster + " -n " + "$(" + cluster + " get ns -o name | grep kcp-syncer-demo | cut -d/ -f2) delete deployment syncer    # it comes back",
+		kcp + " delete synctarget demo                          # nothing is left on either side",
+		"make down",
+	} {
+		fmt.Println("  " + line)
+	}
+	return nil
+}
+
+const demoManifest = `apiVersion: workload.kcp.io/v1alpha1
+kind: SyncTarget
+metadata: {name: demo}
+spec:
+  cluster: cluster-1
+  cells: {region: local}
+  kubeconfigSecretRef: {namespace: default, name: demo}
+`
+
+// follow prints each condition as it changes, until Ready is True.
+func follow(ctx context.Context, env *framework.Environment, workspace string, start time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
+	defer cancel()
+	said := map[string]string{}
+	for {
+		out, err := env.Kubectl(ctx, workspace, "", "get", "synctarget", demoTarget,
+			`-o=jsonpath={range .status.conditions[*]}{.type}{"\t"}{.status}{"\t"}{.reason}{"\t"}{.message}{"\n"}{end}`)
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		ready := map[string]bool{}
+		for line := range strings.Lines(out) {
+			fields := strings.SplitN(strings.TrimSpace(line), "\t", 4)
+			if len(fields) < 4 {
+				continue
+			}
+			ready[fields[0]] = fields[1] == "True"
+			if text := strings.Join(fields[1:], " "); said[fields[0]] != text {
+				said[fields[0]] = text
+				fmt.Printf("%5.1fs  %-9s %-8s %-18s %s\n", time.Since(start).Seconds(), fields[0], fields[1], fields[2], fields[3])
+			}
+		}
+		if ready["Ready"] && ready["Deployed"] {
+			fmt.Printf("%5.1fs  SyncTarget demo is Ready\n", time.Since(start).Seconds())
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			fmt.Fprintln(os.Stderr, "The controller's log:", env.LogPath(framework.DefaultService().Name))
+			return errors.New("SyncTarget demo is not Ready: " + said["Valid"] + "; " + said["Deployed"] + "; " + said["Ready"])
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}

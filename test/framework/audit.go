@@ -1,0 +1,92 @@
+package framework
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+)
+
+// Write is a request that may have changed something, as an audit log has it.
+type Write struct {
+	Time time.Time
+	// User who asked. What comes through a kcp virtual workspace is logged once, under the user who asked there.
+	User string
+	Verb string
+	// Resource is "<plural>" or "<plural>.<group>", with "/<subresource>" if there is one.
+	Resource  string
+	Namespace string
+	Name      string
+	// Cluster is the logical cluster's name in kcp, empty elsewhere.
+	Cluster   string
+	UserAgent string
+	// Code is the HTTP status of the answer.
+	Code int
+}
+
+// Writes reads the audit log of "kcp" or of a cluster from a moment on. Requests of the systems' own components are not
+// in it, failed requests are.
+func (e *Environment) Writes(name string, since time.Time) ([]Write, error) {
+	f, err := os.Open(e.AuditLogPath(name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var found []Write
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		w, err := parseWrite(lines.Bytes())
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", f.Name(), err)
+		}
+		if !w.Time.Before(since) {
+			found = append(found, w)
+		}
+	}
+	return found, lines.Err()
+}
+
+// parseWrite reads one audit.k8s.io/v1 Event.
+func parseWrite(line []byte) (Write, error) {
+	type user struct {
+		Username string `json:"username"`
+	}
+	var event struct {
+		Verb                     string            `json:"verb"`
+		User                     user              `json:"user"`
+		ImpersonatedUser         *user             `json:"impersonatedUser"`
+		UserAgent                string            `json:"userAgent"`
+		Annotations              map[string]string `json:"annotations"`
+		RequestReceivedTimestamp time.Time         `json:"requestReceivedTimestamp"`
+		ObjectRef                struct {
+			Resource    string `json:"resource"`
+			APIGroup    string `json:"apiGroup"`
+			Subresource string `json:"subresource"`
+			Namespace   string `json:"namespace"`
+			Name        string `json:"name"`
+		} `json:"objectRef"`
+		ResponseStatus struct {
+			Code int `json:"code"`
+		} `json:"responseStatus"`
+	}
+	if err := json.Unmarshal(line, &event); err != nil {
+		return Write{}, err
+	}
+	w := Write{
+		Time: event.RequestReceivedTimestamp, User: event.User.Username, Verb: event.Verb,
+		Resource: event.ObjectRef.Resource, Namespace: event.ObjectRef.Namespace, Name: event.ObjectRef.Name,
+		Cluster: event.Annotations["kcp.io/cluster"], UserAgent: event.UserAgent, Code: event.ResponseStatus.Code,
+	}
+	if event.ImpersonatedUser != nil {
+		w.User = event.ImpersonatedUser.Username
+	}
+	if event.ObjectRef.APIGroup != "" {
+		w.Resource += "." + event.ObjectRef.APIGroup
+	}
+	if event.ObjectRef.Subresource != "" {
+		w.Resource += "/" + event.ObjectRef.Subresource
+	}
+	return w, nil
+}

@@ -1,0 +1,201 @@
+package framework
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// Service is one installation of the SyncTarget service: an APIExport in a provider workspace, and a controller.
+type Service struct {
+	// Workspace is the path of the provider workspace. One directly below root is made if it is missing.
+	Workspace string
+	// Name of the controller's process.
+	Name string
+	// Args are given to the controller beside what the environment decides.
+	Args []string
+	// MetricsAddress and HealthAddress of the controller, host:port.
+	MetricsAddress, HealthAddress string
+}
+
+// DefaultService is what `make up` runs.
+func DefaultService() Service {
+	return Service{Workspace: "root:synctarget", Name: "controller", MetricsAddress: "127.0.0.1:18080", HealthAddress: "127.0.0.1:18081"}
+}
+
+// Install installs config/kcp into the provider workspace, and starts the controller with the identity that these
+// files give it. Run again, it brings both up to date.
+func (e *Environment) Install(ctx context.Context, s Service, out io.Writer) error {
+	p := newProgress(out)
+	p.say("building the controller and the syncer")
+	process, err := e.ControllerProcess(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := e.InstallExport(ctx, s); err != nil {
+		return err
+	}
+	p.say("workspace %s: config/kcp applied", s.Workspace)
+	return e.startAndTell(ctx, process, p)
+}
+
+// ControllerProcess builds the controller and the syncer, brings the syncer's image to the nodes, and returns the
+// process to start. The kubeconfig that it names is written by InstallExport.
+func (e *Environment) ControllerProcess(ctx context.Context, s Service) (Process, error) {
+	binary, err := e.BuildProgram(ctx, "./cmd/synctarget-controller")
+	if err != nil {
+		return Process{}, err
+	}
+	image, err := e.SyncerImage(ctx)
+	if err != nil {
+		return Process{}, err
+	}
+	build, err := hashOf(binary)
+	if err != nil {
+		return Process{}, err
+	}
+	args := []string{
+		"--kubeconfig=" + e.serviceKubeconfig(s),
+		"--syncer-image=" + image,
+		"--metrics-secure=false",
+		"--metrics-bind-address=" + s.MetricsAddress,
+		"--health-probe-bind-address=" + s.HealthAddress,
+	}
+	return Process{
+		Name: s.Name, Binary: binary, Args: append(args, s.Args...),
+		// A rebuilt binary is another process, so that Start replaces the running one.
+		Env:   []string{"SYNCTARGET_BUILD=" + build},
+		Ready: "http://" + s.HealthAddress + "/readyz",
+	}, nil
+}
+
+// SyncerImage builds the syncer's image, named by its content, and brings it to the nodes.
+func (e *Environment) SyncerImage(ctx context.Context) (string, error) {
+	binary, err := e.BuildProgram(ctx, "./cmd/syncer")
+	if err != nil {
+		return "", err
+	}
+	build, err := hashOf(binary)
+	if err != nil {
+		return "", err
+	}
+	image := "synctarget.local/syncer:" + build
+	if e.state.Physical {
+		// Nothing can be imported there: the user has pushed an image, and names it.
+		if image = os.Getenv("SYNCER_IMAGE"); image == "" {
+			return "", fmt.Errorf("%w, and give its name with SYNCER_IMAGE=", ErrNoImport)
+		}
+		return image, nil
+	}
+	marker := e.path("images", build)
+	if _, err := os.Stat(marker); err == nil {
+		return image, nil
+	}
+	archive, err := e.BuildImage(ctx, image, binary)
+	if err != nil {
+		return "", err
+	}
+	if err := e.Import(ctx, archive); err != nil {
+		return "", err
+	}
+	return image, writeFile(marker, nil, 0o644)
+}
+
+// InstallExport applies config/kcp in the provider workspace and writes the kubeconfig of the controller's identity.
+func (e *Environment) InstallExport(ctx context.Context, s Service) error {
+	if name, ok := strings.CutPrefix(s.Workspace, "root:"); ok && !strings.Contains(name, ":") {
+		if err := e.EnsureWorkspace(ctx, name); err != nil {
+			return err
+		}
+	}
+	if _, err := e.Kubectl(ctx, s.Workspace, "", "apply", "-k", e.Repo+"/config/kcp"); err != nil {
+		return err
+	}
+	if _, err := e.Kubectl(ctx, s.Workspace, "", "-n", "synctarget-system", "wait", "secret/synctarget-controller-token",
+		"--for=jsonpath={.data.token}", "--timeout=60s"); err != nil {
+		return err
+	}
+	encoded, err := e.Kubectl(ctx, s.Workspace, "", "-n", "synctarget-system", "get", "secret/synctarget-controller-token", "-o=jsonpath={.data.token}")
+	if err != nil {
+		return err
+	}
+	token, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return fmt.Errorf("decoding the controller's token: %w", err)
+	}
+	admin, err := clientcmd.LoadFromFile(e.KCPKubeconfig())
+	if err != nil {
+		return err
+	}
+	base := admin.Clusters[admin.Contexts[admin.CurrentContext].Cluster]
+	config := clientcmdapi.NewConfig()
+	config.Clusters["kcp"] = &clientcmdapi.Cluster{Server: e.WorkspaceURL(s.Workspace), CertificateAuthorityData: base.CertificateAuthorityData}
+	config.AuthInfos["controller"] = &clientcmdapi.AuthInfo{Token: string(token)}
+	config.Contexts["controller"] = &clientcmdapi.Context{Cluster: "kcp", AuthInfo: "controller"}
+	config.CurrentContext = "controller"
+	return clientcmd.WriteToFile(*config, e.serviceKubeconfig(s))
+}
+
+func (e *Environment) serviceKubeconfig(s Service) string { return e.path(s.Name + ".kubeconfig") }
+
+// WorkspaceURL is where kcp serves a workspace, given its path or its logical cluster.
+func (e *Environment) WorkspaceURL(workspace string) string {
+	return e.state.KCP.url() + "/clusters/" + workspace
+}
+
+// EnsureWorkspace makes a workspace directly below root, if it is missing, and waits until it is ready.
+func (e *Environment) EnsureWorkspace(ctx context.Context, name string) error {
+	manifest := "apiVersion: tenancy.kcp.io/v1alpha1\nkind: Workspace\nmetadata: {name: " + name + "}\n"
+	if _, err := e.Kubectl(ctx, "root", manifest, "apply", "-f", "-"); err != nil {
+		return err
+	}
+	_, err := e.Kubectl(ctx, "root", "", "wait", "workspace/"+name, "--for=jsonpath={.status.phase}=Ready", "--timeout=60s")
+	return err
+}
+
+// Kubectl runs kubectl as kcp's administrator in a workspace and returns what it prints.
+func (e *Environment) Kubectl(ctx context.Context, workspace, stdin string, args ...string) (string, error) {
+	return e.kubectl(ctx, e.KCPKubeconfig(), stdin, append([]string{"--server=" + e.WorkspaceURL(workspace)}, args...))
+}
+
+// ClusterKubectl runs kubectl as a physical cluster's administrator and returns what it prints.
+func (e *Environment) ClusterKubectl(ctx context.Context, cluster, stdin string, args ...string) (string, error) {
+	return e.kubectl(ctx, e.ClusterKubeconfig(cluster), stdin, args)
+}
+
+func (e *Environment) kubectl(ctx context.Context, kubeconfig, stdin string, args []string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, e.path("bin", "kubectl"), append([]string{"--kubeconfig=" + kubeconfig}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var failure strings.Builder
+	cmd.Stderr = &failure
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, failure.String())
+	}
+	return string(out), nil
+}
+
+func hashOf(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil))[:12], nil
+}
