@@ -11,7 +11,7 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// ForeignError: an object of the name that we need belongs to somebody else. It is never taken over.
+// ForeignError says that an object of the name that we need belongs to somebody else. It is never taken over.
 type ForeignError struct {
 	// Object is kind and name.
 	Object string
@@ -23,7 +23,7 @@ func (e *ForeignError) Error() string {
 	return fmt.Sprintf("%s already exists in the %s and does not belong to this SyncTarget; it is left as it is: delete it, or give the SyncTarget another name", e.Object, e.Where)
 }
 
-// ResidueError: an object of ours is left from an earlier SyncTarget of the same name. RemoveResidue, or upstream
+// ResidueError says that an object of ours is left from an earlier SyncTarget of the same name. RemoveResidue, or upstream
 // RemoveIdentityResidue, clears it.
 type ResidueError struct {
 	// Object is kind and name.
@@ -34,7 +34,7 @@ func (e *ResidueError) Error() string {
 	return fmt.Sprintf("%s is left from an earlier SyncTarget of the same name", e.Object)
 }
 
-// TerminatingError: an object is still being deleted and cannot be applied before it is gone.
+// TerminatingError says that an object is still being deleted and cannot be applied before it is gone.
 type TerminatingError struct {
 	// Object is kind and name.
 	Object string

@@ -229,6 +229,18 @@ func TestClientMarksDead(t *testing.T) {
 	}
 }
 
+// A web page in place of an answer is no success: not even for a delete, whose answer nobody reads.
+func TestClientDeleteNeedsAnAnswer(t *testing.T) {
+	server := newServer(t, except(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = w.Write([]byte("Welcome!"))
+	}))
+	c, _ := met(t, server)
+	if err := c.Delete(context.Background(), deployment()); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("Delete() = %v, want ErrUnreachable", err)
+	}
+}
+
 func errorText(err error) string {
 	if err == nil {
 		return ""

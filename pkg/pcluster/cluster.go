@@ -188,8 +188,6 @@ func (c *Cluster) call(ctx context.Context, r request, call func(context.Context
 	switch {
 	case c.ctx.Err() != nil:
 		return errReplaced
-	case errors.Is(ctx.Err(), context.Canceled):
-		return ctx.Err()
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &answer):

@@ -144,6 +144,28 @@ func TestGetReplaces(t *testing.T) {
 	}
 }
 
+// Nor does a dial that hangs hold up the end of a call.
+func TestGetReplacesWhileDialling(t *testing.T) {
+	dialling, hang := make(chan struct{}, 1), make(chan struct{})
+	clusters, _ := startClusters(t, nil, func(context.Context, string, string, controlFunc) (net.Conn, error) {
+		dialling <- struct{}{}
+		<-hang
+		return nil, syscall.ETIMEDOUT
+	})
+	defer close(hang)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := clusters.Get(context.Background(), testID("a"), tokenKubeconfig("https://edge", nil, "t"))
+		failed <- err
+	}()
+	await(t, "the dial", dialling)
+	began := time.Now()
+	clusters.Forget(testID("a"))
+	if err := await(t, "Get", failed); !errors.Is(err, errReplaced) || time.Since(began) > Budget/2 {
+		t.Errorf("Get() = %v after %s, want errReplaced at once", err, time.Since(began))
+	}
+}
+
 // What is dead fails at once, without a request, until a probe finds it alive; the probes become rarer.
 func TestProbe(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -180,15 +202,16 @@ func TestProbe(t *testing.T) {
 				t.Fatalf("%d requests, want 1: what is dead is not called by Get", got)
 			}
 
-			// Each probe comes not before its time and not after it, jitter included.
-			for i, delay := range []time.Duration{5, 10, 20, 40, 50, 50} {
-				clock.Step(delay*time.Second - time.Millisecond)
-				if got := server.requestCount(); got != i+1 {
-					t.Fatalf("%d requests before the time of probe %d", got, i)
+			for i, seconds := range []time.Duration{5, 10, 20, 40, 50, 50} {
+				delay, want := scheduled(clusters)[i], seconds*time.Second
+				if delay < want || delay > want*6/5 {
+					t.Errorf("probe %d is to come after %s, want %s to %s", i, delay, want, want*6/5)
 				}
-				clock.Step(delay*time.Second/5 + time.Millisecond)
-				eventually(t, "a probe", func() bool { return server.requestCount() == i+2 })
-				eventually(t, "the next probe to be scheduled", func() bool { return probesWaiting(clusters, testID("a"), i+2) })
+				clock.Step(delay)
+				eventually(t, "the next probe to be scheduled", func() bool { return len(scheduled(clusters)) == i+2 })
+				if got := server.requestCount(); got != i+2 {
+					t.Errorf("%d requests after %d probes", got, i+1)
+				}
 			}
 			if len(changes) != 0 {
 				t.Error("OnChange was called though nothing changed")
@@ -210,18 +233,6 @@ func TestProbe(t *testing.T) {
 			}
 		})
 	}
-}
-
-// probesWaiting reports whether the backoff of a dead cluster has made this many steps.
-func probesWaiting(clusters *Clusters, id ID, steps int) bool {
-	cluster := clusters.current(id)
-	cluster.mu.Lock()
-	defer cluster.mu.Unlock()
-	backoff := probeBackoff()
-	for range steps {
-		backoff.Step()
-	}
-	return cluster.backoff.Steps == backoff.Steps && cluster.backoff.Duration == backoff.Duration
 }
 
 // A probe that fails in another way is news, once.

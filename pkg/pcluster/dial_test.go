@@ -3,6 +3,7 @@ package pcluster
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"testing"
@@ -111,4 +112,33 @@ func TestDialJudgesWhatItConnectsTo(t *testing.T) {
 	}
 	_ = conn.Close()
 	await(t, "the connection", accepted)
+}
+
+// Connections that close leave the set; what is dialled after the end is closed at once.
+func TestConns(t *testing.T) {
+	set := &conns{}
+	dialPipe := set.dialer(func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { _ = theirs.Close() })
+		return ours, nil
+	})
+	one, err := dialPipe(context.Background(), "tcp", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := dialPipe(context.Background(), "tcp", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = one.Close()
+	if got := len(set.open); got != 1 {
+		t.Errorf("%d connections in the set, want 1", got)
+	}
+	set.closeAll()
+	if _, err := two.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("writing to a connection of a closed set: %v", err)
+	}
+	if _, err := dialPipe(context.Background(), "tcp", "x"); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("dialling in a closed set: %v, want net.ErrClosed", err)
+	}
 }

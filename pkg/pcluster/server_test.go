@@ -18,11 +18,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 )
 
@@ -169,6 +171,7 @@ func startClusters(t *testing.T, clock clock.WithTicker, dial dialFunc) (*Cluste
 	if dial != nil {
 		clusters.dial = dial
 	}
+	clusters.queue = &recordingQueue{TypedDelayingInterface: clusters.queue}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- clusters.Start(ctx) }()
@@ -179,6 +182,28 @@ func startClusters(t *testing.T, clock clock.WithTicker, dial dialFunc) (*Cluste
 		}
 	})
 	return clusters, changes
+}
+
+// recordingQueue records the delays that it was asked for.
+type recordingQueue struct {
+	workqueue.TypedDelayingInterface[ID]
+	mu     sync.Mutex
+	delays []time.Duration
+}
+
+func (q *recordingQueue) AddAfter(id ID, delay time.Duration) {
+	q.TypedDelayingInterface.AddAfter(id, delay)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.delays = append(q.delays, delay)
+}
+
+// scheduled returns the delays before the probes so far.
+func scheduled(clusters *Clusters) []time.Duration {
+	q := clusters.queue.(*recordingQueue)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.delays)
 }
 
 func testID(name string) ID {

@@ -242,15 +242,35 @@ func TestStrangeAnswers(t *testing.T) {
 
 // A proxy from the environment would see what is sent, and would dial what the guard refuses.
 func TestNoProxy(t *testing.T) {
-	proxied := newServer(t, nil)
-	t.Setenv("HTTPS_PROXY", proxied.URL)
+	t.Setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
 	t.Setenv("NO_PROXY", "")
-	err := get(t, tokenKubeconfig("https://edge.example.com:6443", nil, "t"), failing(syscall.ECONNREFUSED))
-	if want := `the server at "edge.example.com:6443" refuses connections`; err == nil || err.Error() != want {
-		t.Errorf("Get() = %v, want %q", err, want)
+	var dialled []string
+	_ = get(t, tokenKubeconfig("https://edge.example.com:6443", nil, "t"),
+		func(_ context.Context, _, address string, _ controlFunc) (net.Conn, error) {
+			dialled = append(dialled, address)
+			return nil, syscall.ECONNREFUSED
+		})
+	if diff := cmp.Diff([]string{"edge.example.com:6443"}, dialled); diff != "" {
+		t.Errorf("dialled, -want +got:\n%s", diff)
 	}
-	if got := proxied.requestCount() + proxied.openConns(); got != 0 {
-		t.Error("the proxy was used")
+}
+
+// Of an endless answer, no more is read than is allowed, give or take what is under way.
+func TestBoundedRead(t *testing.T) {
+	var sent atomic.Int64
+	server := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		for chunk := []byte(strings.Repeat(" ", 1<<20)); ; sent.Add(1 << 20) {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	if err := get(t, server.kubeconfig("t"), nil); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("Get() = %v, want ErrUnreachable", err)
+	}
+	if got := sent.Load(); got < maxResponseBytes/2 || got > 2*maxResponseBytes {
+		t.Errorf("%d MiB were sent, want about %d", got>>20, maxResponseBytes>>20)
 	}
 }
 

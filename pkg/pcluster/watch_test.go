@@ -353,6 +353,24 @@ func TestWatchForbidden(t *testing.T) {
 	}
 }
 
+// The 30 s are counted from the last answer, even if it was a refusal.
+func TestWatchForbiddenThenUnavailable(t *testing.T) {
+	s := newStory(t, false)
+	s.set(func() { s.refusal = refuse(http.StatusForbidden, "Forbidden", "") })
+	s.cutWatches()
+	before := s.requestCount()
+	if took := s.stepUntil(t, "attempts", func() bool { return s.requestCount() >= before+6 }); took < lostAfter {
+		t.Fatalf("the attempts took only %s", took)
+	}
+	s.set(func() { s.refusal = refuse(http.StatusServiceUnavailable, "ServiceUnavailable", "") })
+	s.stepUntil(t, "another attempt", func() bool { return s.requestCount() >= before+7 })
+	s.set(func() { s.refusal = nil })
+	s.stepUntil(t, "the watch", func() bool { return s.watchCount() == 2 })
+	if len(s.changes) != 0 {
+		t.Error("OnChange was called though nothing changed")
+	}
+}
+
 // A flood of events is a call per second, and the last of them is never lost.
 func TestWatchFlood(t *testing.T) {
 	s := newStory(t, false)

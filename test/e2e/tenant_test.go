@@ -26,6 +26,7 @@ import (
 	"github.com/kcp-dev/logicalcluster/v3"
 	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
 	"github.com/kcp-dev/sdk/apis/core"
+	corev1alpha1 "github.com/kcp-dev/sdk/apis/core/v1alpha1"
 	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
 	kcptesting "github.com/kcp-dev/sdk/testing"
 	kcptestinghelpers "github.com/kcp-dev/sdk/testing/helpers"
@@ -75,7 +76,7 @@ func newTenantThroughRestart(t *testing.T) *tenant {
 
 func tenantOn(t *testing.T, server kcptestingserver.RunningServer, mutate ...func(*apisv1alpha2.APIBinding)) *tenant {
 	t.Helper()
-	path, workspace := kcptesting.NewWorkspaceFixture(t, server, core.RootCluster.Path())
+	path, workspace := kcptesting.NewWorkspaceFixture(t, server, core.RootCluster.Path(), onRootShard)
 	config := kcpclient.SetCluster(rest.CopyConfig(server.BaseConfig(t)), path)
 	c, err := client.New(config, client.Options{Scheme: newScheme(t)})
 	require.NoError(t, err)
@@ -102,6 +103,11 @@ func tenantOn(t *testing.T, server kcptestingserver.RunningServer, mutate ...fun
 		return err == nil, fmt.Sprint(err)
 	})
 	return n
+}
+
+// onRootShard says what kcp before v0.32 does not: this harness is of v0.32 and will not do without.
+func onRootShard(workspace *tenancyv1alpha1.Workspace) {
+	workspace.Annotations = map[string]string{corev1alpha1.LogicalClusterShardAnnotationKey: corev1alpha1.RootShard}
 }
 
 func sampleBinding(t *testing.T) *apisv1alpha2.APIBinding {
