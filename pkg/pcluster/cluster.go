@@ -166,7 +166,7 @@ func (c *Cluster) identify(ctx context.Context) (string, error) {
 func isPlausible(uid types.UID) bool {
 	const longest = 64 // of a UUID, 36 are needed
 	return uid != "" && len(uid) <= longest && !strings.ContainsFunc(string(uid), func(r rune) bool {
-		return r != '-' && !(r >= '0' && r <= '9') && !(r >= 'a' && r <= 'z') && !(r >= 'A' && r <= 'Z')
+		return !strings.ContainsRune("-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", r)
 	})
 }
 

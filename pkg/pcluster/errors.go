@@ -9,9 +9,9 @@ import (
 )
 
 var (
-	// ErrInvalid: the kubeconfig is refused. The user must correct it; retrying changes nothing.
+	// ErrInvalid means that the kubeconfig is refused. The user must correct it; retrying changes nothing.
 	ErrInvalid = errors.New("the kubeconfig is refused")
-	// ErrUnreachable: the physical cluster does not answer like one, so nothing is known about what is in it.
+	// ErrUnreachable means that the physical cluster does not answer like one, so nothing is known about what is in it.
 	ErrUnreachable = errors.New("the physical cluster cannot be reached")
 )
 

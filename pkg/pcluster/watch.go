@@ -43,8 +43,8 @@ type watcher struct {
 	key     types.NamespacedName
 	seen    string    // resourceVersion, "" if there is no such Deployment
 	known   bool      // whether seen means anything yet
-	heldAt  time.Time // when the watch was last known to hold
-	began   time.Time // when it began to hold
+	began   time.Time // when the watch began to hold; zero if the last attempt failed
+	lostAt  time.Time // when it was lost and the cluster with it; zero if the cluster answers
 
 	mu      sync.Mutex
 	telling bool
@@ -63,7 +63,7 @@ func (c *Cluster) WatchDeployment(namespace, name string) {
 		return
 	}
 	c.watches[key] = struct{}{}
-	w := &watcher{cluster: c, key: key, heldAt: c.owner.clock.Now()}
+	w := &watcher{cluster: c, key: key}
 	w.seen, w.known = c.noted[key]
 	c.owner.spawn(w.run)
 }
@@ -91,19 +91,20 @@ func (w *watcher) run() {
 		w.began = time.Time{}
 		err := w.follow(w.cluster.ctx)
 		now := w.cluster.owner.clock.Now()
-		if !w.began.IsZero() {
-			w.heldAt = now
-			if now.Sub(w.began) >= settledAfter {
-				backoff = watchBackoff()
-			}
+		held := !w.began.IsZero()
+		if held && now.Sub(w.began) >= settledAfter {
+			backoff = watchBackoff()
 		}
 		switch {
-		case apierrors.IsUnauthorized(err), isDeadly(err) && now.Sub(w.heldAt) >= lostAfter:
+		case !isDeadly(err):
+			w.lostAt = time.Time{} // it answers, if only to refuse
+		case held || w.lostAt.IsZero():
+			w.lostAt = now
+		}
+		if apierrors.IsUnauthorized(err) || isDeadly(err) && now.Sub(w.lostAt) >= lostAfter {
 			w.cluster.markDead(err)
 			w.tell()
 			continue
-		case !isDeadly(err):
-			w.heldAt = now // it answers, if only to refuse
 		}
 		w.pause(backoff.Step())
 	}

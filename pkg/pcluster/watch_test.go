@@ -353,7 +353,7 @@ func TestWatchForbidden(t *testing.T) {
 	}
 }
 
-// The 30 s are counted from the last answer, even if it was a refusal.
+// The 30 s are counted from the first failure after an answer, even if that was a refusal.
 func TestWatchForbiddenThenUnavailable(t *testing.T) {
 	s := newStory(t, false)
 	s.set(func() { s.refusal = refuse(http.StatusForbidden, "Forbidden", "") })

@@ -207,7 +207,7 @@ func TestSilentSyncer(t *testing.T) {
 		beat := target.DeepCopy()
 		beat.Status.LastHeartbeatTime = ptr.To(metav1.NewTime(time.Now().Add(skew)))
 		require.NoError(t, n.Status().Patch(t.Context(), beat, client.MergeFrom(target)))
-		target = n.await("edge-1", "Ready", "Ready")
+		n.await("edge-1", "Ready", "Ready")
 		target = n.await("edge-1", "Ready", "Unhealthy")
 	}
 

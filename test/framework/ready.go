@@ -39,8 +39,8 @@ func (e *Environment) awaitReady(ctx context.Context, r record) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s is not ready: %w\nlast probe: %v\nend of %s:\n%s",
-		r.Process.Name, err, last, e.LogPath(r.Process.Name), tail(e.LogPath(r.Process.Name), 20))
+	return fmt.Errorf("%s is not ready: %w\nend of %s:\n%s",
+		r.Process.Name, errors.Join(err, last), e.LogPath(r.Process.Name), tail(e.LogPath(r.Process.Name), 20))
 }
 
 // settles says whether a living process is healthy, now or soon.

@@ -222,13 +222,13 @@ const (
 type SyncTargetPhase string
 
 const (
-	// PhasePending: there never was a heartbeat.
+	// PhasePending means that there never was a heartbeat.
 	PhasePending SyncTargetPhase = "Pending"
-	// PhaseReady: heartbeats arrive.
+	// PhaseReady means that heartbeats arrive.
 	PhaseReady SyncTargetPhase = "Ready"
-	// PhaseNotReady: there were heartbeats, but the target is not ready now.
+	// PhaseNotReady means that there were heartbeats, but the target is not ready now.
 	PhaseNotReady SyncTargetPhase = "NotReady"
-	// PhaseTerminating: the target is being deleted.
+	// PhaseTerminating means that the target is being deleted.
 	PhaseTerminating SyncTargetPhase = "Terminating"
 )
 
