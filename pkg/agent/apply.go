@@ -81,7 +81,7 @@ func (a *applier) apply(ctx context.Context, object client.Object) (wrote bool, 
 	return true, nil
 }
 
-// mayApply refuses what is not this SyncTarget's, and what is being deleted and not held by us.
+// mayApply refuses what is not this SyncTarget's.
 func mayApply(live, desired *unstructured.Unstructured) error {
 	have, want := live.GetLabels(), desired.GetLabels()
 	switch {
@@ -89,8 +89,6 @@ func mayApply(live, desired *unstructured.Unstructured) error {
 		return &ForeignError{Object: describe(desired), Where: whereOf(desired)}
 	case have[workloadv1alpha1.LabelUID] != want[workloadv1alpha1.LabelUID]:
 		return &ResidueError{Object: describe(desired)}
-	case live.GetDeletionTimestamp() != nil && held(live, desired) == "":
-		return &TerminatingError{Object: describe(desired)}
 	}
 	return nil
 }
@@ -105,7 +103,7 @@ func held(live, desired *unstructured.Unstructured) string {
 	return ""
 }
 
-// clear makes room for an object of ours that cannot be what it should: one that was deleted by hand and waits for us
+// clear makes room for an object of ours that cannot be what it should: one that is being deleted and may wait for us
 // to let go, or one that differs in what no API server lets anybody change.
 func (a *applier) clear(ctx context.Context, live, desired *unstructured.Unstructured) error {
 	left, err := discard(ctx, a.client, live, held(live, desired))

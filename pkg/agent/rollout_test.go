@@ -74,7 +74,10 @@ func (w *world) available() {
 func (w *world) objects() []client.Object {
 	var objects []client.Object
 	if w.deployment != nil {
-		objects = append(objects, w.deployment)
+		// An earlier revision, whose ReplicaSet is listed last, is never what a rollout waits for.
+		older := &appsv1.ReplicaSet{ObjectMeta: owned(w.deployment.ObjectMeta, "syncer-zzzzzzzzz", "Deployment")}
+		older.UID, older.Annotations = "older", map[string]string{revisionAnnotation: "1"}
+		objects = append(objects, w.deployment, older)
 	}
 	if w.newest != nil {
 		objects = append(objects, w.newest)

@@ -19,10 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// errReplaced is what a call ends with when the kubeconfig changed under it, or the target was forgotten. A retry asks
-// Clusters again.
-var errReplaced = errors.New("the connection to the cluster was replaced")
-
 // Cluster is a physical cluster, by one content of one target's kubeconfig.
 type Cluster struct {
 	id       ID
@@ -187,7 +183,7 @@ func (c *Cluster) call(ctx context.Context, r request, call func(context.Context
 	var answer apierrors.APIStatus
 	switch {
 	case c.ctx.Err() != nil:
-		return errReplaced
+		return ErrReplaced
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &answer):

@@ -131,11 +131,11 @@ func TestGetReplaces(t *testing.T) {
 			if err := test.replace(id); errors.Is(err, ErrInvalid) != test.invalid {
 				t.Fatalf("replacing: %v", err)
 			}
-			if err := await(t, "the call to end", underWay); !errors.Is(err, errReplaced) {
-				t.Errorf("the call under way: %v, want errReplaced", err)
+			if err := await(t, "the call to end", underWay); !errors.Is(err, ErrReplaced) {
+				t.Errorf("the call under way: %v, want ErrReplaced", err)
 			}
-			if err := old.Client().Get(ctx, client.ObjectKey{Namespace: "n", Name: "d"}, deployment()); !errors.Is(err, errReplaced) {
-				t.Errorf("a later call of the old client: %v, want errReplaced", err)
+			if err := old.Client().Get(ctx, client.ObjectKey{Namespace: "n", Name: "d"}, deployment()); !errors.Is(err, ErrReplaced) {
+				t.Errorf("a later call of the old client: %v, want ErrReplaced", err)
 			}
 			eventually(t, "the old connections to close", func() bool { return server.openConns() == test.open })
 			clusters.Forget(id)
@@ -161,8 +161,8 @@ func TestGetReplacesWhileDialling(t *testing.T) {
 	await(t, "the dial", dialling)
 	began := time.Now()
 	clusters.Forget(testID("a"))
-	if err := await(t, "Get", failed); !errors.Is(err, errReplaced) || time.Since(began) > Budget/2 {
-		t.Errorf("Get() = %v after %s, want errReplaced at once", err, time.Since(began))
+	if err := await(t, "Get", failed); !errors.Is(err, ErrReplaced) || time.Since(began) > Budget/2 {
+		t.Errorf("Get() = %v after %s, want ErrReplaced at once", err, time.Since(began))
 	}
 }
 
@@ -485,7 +485,7 @@ func TestStop(t *testing.T) {
 	}
 	eventually(t, "the connections to close", func() bool { return server.openConns() == 0 })
 	eventually(t, "the goroutines to end", func() bool { return goroutines("pkg/pcluster.(*") == 0 })
-	if _, err := clusters.Get(context.Background(), testID("a"), server.kubeconfig("t2")); !errors.Is(err, errReplaced) {
-		t.Errorf("Get() = %v, want errReplaced", err)
+	if _, err := clusters.Get(context.Background(), testID("a"), server.kubeconfig("t2")); !errors.Is(err, ErrReplaced) {
+		t.Errorf("Get() = %v, want ErrReplaced", err)
 	}
 }

@@ -353,17 +353,20 @@ func TestWatchForbidden(t *testing.T) {
 	}
 }
 
-// The 30 s are counted from the first failure after an answer, even if that was a refusal.
-func TestWatchForbiddenThenUnavailable(t *testing.T) {
+// The 30 s begin anew after every answer, even a refusal.
+func TestWatchLostTwice(t *testing.T) {
 	s := newStory(t, false)
-	s.set(func() { s.refusal = refuse(http.StatusForbidden, "Forbidden", "") })
+	attempts := func(n int, refusal http.HandlerFunc) time.Duration {
+		s.set(func() { s.refusal = refusal })
+		before := s.requestCount()
+		return s.stepUntil(t, "attempts", func() bool { return s.requestCount() >= before+n })
+	}
 	s.cutWatches()
-	before := s.requestCount()
-	if took := s.stepUntil(t, "attempts", func() bool { return s.requestCount() >= before+6 }); took < lostAfter {
+	attempts(1, refuse(http.StatusServiceUnavailable, "ServiceUnavailable", ""))
+	if took := attempts(6, refuse(http.StatusForbidden, "Forbidden", "")); took < lostAfter {
 		t.Fatalf("the attempts took only %s", took)
 	}
-	s.set(func() { s.refusal = refuse(http.StatusServiceUnavailable, "ServiceUnavailable", "") })
-	s.stepUntil(t, "another attempt", func() bool { return s.requestCount() >= before+7 })
+	attempts(1, refuse(http.StatusServiceUnavailable, "ServiceUnavailable", ""))
 	s.set(func() { s.refusal = nil })
 	s.stepUntil(t, "the watch", func() bool { return s.watchCount() == 2 })
 	if len(s.changes) != 0 {

@@ -171,8 +171,8 @@ func TestDriftIsMended(t *testing.T) {
 	})
 	n.await("edge-1", "Deployed", "Deployed")
 
-	deployment.Spec.Template.Spec.Containers[0].Image = "synctarget.local/other:1"
-	require.NoError(t, cluster.Update(t.Context(), deployment))
+	_, err := env.ClusterKubectl(t.Context(), "cluster-1", "", "-n", deployment.Namespace, "set", "image", "deployment/"+agent.DeploymentName, "syncer=synctarget.local/other:1")
+	require.NoError(t, err)
 	n.eventually("the image is back", func() (bool, string) {
 		require.NoError(t, cluster.Get(t.Context(), client.ObjectKeyFromObject(deployment), deployment))
 		image := deployment.Spec.Template.Spec.Containers[0].Image

@@ -59,6 +59,7 @@ type Reconciler struct {
 	install []phase
 	remove  []step
 
+	physical  physicalClusters
 	pulses    *pulses
 	installed *installed
 	tokens    *tokens
@@ -72,7 +73,7 @@ func New(cfg Config) (*Reconciler, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
-	r := &Reconciler{Config: cfg, pulses: newPulses(cfg.Clock), installed: newInstalled(), tokens: newTokens()}
+	r := &Reconciler{Config: cfg, physical: connections{cfg.PClusters}, pulses: newPulses(cfg.Clock), installed: newInstalled(), tokens: newTokens()}
 	r.install = []phase{
 		{condition: workloadv1alpha1.ConditionValid, run: r.validate, failed: validateFailed},
 		{condition: workloadv1alpha1.ConditionDeployed, run: r.deploy, failed: deployFailed, behind: onlyIfValid},

@@ -102,7 +102,7 @@ func (r *Reconciler) forget(s *scope) {
 	r.pulses.forget(s.target.UID)
 	r.installed.forget(s.target.UID)
 	r.tokens.forget(s.target.UID)
-	r.PClusters.Forget(s.pclusterID())
+	r.physical.Forget(s.pclusterID())
 }
 
 // removeAgent takes the syncer out of the physical cluster.
@@ -130,7 +130,7 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 
 	ctx, cancel := pcluster.WithBudget(ctx)
 	defer cancel()
-	cluster, err := r.PClusters.Get(ctx, s.pclusterID(), s.kubeconfig)
+	cluster, err := r.physical.Get(ctx, s.pclusterID(), s.kubeconfig)
 	if err != nil {
 		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(err)), nil
 	}

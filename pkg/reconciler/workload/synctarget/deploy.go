@@ -79,7 +79,7 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	ctx, cancel := pcluster.WithBudget(ctx)
 	defer cancel()
 
-	cluster, err := r.PClusters.Get(ctx, s.pclusterID(), s.kubeconfig)
+	cluster, err := r.physical.Get(ctx, s.pclusterID(), s.kubeconfig)
 	if err != nil {
 		return r.refusal(err)
 	}

@@ -20,7 +20,7 @@ type scope struct {
 	target *workloadv1alpha1.SyncTarget
 	// key is the target's key; set by Reconcile.
 	key string
-	// upstream reads the target's workspace from the cache; set by Reconcile.
+	// cached reads the target's workspace from the cache; set by Reconcile.
 	cached client.Reader
 	// upstream talks to the target's workspace, uncached; set by Reconcile.
 	upstream client.Client

@@ -1,0 +1,34 @@
+package synctarget
+
+import (
+	"context"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/synctarget/synctarget/pkg/pcluster"
+)
+
+// physicalClusters leads to the physical clusters of the targets; see pcluster.Clusters.
+type physicalClusters interface {
+	Get(ctx context.Context, id pcluster.ID, kubeconfig []byte) (physicalCluster, error)
+	Forget(id pcluster.ID)
+}
+
+// physicalCluster is one physical cluster; see pcluster.Cluster.
+type physicalCluster interface {
+	ID() string
+	Client() client.Client
+	WatchDeployment(namespace, name string)
+}
+
+// connections are the physical clusters as they are.
+type connections struct{ *pcluster.Clusters }
+
+// Get returns no typed nil beside an error.
+func (c connections) Get(ctx context.Context, id pcluster.ID, kubeconfig []byte) (physicalCluster, error) {
+	cluster, err := c.Clusters.Get(ctx, id, kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return cluster, nil
+}

@@ -1,0 +1,101 @@
+//go:build bench
+
+// Package bench measures the figures that the README quotes, on the kcp and the cluster that `make up` starts:
+//
+//	TestTimeToReady  how much later a SyncTarget is Ready than a plain Deployment of the same image is Available
+//	TestBlackHoles   how much later when clusters of others do not answer
+//	TestFootprint    what many SyncTargets cost at rest
+//
+// Like the end-to-end suite it installs the service in a provider workspace of its own, with the service's default
+// settings. Every moment is taken from a watch that was open before the clock started.
+//
+// The build tag keeps it out of `go test ./...`. BENCH_PAIRS, BENCH_HEALTHY, BENCH_BLACKHOLES, BENCH_WORKSPACES,
+// BENCH_TARGETS and BENCH_REST change the sizes.
+package bench
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	kcptestingserver "github.com/kcp-dev/sdk/testing/server"
+
+	"github.com/synctarget/synctarget/test/framework"
+)
+
+const (
+	// patience is for everything that should take seconds.
+	patience = 2 * time.Minute
+	tick     = 200 * time.Millisecond
+)
+
+var (
+	env     *framework.Environment
+	service = framework.Service{
+		Workspace: "root:bench-synctarget", Name: "bench-controller",
+		MetricsAddress: "127.0.0.1:18280", HealthAddress: "127.0.0.1:18281",
+	}
+	controller framework.Process
+	kcp        kcptestingserver.RunningServer
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	if env, err = framework.Open(os.Getenv("STATE_DIR")); err != nil {
+		return 1, err
+	}
+	if len(env.Clusters()) == 0 {
+		return 1, errors.New("no environment runs: start it with `make up`")
+	}
+	// Not the harness's shared server: that one watches kcp's health, which would be measured with the rest.
+	kcp, err = kcptestingserver.NewExternalKCPServer("main", env.KCPKubeconfig(), map[string]string{"root": env.KCPKubeconfig()}, "")
+	if err != nil {
+		return 1, err
+	}
+	if controller, err = env.ControllerProcess(ctx, service); err != nil {
+		return 1, err
+	}
+	if err := env.InstallExport(ctx, service); err != nil {
+		return 1, err
+	}
+	if _, err := env.Start(ctx, controller); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, env.Stop(service.Name)) }()
+	// What a run that was cut short has left behind, and, with the controller still there, what this one leaves.
+	if err := removeTenants(ctx); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, removeTenants(ctx)) }()
+	return m.Run(), nil
+}
+
+// size is a number that the environment may change.
+func size(t *testing.T, variable string, standard int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return standard
+	}
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err, variable)
+	require.Positive(t, n, variable)
+	return n
+}
