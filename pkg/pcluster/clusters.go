@@ -92,7 +92,8 @@ func New(options Options) *Clusters {
 
 // Get returns the cluster that this kubeconfig leads to. At first sight of the kubeconfig's content, and no matter what
 // was known before, it calls the cluster to learn its ID; otherwise it returns at once, with the cluster or with the
-// failure remembered. The error is ErrInvalid, ErrUnreachable, or what the API server answered (401, 403).
+// failure remembered. The error is ErrInvalid, ErrUnreachable, or what the API server answered (401, 403); or one that
+// says nothing about the cluster: ErrReplaced, or the context's.
 func (c *Clusters) Get(ctx context.Context, id ID, kubeconfig []byte) (*Cluster, error) {
 	cluster, err := c.cluster(id, kubeconfig)
 	if err != nil {

@@ -15,6 +15,7 @@
 //	case errors.Is(err, pcluster.ErrInvalid):     // the user must correct the kubeconfig
 //	case errors.Is(err, pcluster.ErrUnreachable): // nothing is known about the cluster just now
 //	case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err): // the cluster refuses the kubeconfig's user
+//	default: // ErrReplaced, or the context ended: retry
 //	}
 //	message := pcluster.Describe(err) // one plain, stable sentence for a condition
 //

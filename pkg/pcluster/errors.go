@@ -13,7 +13,7 @@ var (
 	ErrInvalid = errors.New("the kubeconfig is refused")
 	// ErrUnreachable means that the physical cluster does not answer like one, so nothing is known about what is in it.
 	ErrUnreachable = errors.New("the physical cluster cannot be reached")
-	// ErrReplaced: the kubeconfig changed while a call was under way, the target was forgotten, or the service stops.
+	// ErrReplaced ends a call when the kubeconfig changed under it, the target was forgotten, or the service stops.
 	// It says nothing about the cluster; a retry asks Clusters again.
 	ErrReplaced = errors.New("the connection to the cluster was replaced")
 )

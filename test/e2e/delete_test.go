@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,6 @@ import (
 	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/test/framework"
 )
 
 // TestDeleteLeavesNothing deletes a SyncTarget alone.
@@ -85,9 +85,8 @@ func TestClusterGone(t *testing.T) {
 	n := newTenant(t)
 	byDeadline, abandoned := n.register("edge-1"), n.register("edge-2")
 
-	apiserver := framework.ProcessName("cluster-1", "apiserver")
-	require.NoError(t, env.Kill(apiserver))
-	t.Cleanup(func() { _ = env.Restart(t.Context(), apiserver) })
+	require.NoError(t, env.Partition(t.Context(), "cluster-1"))
+	t.Cleanup(func() { _ = env.Heal(context.Background(), "cluster-1") })
 
 	require.NoError(t, n.Delete(t.Context(), abandoned))
 	n.await("edge-2", "Deployed", "RemovalFailed", "cannot be removed", workloadv1alpha1.AnnotationAbandon)
@@ -106,7 +105,7 @@ func TestClusterGone(t *testing.T) {
 		return strings.Contains(all, "Warning Abandoned") && strings.Contains(all, n.namespaceOf("edge-1")), all
 	})
 
-	require.NoError(t, env.Restart(t.Context(), apiserver))
+	require.NoError(t, env.Heal(t.Context(), "cluster-1"))
 	require.NoError(t, downstream(t).Get(t.Context(), client.ObjectKey{Name: n.namespaceOf("edge-1")}, &corev1.Namespace{}), "left behind, as the Warning said")
 	for _, name := range []string{"edge-1", "edge-2"} {
 		require.NoError(t, n.Create(t.Context(), syncTarget(name)))

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"net"
 	"strings"
 	"testing"
@@ -215,7 +216,7 @@ func TestForeignNamespace(t *testing.T) {
 	n := newTenant(t)
 	foreign := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.namespaceOf("edge-1")}}
 	require.NoError(t, downstream(t).Create(t.Context(), foreign))
-	t.Cleanup(func() { _, _ = env.ClusterKubectl(t.Context(), "cluster-1", "", "delete", "ns", foreign.Name) })
+	t.Cleanup(func() { _, _ = env.ClusterKubectl(context.Background(), "cluster-1", "", "delete", "ns", foreign.Name) })
 	require.NoError(t, n.Create(t.Context(), kubeconfigSecret("edge-1", clusterKubeconfig(t))))
 	require.NoError(t, n.Create(t.Context(), syncTarget("edge-1")))
 	n.await("edge-1", "Deployed", "DeploymentFailed", foreign.Name, "does not belong")

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -235,7 +236,9 @@ func TestPullMode(t *testing.T) {
 	}))
 	_, err = env.ClusterKubectl(t.Context(), "cluster-1", manifests.String(), "apply", "--server-side", "-f", "-")
 	require.NoError(t, err)
-	t.Cleanup(func() { _, _ = env.ClusterKubectl(t.Context(), "cluster-1", manifests.String(), "delete", "-f", "-") })
+	t.Cleanup(func() {
+		_, _ = env.ClusterKubectl(context.Background(), "cluster-1", manifests.String(), "delete", "-f", "-")
+	})
 
 	target := n.await("edge-1", "Ready", "Ready")
 	n.await("edge-1", "Deployed", "Deployed")
@@ -258,7 +261,9 @@ func TestConfigAppliesWithKubectl(t *testing.T) {
 	// The hosting cluster takes the manager's manifests; nothing is stored.
 	_, err := env.ClusterKubectl(t.Context(), "cluster-1", "apiVersion: v1\nkind: Namespace\nmetadata: {name: synctarget-system}\n", "apply", "-f", "-")
 	require.NoError(t, err)
-	t.Cleanup(func() { _, _ = env.ClusterKubectl(t.Context(), "cluster-1", "", "delete", "ns", "synctarget-system") })
+	t.Cleanup(func() {
+		_, _ = env.ClusterKubectl(context.Background(), "cluster-1", "", "delete", "ns", "synctarget-system")
+	})
 	abs, err := filepath.Abs("../../config/manager")
 	require.NoError(t, err)
 	_, err = env.ClusterKubectl(t.Context(), "cluster-1", "", "apply", "-k", abs, "--dry-run=server")

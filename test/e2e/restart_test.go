@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func TestControllerRestart(t *testing.T) {
 	require.NoError(t, env.Stop(service.Name))
 	_, err := env.Start(t.Context(), controller)
 	require.NoError(t, err)
-	t.Cleanup(func() { _, _ = env.Start(t.Context(), controller) })
+	t.Cleanup(func() { _, _ = env.Start(context.Background(), controller) })
 	// Longer than the threshold: the silent one is judged anew in it, and must come out the same.
 	for time.Since(start) < threshold+15*time.Second {
 		require.Equal(t, before, conditionsOf(n))
@@ -82,7 +83,7 @@ func TestControllerBeforeKcp(t *testing.T) {
 	require.NoError(t, env.Stop(service.Name))
 	require.NoError(t, env.Kill("kcp"))
 	var once sync.Once
-	up := func() { once.Do(func() { require.NoError(t, env.Restart(t.Context(), "kcp")) }) }
+	up := func() { once.Do(func() { require.NoError(t, env.Restart(context.Background(), "kcp")) }) }
 	t.Cleanup(up)
 
 	_, err := env.Start(t.Context(), controller)
