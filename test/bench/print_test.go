@@ -6,25 +6,31 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/synctarget/synctarget/test/framework"
 )
 
 // table is what a measurement prints at its end, all at once.
 type table struct {
 	title string
 	load  string
-	body  bytes.Buffer
-	rows  *tabwriter.Writer
+	// servers are the processes measured against, by pid.
+	servers map[string]int
+	body    bytes.Buffer
+	rows    *tabwriter.Writer
 }
 
 // newTable notes how busy the machine is before the measurement.
 func newTable(title string, args ...any) *table {
-	t := &table{title: fmt.Sprintf(title, args...), load: load()}
+	t := &table{title: fmt.Sprintf(title, args...), load: load(), servers: servers()}
 	t.rows = tabwriter.NewWriter(&t.body, 0, 0, 3, ' ', 0)
 	return t
 }
@@ -48,7 +54,18 @@ func (t *table) print() {
 	for line := range strings.Lines(t.body.String()) {
 		fmt.Print("  ", strings.TrimRight(line, " \n"), "\n")
 	}
+	if !maps.Equal(t.servers, servers()) {
+		fmt.Print("\n  kcp or the cluster was restarted meanwhile: these figures mean nothing, run it again alone\n")
+	}
 	fmt.Println()
+}
+
+func servers() map[string]int {
+	out := map[string]int{}
+	for _, name := range []string{framework.ProcessKCP, framework.ProcessName("cluster-1", framework.APIServer), framework.ProcessName("cluster-1", framework.Kubelet)} {
+		out[name] = env.PID(name)
+	}
+	return out
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
@@ -64,8 +81,8 @@ func median(in []time.Duration) time.Duration {
 
 // machine says what all this ran on.
 func machine() string {
-	return fmt.Sprintf("%d cores (%s), %s of memory", runtime.NumCPU(),
-		field("/proc/cpuinfo", "model name"), field("/proc/meminfo", "MemTotal"))
+	kib, _ := strconv.ParseFloat(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 64)
+	return fmt.Sprintf("%d cores (%s), %.0f GiB of memory", runtime.NumCPU(), field("/proc/cpuinfo", "model name"), kib/(1<<20))
 }
 
 // load is the average over the last minute.
@@ -90,4 +107,12 @@ func field(path, name string) string {
 		}
 	}
 	return "unknown"
+}
+
+func list(in []time.Duration) string {
+	var words []string
+	for _, d := range in {
+		words = append(words, seconds(d))
+	}
+	return strings.Join(words, ", ")
 }

@@ -91,16 +91,21 @@ func (n *tenant) eventually(what string, condition func() (bool, string)) {
 func (n *tenant) clear() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	var left workloadv1alpha1.SyncTargetList
-	err := n.DeleteAllOf(ctx, &workloadv1alpha1.SyncTarget{})
-	if err == nil {
-		err = wait.PollUntilContextCancel(ctx, tick, true, func(ctx context.Context) (bool, error) {
-			err := n.List(ctx, &left)
-			return err == nil && len(left.Items) == 0, err
-		})
-	}
+	var last error
+	err := wait.PollUntilContextCancel(ctx, tick, true, func(ctx context.Context) (bool, error) {
+		var left workloadv1alpha1.SyncTargetList
+		if last = n.List(ctx, &left); last != nil || len(left.Items) == 0 {
+			return last == nil, nil
+		}
+		if left.Items[0].DeletionTimestamp == nil {
+			last = n.DeleteAllOf(ctx, &workloadv1alpha1.SyncTarget{})
+		} else {
+			last = fmt.Errorf("%d are left", len(left.Items))
+		}
+		return false, nil
+	})
 	if err != nil {
-		n.t.Errorf("deleting the SyncTargets of %s, of which %d are left: %v", n.path, len(left.Items), err)
+		n.t.Errorf("deleting the SyncTargets of %s: %v; %v", n.path, err, last)
 	}
 }
 
@@ -126,13 +131,13 @@ func removeTenants(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	left := 0
+	var last error
 	err = wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		var all tenancyv1alpha1.WorkspaceList
-		if err := root.List(ctx, &all); err != nil {
-			return false, err
+		if last = root.List(ctx, &all); last != nil {
+			return false, nil
 		}
-		left = 0
+		left := 0
 		for i := range all.Items {
 			workspace := &all.Items[i]
 			if !strings.HasPrefix(workspace.Name, tenantPrefix) {
@@ -140,15 +145,14 @@ func removeTenants(ctx context.Context) error {
 			}
 			left++
 			if workspace.DeletionTimestamp == nil {
-				if err := client.IgnoreNotFound(root.Delete(ctx, workspace)); err != nil {
-					return false, err
-				}
+				_ = root.Delete(ctx, workspace) // tried again until it is gone
 			}
 		}
+		last = fmt.Errorf("%d are left", left)
 		return left == 0, nil
 	})
 	if err != nil {
-		return fmt.Errorf("removing the workspaces root:%s*, of which %d are left: %w", tenantPrefix, left, err)
+		return fmt.Errorf("removing the workspaces root:%s*: %w; %w", tenantPrefix, err, last)
 	}
 	return nil
 }

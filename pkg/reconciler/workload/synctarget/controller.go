@@ -81,7 +81,7 @@ func New(cfg Config) (*Reconciler, error) {
 	}
 	r.remove = []step{
 		{name: "agent", run: r.removeAgent, left: leftDownstream},
-		{name: "identity", run: r.removeIdentity, left: leftUpstream},
+		{name: "identity", run: r.removeIdentity, left: leftUpstream, settles: true},
 		{name: "secret", run: r.releaseSecret, left: leftHold},
 	}
 	if cfg.Metrics != nil {

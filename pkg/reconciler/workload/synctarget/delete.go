@@ -20,9 +20,15 @@ import (
 type step struct {
 	name string
 	run  func(context.Context, *scope) (verdict, error)
+	// settles is set where what is asked for comes to pass by itself: it is waited for even after letting go, a while.
+	settles bool
 	// left names what stays behind when the step is given up.
 	left func(*scope) string
 }
+
+// settling is how long after the deadline a deletion waits for what comes to pass by itself, such as the end of a
+// Namespace in the workspace.
+const settling = time.Minute
 
 // reconcileDelete makes one pass over a SyncTarget that is being deleted. Every deletion ends: by the steps, or by
 // the deadline, or by the user's annotation, and then it says what may be left.
@@ -35,7 +41,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 	}
 	if s.target.Status.Phase != workloadv1alpha1.PhaseTerminating {
 		// Said before anything is removed; the event of this write brings us back.
-		verdicts[workloadv1alpha1.ConditionDeployed] = blocked(workloadv1alpha1.ReasonRemoving, "Removing the syncer")
+		verdicts[workloadv1alpha1.ConditionDeployed] = removing(s)
 		if err := r.updateStatus(ctx, s, verdicts); err != nil {
 			return conflictMeansAgain(err)
 		}
@@ -45,12 +51,21 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 	elapsed := r.Clock.Since(s.target.DeletionTimestamp.Time)
 	abandon := s.target.Annotations[workloadv1alpha1.AnnotationAbandon] == "true"
 	letGo := abandon || elapsed >= r.DeleteDeadline
+	overdue := elapsed >= r.DeleteDeadline+settling
 	for _, step := range r.remove {
 		v, err := step.run(ctx, s)
 		if err == nil && v.ok() {
-			continue
+			if s.clusterID == s.target.Status.ClusterID {
+				continue
+			}
+			// Written before the next step: once the Secret is released, nothing else tells that the agent is gone.
+			verdicts[workloadv1alpha1.ConditionDeployed] = blocked(v.reason, "%s", v.message)
+			if err := r.updateStatus(ctx, s, verdicts); err != nil {
+				return conflictMeansAgain(err)
+			}
+			return reconcile.Result{}, nil
 		}
-		if letGo {
+		if underWay := err == nil && v.reason == workloadv1alpha1.ReasonRemoving && step.settles; letGo && !underWay || overdue {
 			r.giveUp(s, step, v, err, abandon)
 			continue
 		}
@@ -65,7 +80,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 		if err := r.updateStatus(ctx, s, verdicts); err != nil {
 			return conflictMeansAgain(err)
 		}
-		return reconcile.Result{RequeueAfter: min(removalRecheck(elapsed), r.DeleteDeadline-elapsed)}, nil
+		return reconcile.Result{RequeueAfter: min(removalRecheck(elapsed), untilDue(elapsed, r.DeleteDeadline))}, nil
 	}
 
 	err := r.patchFinalizers(ctx, s, func(o client.Object) bool {
@@ -75,6 +90,23 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 		r.forget(s)
 	}
 	return reconcile.Result{}, err
+}
+
+// removing is what the user reads first.
+func removing(s *scope) verdict {
+	if s.pullMode() && s.target.Status.LastHeartbeatTime != nil {
+		return blocked(workloadv1alpha1.ReasonRemoving,
+			"You installed this syncer: remove it from the physical cluster with the manifests you applied (%s)", leftDownstream(s))
+	}
+	return blocked(workloadv1alpha1.ReasonRemoving, "Removing the syncer")
+}
+
+// untilDue is the time until the next deadline ahead.
+func untilDue(elapsed, deadline time.Duration) time.Duration {
+	if elapsed < deadline {
+		return deadline - elapsed
+	}
+	return max(deadline+settling-elapsed, time.Second)
 }
 
 // removalRecheck backs off with the age of the deletion: a quarter of it, from 1 s to a minute. It needs no memory,
@@ -105,18 +137,11 @@ func (r *Reconciler) forget(s *scope) {
 	r.physical.Forget(s.pclusterID())
 }
 
-// removeAgent takes the syncer out of the physical cluster.
+// removeAgent takes the syncer out of the physical cluster, and the pin off it when nothing is left there.
 func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error) {
 	removed := passed(workloadv1alpha1.ReasonRemoved, "Syncer removed")
-	if s.pullMode() {
-		if s.target.Status.LastHeartbeatTime != nil {
-			r.Events.Event(s.clusterName, s.target, corev1.EventTypeNormal, workloadv1alpha1.ReasonRemoving,
-				"You installed this syncer: remove it from the physical cluster with the manifests you applied ("+leftDownstream(s)+")")
-		}
-		return removed, nil
-	}
-	if s.clusterID == "" {
-		// Nothing is installed before the cluster is pinned.
+	if s.pullMode() || s.clusterID == "" {
+		// Installed by the user; or by nobody, for nothing is installed before the cluster is pinned.
 		return removed, nil
 	}
 	var err error
@@ -145,6 +170,7 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 	if !done {
 		return blocked(workloadv1alpha1.ReasonRemoving, "%s", waiting), nil
 	}
+	s.clusterID = ""
 	return removed, nil
 }
 
@@ -163,6 +189,9 @@ func (r *Reconciler) removeIdentity(ctx context.Context, s *scope) (verdict, err
 // releaseSecret takes this target's hold off the Secrets.
 func (r *Reconciler) releaseSecret(ctx context.Context, s *scope) (verdict, error) {
 	if err := r.releaseSecrets(ctx, s, client.ObjectKey{}); err != nil {
+		return verdict{}, err
+	}
+	if err := releaseReferenced(ctx, s); err != nil {
 		return verdict{}, err
 	}
 	return passed(workloadv1alpha1.ReasonRemoved, "Secret released"), nil

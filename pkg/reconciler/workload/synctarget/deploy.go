@@ -132,7 +132,11 @@ func (r *Reconciler) refused(ctx context.Context, side string, err error, remove
 		if err != nil {
 			return nil, err
 		}
-		v = blocked(workloadv1alpha1.ReasonRollingOut, "Removing what an earlier SyncTarget of this name left in the %s. %s", side, waiting).after(residueRetry)
+		message := "Removing what an earlier SyncTarget of this name left in the " + side
+		if waiting != "" {
+			message += ". " + waiting
+		}
+		v = blocked(workloadv1alpha1.ReasonRollingOut, "%s", message).after(residueRetry)
 	case errors.As(err, &terminating):
 		v = blocked(workloadv1alpha1.ReasonRollingOut, "%s", terminating).after(residueRetry)
 	default:
@@ -141,10 +145,13 @@ func (r *Reconciler) refused(ctx context.Context, side string, err error, remove
 	return &v, nil
 }
 
-// refusal turns what the physical cluster answered, or did not, into a verdict. Nothing of it is an error: the
+// refusal turns what the physical cluster answered, or did not, into a verdict. None of it is an error: the
 // prober or the recheck brings us back.
 func (r *Reconciler) refusal(err error) (verdict, error) {
 	switch {
+	case errors.Is(err, pcluster.ErrReplaced), errors.Is(err, context.Canceled):
+		// Neither says anything about the cluster: the connection is a new one, or we are stopping.
+		return verdict{}, err
 	case errors.Is(err, pcluster.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
 		return unknown(workloadv1alpha1.ReasonClusterUnreachable, "%s", pcluster.Describe(err)).after(refusedRecheck), nil
 	case errors.Is(err, pcluster.ErrInvalid):

@@ -6,6 +6,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -59,14 +60,44 @@ func (r *Reconciler) releaseSecrets(ctx context.Context, s *scope, keep client.O
 	return nil
 }
 
-func patchHold(ctx context.Context, upstream client.Client, secret *metav1.PartialObjectMetadata, mutate func(client.Object, string) bool, key string) error {
-	changed := secret.DeepCopy()
-	if !mutate(changed, workloadv1alpha1.Hold(key)) {
+// releaseReferenced takes this target's finalizer off the referenced Secret, should the cache not show it yet: after
+// the target nobody would. A Secret that the service may not see was never held.
+func releaseReferenced(ctx context.Context, s *scope) error {
+	if s.pullMode() {
 		return nil
 	}
-	err := upstream.Patch(ctx, changed, client.MergeFromWithOptions(secret, client.MergeFromWithOptimisticLock{}))
+	ref := s.target.Spec.KubeconfigSecretRef
+	name := client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}
+	secret := secretMeta()
+	err := s.upstream.Get(ctx, name, secret)
+	switch {
+	case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading Secret %q: %w", name, err)
+	}
+	return patchHold(ctx, s.upstream, secret, controllerutil.RemoveFinalizer, s.key)
+}
+
+// patchHold changes the finalizers of a Secret; where somebody was faster, again on what is there now.
+func patchHold(ctx context.Context, upstream client.Client, secret *metav1.PartialObjectMetadata, mutate func(client.Object, string) bool, key string) error {
+	name := client.ObjectKeyFromObject(secret)
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		changed := secret.DeepCopy()
+		if !mutate(changed, workloadv1alpha1.Hold(key)) {
+			return nil
+		}
+		err := upstream.Patch(ctx, changed, client.MergeFromWithOptions(secret, client.MergeFromWithOptimisticLock{}))
+		if apierrors.IsConflict(err) {
+			secret = secretMeta()
+			if err := upstream.Get(ctx, name, secret); err != nil {
+				return err
+			}
+		}
+		return err
+	})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("patching the finalizers of Secret %q: %w", client.ObjectKeyFromObject(secret), err)
+		return fmt.Errorf("patching the finalizers of Secret %q: %w", name, err)
 	}
 	return nil
 }

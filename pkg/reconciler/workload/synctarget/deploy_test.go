@@ -1,0 +1,366 @@
+package synctarget
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/pcluster"
+)
+
+func TestClusterIsPinnedBeforeAnythingIsInstalled(t *testing.T) {
+	w := usual(t)
+	w.pass()
+	if len(w.there.writes) != 0 {
+		t.Errorf("the pass that pins wrote downstream: %q", w.there.writes)
+	}
+	if got := w.target().Status.ClusterID; got != thisCluster {
+		t.Fatalf("clusterID = %q, want %q", got, thisCluster)
+	}
+	w.pass()
+	if len(w.there.writes) != 8 {
+		t.Errorf("the pass after it wrote downstream %q, want all 8 objects", w.there.writes)
+	}
+	if diff := cmp.Diff([]string{testNamespace() + "/syncer"}, w.there.watched); diff != "" {
+		t.Errorf("watched Deployments: -want +got\n%s", diff)
+	}
+}
+
+func TestPinThatIsNotWrittenInstallsNothing(t *testing.T) {
+	w := usual(t)
+	w.kcp.refuse = func(request string) error {
+		if strings.HasPrefix(request, "patch-status") {
+			return errInjected
+		}
+		return nil
+	}
+	for range 3 {
+		if _, err := w.reconcile(); !errors.Is(err, errInjected) {
+			t.Fatalf("Reconcile() = %v", err)
+		}
+	}
+	if len(w.there.writes) != 0 {
+		t.Errorf("installed without a pin: %q", w.there.writes)
+	}
+}
+
+func TestClusterMismatchTouchesNothing(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	elsewhere := &physical{server: newServer(t, w.clock), id: otherCluster}
+	w.clusters.cluster = elsewhere
+	w.r.installed.forget(testUID)
+	w.pass()
+	if len(elsewhere.reads)+len(elsewhere.writes)+len(w.there.writes) != 0 {
+		t.Errorf("asked the other cluster for %q, %q and wrote %q to the pinned one", elsewhere.reads, elsewhere.writes, w.there.writes)
+	}
+	want := `False ClusterMismatch: the kubeconfig leads to cluster "` + otherCluster + `", but this SyncTarget stands for cluster "` + thisCluster +
+		`"; restore the kubeconfig, or delete the SyncTarget and create another for the new cluster`
+	if diff := cmp.Diff(want, w.condition(workloadv1alpha1.ConditionDeployed)); diff != "" {
+		t.Errorf("Deployed: -want +got\n%s", diff)
+	}
+	if got := w.target().Status.ClusterID; got != thisCluster {
+		t.Errorf("clusterID = %q, want it to stay %q", got, thisCluster)
+	}
+	if got := w.target().Status.Phase; got != workloadv1alpha1.PhaseReady {
+		t.Errorf("phase = %s although heartbeats of the pinned cluster arrive", got)
+	}
+}
+
+// TestRefusal goes through the real client, to see what a user reads.
+func TestRefusal(t *testing.T) {
+	answer := func(code int, reason metav1.StatusReason) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(code)
+			fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":%d,"reason":%q,"message":"%s says no"}`, code, reason, canary)
+		}
+	}
+	tests := map[string]struct {
+		reason  string
+		handler http.HandlerFunc
+		down    bool
+		barred  bool
+		want    string
+		recheck time.Duration
+	}{
+		"401":            {"", answer(http.StatusUnauthorized, metav1.StatusReasonUnauthorized), false, false, "False DeploymentFailed", time.Minute},
+		"403":            {"", answer(http.StatusForbidden, metav1.StatusReasonForbidden), false, false, "False DeploymentFailed", time.Minute},
+		"down":           {"Nothing is known about what is in it.", nil, true, false, "Unknown ClusterUnreachable", time.Minute},
+		"not Kubernetes": {"", http.NotFound, false, false, "Unknown ClusterUnreachable", time.Minute},
+		"barred":         {"Loopback is not dialled.", http.NotFound, false, true, "False DeploymentFailed", 0},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			api := httptest.NewTLSServer(tc.handler)
+			defer api.Close()
+			if tc.down {
+				api.Close()
+			}
+			allow := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+			if tc.barred {
+				allow = nil
+			}
+			w := newWorld(t, newTarget(), newBinding(), withKubeconfig(serverKubeconfig(api)))
+			w.r.physical = connections{pcluster.New(pcluster.Options{Allow: allow})}
+			result := w.pass()
+			got := w.condition(workloadv1alpha1.ConditionDeployed)
+			if !strings.HasPrefix(got, tc.want+": ") {
+				t.Errorf("%s\nDeployed = %s, want %s", tc.reason, got, tc.want)
+			}
+			if strings.Contains(got, canary) {
+				t.Errorf("the token is in the message: %s", got)
+			}
+			if result.RequeueAfter != tc.recheck {
+				t.Errorf("%s\nRequeueAfter = %s, want %s", tc.reason, result.RequeueAfter, tc.recheck)
+			}
+			if got := w.condition(workloadv1alpha1.ConditionValid); !strings.HasPrefix(got, "True Valid") {
+				t.Errorf("Valid = %s: the object is in order, whatever the cluster answers", got)
+			}
+		})
+	}
+}
+
+func TestDeployedByState(t *testing.T) {
+	namespace := testNamespace()
+	ours := func(uid string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Name: namespace, UID: "live", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey(), workloadv1alpha1.LabelUID: uid}}
+	}
+	tests := map[string]struct {
+		reason  string
+		there   []client.Object
+		kcp     []client.Object
+		prepare func(*world)
+		want    string
+		recheck time.Duration
+	}{
+		"somebody else's Namespace downstream": {
+			"It is never taken over.", []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}}, nil, nil,
+			`False DeploymentFailed: Namespace "` + namespace + `" already exists in the physical cluster and does not belong to this SyncTarget; it is left as it is: delete it, or give the SyncTarget another name`,
+			time.Minute,
+		},
+		"somebody else's Namespace upstream": {
+			"", nil, []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}}, nil,
+			`False DeploymentFailed: Namespace "` + namespace + `" already exists in the workspace and does not belong to this SyncTarget; it is left as it is: delete it, or give the SyncTarget another name`,
+			time.Minute,
+		},
+		"residue downstream": {
+			"An earlier target of this name was let go.", []client.Object{&corev1.Namespace{ObjectMeta: ours("earlier")}}, nil,
+			func(w *world) { w.there.slowNamespaces = true },
+			`False RollingOut: Removing what an earlier SyncTarget of this name left in the physical cluster. Namespace "` + namespace + `" is still being deleted: held by finalizer kubernetes`,
+			time.Second,
+		},
+		"residue that goes at once": {
+			"", []client.Object{&corev1.Namespace{ObjectMeta: ours("earlier")}}, nil, nil,
+			`False RollingOut: Removing what an earlier SyncTarget of this name left in the physical cluster`,
+			time.Second,
+		},
+		"residue upstream": {
+			"", nil, []client.Object{&corev1.Namespace{ObjectMeta: ours("earlier")}},
+			func(w *world) { w.kcp.slowNamespaces = true },
+			`False RollingOut: Removing what an earlier SyncTarget of this name left in the workspace. Namespace "` + namespace + `" is still being deleted: held by finalizer kubernetes`,
+			time.Second,
+		},
+		"our Namespace is being deleted": {
+			"By hand: it comes back once it is gone.",
+			[]client.Object{func() client.Object {
+				meta := ours(testUID)
+				meta.DeletionTimestamp, meta.Finalizers = &metav1.Time{Time: time.Now()}, []string{"kubernetes"}
+				return &corev1.Namespace{ObjectMeta: meta}
+			}()}, nil, nil,
+			`False RollingOut: Namespace "` + namespace + `" is still being deleted; waiting for it to be gone`,
+			time.Second,
+		},
+		"replaced while it was applied": {
+			"", nil, nil,
+			func(w *world) {
+				w.there.refuse = func(request string) error {
+					if strings.HasPrefix(request, "apply") {
+						return apierrors.NewConflict(corev1.Resource("namespaces"), namespace, errInjected)
+					}
+					return nil
+				}
+			},
+			"False RollingOut: Installing the syncer", conflictRetry,
+		},
+		"a write is forbidden downstream": {
+			"", nil, nil,
+			func(w *world) {
+				w.there.refuse = func(request string) error {
+					if strings.HasPrefix(request, "apply ClusterRole") {
+						return apierrors.NewForbidden(corev1.Resource("clusterroles"), namespace, errInjected)
+					}
+					return nil
+				}
+			},
+			`False DeploymentFailed: the kubeconfig's user may not access clusterroles "` + namespace + `" (403 Forbidden)`, time.Minute,
+		},
+		"kcp has not issued the token": {
+			"", nil, nil, func(w *world) { w.kcp.token = "" },
+			"False RollingOut: Waiting for kcp to issue the syncer's token", 10 * time.Second,
+		},
+		"kcp refuses a fresh token": {
+			"Its caches take a moment.", nil, nil,
+			func(w *world) { w.tokenErr = apierrors.NewUnauthorized("no") },
+			"False RollingOut: Waiting for kcp to accept the syncer's token", tokenRetry,
+		},
+		"kcp refuses an old token": {
+			"", nil, nil,
+			func(w *world) {
+				w.tokenErr = apierrors.NewForbidden(workloadv1alpha1.Resource("synctargets"), testName, errInjected)
+				w.pass()
+				w.clock.Step(issuing)
+			},
+			"False DeploymentFailed: kcp at https://kcp.example.com/clusters/" + testCluster + " does not accept the syncer's token; does what stands before kcp know the key that signs ServiceAccount tokens?", time.Minute,
+		},
+		"kcp is not where the syncers look for it": {
+			"The operator's flags are wrong, not the user's object.", nil, nil,
+			func(w *world) { w.tokenErr = errInjected },
+			"False DeploymentFailed: kcp cannot be reached at https://kcp.example.com/clusters/" + testCluster + ", which the syncer would use; check the controller's flags --kcp-external-url and --kcp-external-ca-file", time.Minute,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			target := newTarget(func(target *workloadv1alpha1.SyncTarget) { target.Status.ClusterID = thisCluster })
+			w := newWorld(t, target, append(tc.kcp, newSecret(), newBinding())...)
+			w.there.server = newServer(t, w.clock, tc.there...)
+			if tc.prepare != nil {
+				tc.prepare(w)
+			}
+			result := w.pass()
+			if diff := cmp.Diff(tc.want, w.condition(workloadv1alpha1.ConditionDeployed)); diff != "" {
+				t.Errorf("%s\nDeployed: -want +got\n%s", tc.reason, diff)
+			}
+			if result.RequeueAfter != tc.recheck {
+				t.Errorf("%s\nRequeueAfter = %s, want %s", tc.reason, result.RequeueAfter, tc.recheck)
+			}
+		})
+	}
+}
+
+func TestResidueGoesFirst(t *testing.T) {
+	w := usual(t)
+	w.there.server = newServer(t, w.clock, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: testNamespace(), UID: "live", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey(), workloadv1alpha1.LabelUID: "earlier"},
+	}})
+	w.settle()
+	var namespace corev1.Namespace
+	if err := w.there.raw.Get(t.Context(), client.ObjectKey{Name: testNamespace()}, &namespace); err != nil {
+		t.Fatal(err)
+	}
+	if got := namespace.Labels[workloadv1alpha1.LabelUID]; got != testUID {
+		t.Errorf("the Namespace belongs to %q, want %q", got, testUID)
+	}
+}
+
+// TestAtRest: what was found right is not read again before something may have changed.
+func TestAtRest(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		change func(*world)
+		reads  bool
+	}{
+		"nothing":            {"", func(*world) {}, false},
+		"a heartbeat":        {"", func(w *world) { w.clock.Step(time.Minute); w.beat(w.clock.Now()) }, false},
+		"almost the drift":   {"No jitter makes it shorter.", func(w *world) { w.clock.Step(driftInterval*8/10 - time.Second) }, false},
+		"the drift interval": {"What nobody told us of is found.", func(w *world) { w.clock.Step(driftInterval * 12 / 10) }, true},
+		"a sign":             {"The watched Deployment changed.", func(w *world) { w.wake() }, true},
+		"a changed spec":     {"", func(w *world) { w.edit(func(target *workloadv1alpha1.SyncTarget) { target.Generation = 2 }) }, true},
+		"a changed kubeconfig": {"It may lead elsewhere.", func(w *world) {
+			secret := withKubeconfig(append(slices.Clone(testKubeconfig), "# rotated\n"...))
+			secret.Finalizers = []string{workloadv1alpha1.Hold(testKey())}
+			if err := w.kcp.raw.Update(w.t.Context(), secret); err != nil {
+				w.t.Fatal(err)
+			}
+		}, true},
+		"another image": {"The controller was upgraded.", func(w *world) { w.r.SyncerImage = "syncer:v2" }, true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := usual(t)
+			w.ready()
+			tc.change(w)
+			w.forget()
+			w.pass()
+			asked := w.clusters.gets + len(w.there.reads) + len(w.there.writes)
+			if (asked > 0) != tc.reads {
+				t.Errorf("%s\n%d requests downstream: %q, %q", tc.reason, asked, w.there.reads, w.there.writes)
+			}
+			if !tc.reads && (w.tokenGets != 0 || slices.ContainsFunc(w.kcp.reads, func(request string) bool { return request != `get Secret "default/edge-1"` })) {
+				t.Errorf("%s\nrequests upstream at rest: %q", tc.reason, w.kcp.reads)
+			}
+		})
+	}
+}
+
+// wake is a sign from the physical cluster, as relay takes it in.
+func (w *world) wake() { w.r.installed.forget(testUID) }
+
+// TestDriftIsRepaired: what was deleted by hand is back after the next sign, and the rest is left alone.
+func TestDriftIsRepaired(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	var account corev1.ServiceAccount
+	if err := w.there.raw.Get(t.Context(), client.ObjectKey{Namespace: testNamespace(), Name: "syncer"}, &account); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.there.raw.Delete(t.Context(), &account); err != nil {
+		t.Fatal(err)
+	}
+	w.wake()
+	w.pass()
+	if diff := cmp.Diff([]string{`apply ServiceAccount "` + testNamespace() + `/syncer"`}, w.there.writes); diff != "" {
+		t.Errorf("writes downstream: -want +got\n%s", diff)
+	}
+}
+
+func TestRecheckWhileRollingOut(t *testing.T) {
+	w := usual(t)
+	w.pass()
+	if got := w.pass().RequeueAfter; got != rolloutRecheck {
+		t.Errorf("RequeueAfter = %s, want %s: the pods are not watched", got, rolloutRecheck)
+	}
+}
+
+func TestPullMode(t *testing.T) {
+	w := newWorld(t, newTarget(pull), newBinding())
+	w.settle()
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, "False AwaitingInstall: Waiting for you to install the syncer") {
+		t.Errorf("Deployed = %s", got)
+	}
+	if got := w.kcp.names(t); len(got) != 5 {
+		t.Errorf("the syncer has no identity in the workspace: %q", got)
+	}
+	w.beat(w.clock.Now())
+	w.settle()
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); got != "True Deployed: Syncer deployment successful" {
+		t.Errorf("Deployed = %s after a heartbeat", got)
+	}
+	if got := w.target().Status.ClusterID; got != thisCluster {
+		t.Errorf("clusterID = %q, want what the syncer reports", got)
+	}
+	w.pass()
+	if w.clusters.gets+len(w.there.writes)+len(w.there.reads) != 0 {
+		t.Error("the service dialled the physical cluster")
+	}
+}
+
+func withKubeconfig(kubeconfig []byte) *corev1.Secret {
+	secret := newSecret()
+	secret.Data["kubeconfig"] = kubeconfig
+	return secret
+}

@@ -1,0 +1,123 @@
+//go:build bench
+
+package bench
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"k8s.io/client-go/tools/clientcmd"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// blackHoleLimit is how many times longer healthy targets may take beside black-holed ones.
+const blackHoleLimit = 2.0
+
+// TestBlackHoles registers healthy targets in one workspace while another has registered clusters that swallow every
+// packet: first none, then many that are known to be dead, then many that nobody has met yet.
+func TestBlackHoles(t *testing.T) {
+	healthy, holes := size(t, "BENCH_HEALTHY", 3), size(t, "BENCH_BLACKHOLES", 30)
+	good, bad := newTenant(t), newTenant(t)
+	require.NoError(t, good.Create(t.Context(), kubeconfigSecret("cluster-1", clusterKubeconfig(t))))
+	require.NoError(t, bad.Create(t.Context(), kubeconfigSecret("black-hole", blackHoleKubeconfig(t))))
+	goodTargets := follow(t, good, &workloadv1alpha1.SyncTargetList{}, targetFacts)
+	badTargets := follow(t, bad, &workloadv1alpha1.SyncTargetList{}, targetFacts)
+	good.readyTogether("warm-up", 1, goodTargets) // not counted
+
+	out := newTable("Time to Ready of %d targets created at once, beside %d whose clusters are black holes", healthy, holes)
+	out.row("black-holed targets", "each, until Ready=True", "median", "ratio")
+	alone := good.readyTogether("alone", healthy, goodTargets)
+	out.row("none", list(alone), median(alone), "")
+	defer out.print()
+
+	start := time.Now()
+	bad.blackHoles("dead", holes)
+	met := bad.awaitUnreachable("dead", holes, badTargets).Sub(start)
+	known := good.readyTogether("known", healthy, goodTargets)
+	out.row(fmt.Sprintf("%d, known to be dead (after %s)", holes, seconds(met)), list(known), median(known), ratio(known, alone))
+	bad.clear()
+
+	start = time.Now()
+	bad.blackHoles("cold", holes)
+	cold := good.readyTogether("beside", healthy, goodTargets)
+	met = bad.awaitUnreachable("cold", holes, badTargets).Sub(start)
+	out.row(fmt.Sprintf("%d, created just before (dead after %s)", holes, seconds(met)), list(cold), median(cold), ratio(cold, alone))
+
+	assert.LessOrEqual(t, times(known, alone), blackHoleLimit, "beside clusters that are known to be dead")
+	assert.LessOrEqual(t, times(cold, alone), blackHoleLimit, "beside clusters that nobody has met yet")
+}
+
+// readyTogether creates healthy targets at once, returns how long each takes until it is Ready, and removes them.
+func (n *tenant) readyTogether(prefix string, count int, targets *record) []time.Duration {
+	n.t.Helper()
+	took := make([]time.Duration, count)
+	start := n.createTogether(prefix, count, "cluster-1")
+	for i := range took {
+		took[i] = targets.await(has(numbered(prefix, i), workloadv1alpha1.ConditionReady, workloadv1alpha1.ReasonReady)).Sub(start[i])
+	}
+	for i := range took {
+		// Until the rollout is over the service has work to do.
+		targets.await(has(numbered(prefix, i), workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ReasonDeployed))
+	}
+	n.clear()
+	return took
+}
+
+func (n *tenant) blackHoles(prefix string, count int) {
+	n.t.Helper()
+	n.createTogether(prefix, count, "black-hole")
+}
+
+// awaitUnreachable returns when the service knew of the last target that its cluster does not answer.
+func (n *tenant) awaitUnreachable(prefix string, count int, targets *record) (last time.Time) {
+	n.t.Helper()
+	for i := range count {
+		at := targets.await(has(numbered(prefix, i), workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ReasonClusterUnreachable))
+		if at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
+// createTogether creates targets side by side and returns when each was asked for.
+func (n *tenant) createTogether(prefix string, count int, secret string) []time.Time {
+	n.t.Helper()
+	start := make([]time.Time, count)
+	var all errgroup.Group
+	for i := range count {
+		all.Go(func() error {
+			start[i] = time.Now()
+			return n.Create(n.t.Context(), syncTarget(numbered(prefix, i), secret))
+		})
+	}
+	require.NoError(n.t, all.Wait())
+	return start
+}
+
+func numbered(prefix string, i int) string { return fmt.Sprintf("%s-%d", prefix, i+1) }
+
+// blackHoleKubeconfig is cluster-1's, but for an address that never answers.
+func blackHoleKubeconfig(t *testing.T) []byte {
+	t.Helper()
+	config, err := clientcmd.Load(clusterKubeconfig(t))
+	require.NoError(t, err)
+	for _, cluster := range config.Clusters {
+		cluster.Server = "https://" + env.BlackHole() + ":6443"
+	}
+	data, err := clientcmd.Write(*config)
+	require.NoError(t, err)
+	return data
+}
+
+func times(with, without []time.Duration) float64 {
+	return median(with).Seconds() / median(without).Seconds()
+}
+
+func ratio(with, without []time.Duration) string { return fmt.Sprintf("%.1fx", times(with, without)) }
