@@ -29,7 +29,7 @@ func Downstream(c Config) []client.Object {
 				// Its UID identifies the cluster, and reading it proves that the cluster's API answers.
 				{APIGroups: []string{""}, Resources: []string{"namespaces"}, ResourceNames: []string{metav1.NamespaceSystem}, Verbs: []string{"get"}},
 				// Capacity is measured.
-				{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list", "watch"}},
+				{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"list", "watch"}},
 			},
 		},
 		&rbacv1.ClusterRoleBinding{
@@ -40,10 +40,9 @@ func Downstream(c Config) []client.Object {
 		&rbacv1.Role{
 			TypeMeta: typeMeta(rbac, "Role"), ObjectMeta: c.meta(name, DeploymentName),
 			Rules: []rbacv1.PolicyRule{
-				// Replicas elect a leader, and say so in an Event.
+				// Replicas elect a leader.
 				{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
-				{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{leaseName}, Verbs: []string{"get", "update", "patch"}},
-				{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+				{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{leaseName}, Verbs: []string{"get", "update"}},
 			},
 		},
 		&rbacv1.RoleBinding{

@@ -27,7 +27,7 @@ func Identity(c Config) []client.Object {
 		&rbacv1.ClusterRole{
 			TypeMeta: typeMeta(rbac, "ClusterRole"), ObjectMeta: c.heldMeta("", name),
 			Rules: []rbacv1.PolicyRule{
-				{APIGroups: []string{workloadv1alpha1.GroupName}, Resources: []string{"synctargets"}, ResourceNames: []string{c.Target.Name}, Verbs: []string{"get", "watch"}},
+				{APIGroups: []string{workloadv1alpha1.GroupName}, Resources: []string{"synctargets"}, ResourceNames: []string{c.Target.Name}, Verbs: []string{"get"}},
 				{APIGroups: []string{workloadv1alpha1.GroupName}, Resources: []string{"synctargets/status"}, ResourceNames: []string{c.Target.Name}, Verbs: []string{"patch"}},
 			},
 		},
