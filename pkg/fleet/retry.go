@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
 )
@@ -18,6 +19,7 @@ import (
 type patientAware struct {
 	aware multicluster.Aware
 	log   logr.Logger
+	clock clock.Clock
 }
 
 // Engage implements multicluster.Aware. ctx ends when the logical cluster leaves.
@@ -33,7 +35,7 @@ func (p *patientAware) Engage(ctx context.Context, name multicluster.ClusterName
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(backoff.Step()):
+			case <-p.clock.After(backoff.Step()):
 				err = p.aware.Engage(ctx, name, cl)
 			}
 		}
@@ -59,7 +61,7 @@ func (s *Supervisor) answering(ctx context.Context, urls []string, stop context.
 				select {
 				case <-ctx.Done():
 					return
-				case <-time.After(backoff.Step()):
+				case <-s.clock.After(backoff.Step()):
 				}
 				if s.ask(ctx, url) == nil {
 					stop(fmt.Errorf("the endpoint %s answers now", url))

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
@@ -38,6 +39,9 @@ type Supervisor struct {
 	endpointSlice string
 	scheme        *runtime.Scheme
 	log           logr.Logger
+	clock         clock.Clock
+	// serve makes one run; run, unless a test puts another there.
+	serve func(context.Context, multicluster.Aware) error
 
 	mu      sync.RWMutex
 	current *apiexport.Provider
@@ -53,7 +57,9 @@ type index struct {
 // New returns a Supervisor. The config leads to the workspace of the APIExport; endpointSlice names the export's
 // APIExportEndpointSlice. Neither needs to exist yet.
 func New(config *rest.Config, endpointSlice string, scheme *runtime.Scheme, log logr.Logger) *Supervisor {
-	return &Supervisor{config: config, endpointSlice: endpointSlice, scheme: scheme, log: log}
+	s := &Supervisor{config: config, endpointSlice: endpointSlice, scheme: scheme, log: log, clock: clock.RealClock{}}
+	s.serve = s.run
+	return s
 }
 
 // Get implements multicluster.Provider.
@@ -92,12 +98,12 @@ func (s *Supervisor) Start(ctx context.Context, aware multicluster.Aware) error 
 	fresh := wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 8, Cap: time.Minute}
 	backoff := fresh
 	for {
-		began := time.Now()
-		err := s.run(ctx, aware)
+		began := s.clock.Now()
+		err := s.serve(ctx, aware)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if time.Since(began) > steady {
+		if s.clock.Since(began) > steady {
 			backoff = fresh
 		}
 		pause := backoff.Step()
@@ -105,7 +111,7 @@ func (s *Supervisor) Start(ctx context.Context, aware multicluster.Aware) error 
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(pause):
+		case <-s.clock.After(pause):
 		}
 	}
 }
@@ -158,7 +164,7 @@ func (s *Supervisor) run(ctx context.Context, aware multicluster.Aware) error {
 		s.mu.Unlock()
 	}()
 
-	err = current.Start(ctx, &patientAware{aware: aware, log: s.log})
+	err = current.Start(ctx, &patientAware{aware: aware, log: s.log, clock: s.clock})
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}

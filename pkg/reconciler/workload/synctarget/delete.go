@@ -89,7 +89,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 	if err == nil {
 		r.forget(s)
 	}
-	return reconcile.Result{}, err
+	return conflictMeansAgain(err)
 }
 
 // removing is what the user reads first.

@@ -256,7 +256,7 @@ func TestDeadlineAndAbandon(t *testing.T) {
 		letGo func(*world)
 		cause string
 	}{
-		"deadline": {func(w *world) { w.clock.Step(deadline) }, "after 15m0s"},
+		"deadline": {func(w *world) { w.clock.SetTime(w.target().DeletionTimestamp.Add(deadline)) }, "after 15m0s"},
 		"abandon": {func(w *world) {
 			w.edit(func(target *workloadv1alpha1.SyncTarget) {
 				target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}

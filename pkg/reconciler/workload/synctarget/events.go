@@ -1,10 +1,10 @@
 package synctarget
 
 import (
+	"context"
 	"fmt"
 	"maps"
 
-	"context"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -49,15 +49,17 @@ type eventSink struct {
 	upstream   func(*rest.Config) (client.Client, error)
 }
 
+// clientFor leads to the workspace of an Event. Its error says that retrying changes nothing, as it does where the
+// workspace has left: client-go's recorder holds back all other Events for two minutes while it retries one.
 func (s *eventSink) clientFor(event *corev1.Event) (client.Client, *corev1.Event, error) {
 	clusterName := multicluster.ClusterName(event.Annotations[annotationLogicalCluster])
 	workspace, err := s.workspaces.GetCluster(s.ctx, clusterName)
 	if err != nil {
-		return nil, nil, fmt.Errorf("finding logical cluster %q: %w", clusterName, err)
+		return nil, nil, &rest.RequestConstructionError{Err: fmt.Errorf("finding logical cluster %q: %w", clusterName, err)}
 	}
 	upstream, err := s.upstream(workspace.GetConfig())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, &rest.RequestConstructionError{Err: err}
 	}
 	event = event.DeepCopy()
 	event.Annotations = maps.Clone(event.Annotations)

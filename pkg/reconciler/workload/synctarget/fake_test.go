@@ -8,13 +8,15 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -54,10 +56,11 @@ type server struct {
 	slowNamespaces bool
 }
 
+// newScheme has no more than it needs: the fake goes through all of it with each write.
 func newScheme(t *testing.T) *runtime.Scheme {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, workloadv1alpha1.AddToScheme, apisv1alpha2.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, rbacv1.AddToScheme, workloadv1alpha1.AddToScheme, apisv1alpha2.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +70,8 @@ func newScheme(t *testing.T) *runtime.Scheme {
 
 func newServer(t *testing.T, clock *clocktesting.FakeClock, objects ...client.Object) *server {
 	t.Helper()
-	builder := fake.NewClientBuilder().WithScheme(newScheme(t)).WithStatusSubresource(&workloadv1alpha1.SyncTarget{})
+	builder := fake.NewClientBuilder().WithScheme(newScheme(t)).WithStatusSubresource(&workloadv1alpha1.SyncTarget{}).
+		WithTypeConverters(managedfields.NewDeducedTypeConverter()) // as good here, and made in no time
 	if err := addIndexes(t.Context(), indexer{builder}); err != nil {
 		t.Fatal(err)
 	}

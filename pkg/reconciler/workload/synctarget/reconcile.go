@@ -46,9 +46,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req mcreconcile.Request) (re
 	}
 	if !controllerutil.ContainsFinalizer(s.target, workloadv1alpha1.Finalizer) {
 		// The event of this write brings us back: nothing has a side effect before the finalizer stands.
-		return reconcile.Result{}, r.patchFinalizers(ctx, s, func(o client.Object) bool {
+		return conflictMeansAgain(r.patchFinalizers(ctx, s, func(o client.Object) bool {
 			return controllerutil.AddFinalizer(o, workloadv1alpha1.Finalizer)
-		})
+		}))
 	}
 
 	verdicts, failure := runPhases(ctx, r.install, s, r.Metrics.phaseDone, r.Clock.Now)
@@ -65,17 +65,14 @@ func (r *Reconciler) patchFinalizers(ctx context.Context, s *scope, mutate func(
 		return nil
 	}
 	err := s.upstream.Patch(ctx, changed, client.MergeFromWithOptions(s.target, client.MergeFromWithOptimisticLock{}))
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		// The event of the change that was faster brings us back.
-		return nil
-	}
-	if err != nil {
+	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("patching the finalizers of SyncTarget %q: %w", s.target.Name, err)
 	}
 	return nil
 }
 
-// conflictMeansAgain turns a lost race for the status into another pass: the decision rested on an old object.
+// conflictMeansAgain turns a lost race into another pass: the decision rested on an old object. The event of what was
+// faster may be a heartbeat, which brings nobody back.
 func conflictMeansAgain(err error) (reconcile.Result, error) {
 	if apierrors.IsConflict(err) {
 		return reconcile.Result{RequeueAfter: conflictRetry}, nil

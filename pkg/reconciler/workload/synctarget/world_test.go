@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -172,8 +173,7 @@ func (w *world) target() *workloadv1alpha1.SyncTarget {
 
 // gone tells whether the target is.
 func (w *world) gone() bool {
-	return client.IgnoreNotFound(w.kcp.raw.Get(w.t.Context(), client.ObjectKey{Name: testName}, &workloadv1alpha1.SyncTarget{})) == nil &&
-		w.kcp.raw.Get(w.t.Context(), client.ObjectKey{Name: testName}, &workloadv1alpha1.SyncTarget{}) != nil
+	return apierrors.IsNotFound(w.kcp.raw.Get(w.t.Context(), client.ObjectKey{Name: testName}, &workloadv1alpha1.SyncTarget{}))
 }
 
 // edit changes the target as a user does.
@@ -220,6 +220,10 @@ func (w *world) delete() {
 	w.t.Helper()
 	if err := w.kcp.raw.Delete(w.t.Context(), w.target()); err != nil {
 		w.t.Fatal(err)
+	}
+	if !w.gone() {
+		target := w.target()
+		w.clock.SetTime(target.DeletionTimestamp.Time) // the fake of the API server has a clock of its own
 	}
 }
 
