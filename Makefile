@@ -41,8 +41,12 @@ build: ## Build the programs into bin/.
 .PHONY: test
 test: verify lint unit e2e ## Everything that CI checks.
 
+.PHONY: packages
+packages:
+	@$(ENV) packages
+
 .PHONY: unit
-unit: ## Unit tests, with the race detector.
+unit: packages ## Unit tests, with the race detector.
 	go test -race ./cmd/... ./pkg/... ./test/framework/...
 
 .PHONY: e2e

@@ -1,6 +1,6 @@
 // Env starts and stops the local environment: kcp and real Kubernetes clusters, see test/framework.
 //
-//	go run ./test/env demo|up|down|status
+//	go run ./test/env demo|up|down|status|packages
 //
 // Options come from the environment: CLUSTERS (how many, default 1), KCP_BINARY (a kcp instead of building one),
 // PHYSICAL_KUBECONFIG (an existing cluster instead of building one), STATE_DIR (default .local in the repository),
@@ -26,10 +26,11 @@ type command struct {
 
 func commands() map[string]command {
 	return map[string]command{
-		"demo":   {"up, and then bring a SyncTarget to Ready", demo},
-		"up":     {"start what does not run yet", up},
-		"down":   {"stop everything and remove all but the logs", down},
-		"status": {"say what runs", status},
+		"demo":     {"up, and then bring a SyncTarget to Ready", demo},
+		"up":       {"start what does not run yet", up},
+		"down":     {"stop everything and remove all but the logs", down},
+		"status":   {"say what runs", status},
+		"packages": {"install the Debian packages that are missing", packages},
 	}
 }
 
@@ -50,8 +51,8 @@ func run(ctx context.Context, args []string) error {
 	}
 	if c.run == nil {
 		text := "usage: go run ./test/env <command>"
-		for _, name := range []string{"demo", "up", "down", "status"} {
-			text += fmt.Sprintf("\n  %-7s %s", name, commands()[name].help)
+		for _, name := range []string{"demo", "up", "down", "status", "packages"} {
+			text += fmt.Sprintf("\n  %-9s %s", name, commands()[name].help)
 		}
 		return fmt.Errorf("%s", text)
 	}
@@ -87,6 +88,13 @@ func status(ctx context.Context, env *framework.Environment) error {
 		fmt.Printf("%-30s %-10s pid %-8d %s\n", s.Name, s.State, s.PID, s.Log)
 	}
 	return nil
+}
+
+func packages(ctx context.Context, _ *framework.Environment) error {
+	if os.Geteuid() != 0 {
+		return nil // whoever is not root has to see to it
+	}
+	return framework.EnsurePackages(ctx, os.Stdout)
 }
 
 func optionsFromEnv() (framework.Options, error) {

@@ -3,6 +3,7 @@ package framework
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,16 @@ var requirements = []struct{ pkg, program string }{
 	{"iproute2", "ip"},
 	{"util-linux", "nsenter"},
 	{"util-linux", "unshare"},
+	// kubelet is built with cgo, and so is the race detector.
+	{"gcc", "gcc"},
+}
+
+// libcHeader is part of libc6-dev, which gcc only recommends.
+const libcHeader = "/usr/include/stdlib.h"
+
+// EnsurePackages installs what building, testing and running a node need beyond Go, make and git.
+func EnsurePackages(ctx context.Context, out io.Writer) error {
+	return ensurePackages(ctx, newProgress(out))
 }
 
 // ensurePackages installs what a node needs and the machine lacks. It starts none of the services that come with it.
@@ -56,6 +67,9 @@ func missingPackages() []string {
 		if _, err := exec.LookPath(r.program); err != nil && !slices.Contains(missing, r.pkg) {
 			missing = append(missing, r.pkg)
 		}
+	}
+	if _, err := os.Stat(libcHeader); err != nil {
+		missing = append(missing, "libc6-dev")
 	}
 	if cniDir() == "" {
 		missing = append(missing, "containernetworking-plugins")
