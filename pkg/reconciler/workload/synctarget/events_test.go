@@ -60,7 +60,6 @@ func TestEvents(t *testing.T) {
 	}
 	cancel()
 	for name, s := range servers {
-		s.refuse = func(string) error { return nil }
 		var list corev1.EventList
 		for len(list.Items) == 0 { // the write was announced; the fake makes it at once
 			if err := s.raw.List(t.Context(), &list); err != nil {
