@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -32,6 +33,9 @@ const leaseName = "synctarget-controller"
 
 // wokenBuffer is how many signs from physical clusters may wait for the queue.
 const wokenBuffer = 1024
+
+// firstContact is how long a worker waits for a physical cluster that it has never met; the answer wakes the target.
+const firstContact = 300 * time.Millisecond
 
 // newManager wires the controller: nothing is dialled here, so that kcp may come later.
 func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
@@ -63,7 +67,7 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 	upstream := synctarget.NewUpstream(httpClient, scheme, newMapper())
 
 	woken := make(chan pcluster.ID, wokenBuffer)
-	pclusters := pcluster.New(pcluster.Options{Allow: opts.allow, Scheme: scheme, OnChange: func(id pcluster.ID) {
+	pclusters := pcluster.New(pcluster.Options{Allow: opts.allow, Scheme: scheme, Patience: firstContact, OnChange: func(id pcluster.ID) {
 		select {
 		case woken <- id:
 		case <-ctx.Done():

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,10 +36,10 @@ type Cluster struct {
 	shutDown context.CancelFunc
 
 	mu      sync.Mutex
-	uid     string        // "" before the first contact
-	dead    error         // why nothing is asked of it, nil if alive
-	backoff wait.Backoff  // of the probes while dead
-	meeting chan struct{} // closed when the first contact that is under way ends
+	uid     string       // "" before the first contact
+	dead    error        // why nothing is asked of it, nil if alive
+	backoff wait.Backoff // of the probes while dead
+	meeting *meeting     // the first contact that is under way, or nil
 	watches map[types.NamespacedName]struct{}
 	noted   map[types.NamespacedName]string // resourceVersions of Deployments as last read by the caller
 }
@@ -100,46 +101,74 @@ func (c *Cluster) ID() string {
 	return c.uid
 }
 
-// meet makes the first contact, or waits for the one under way. A cluster that was met or is dead is not called.
-func (c *Cluster) meet(ctx context.Context) error {
-	for {
-		c.mu.Lock()
-		if c.dead != nil || c.uid != "" {
-			defer c.mu.Unlock()
-			return c.dead
-		}
-		underWay := c.meeting
-		if underWay == nil {
-			c.meeting = make(chan struct{})
-		}
-		c.mu.Unlock()
-
-		if underWay == nil {
-			return c.firstContact(ctx)
-		}
-		select {
-		case <-underWay:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+// meeting is a first contact under way.
+type meeting struct {
+	ended chan struct{}
+	err   error // set before ended is closed
+	// missed is set when somebody did not wait for the end and has to be told.
+	missed bool
 }
 
-func (c *Cluster) firstContact(ctx context.Context) error {
-	defer func() {
-		c.mu.Lock()
+// meet starts the first contact, or joins the one under way, and waits for it for a moment. A cluster that was met or is
+// dead is not called.
+func (c *Cluster) meet(ctx context.Context) error {
+	c.mu.Lock()
+	if c.dead != nil || c.uid != "" {
 		defer c.mu.Unlock()
-		close(c.meeting)
-		c.meeting = nil
-	}()
-	uid, err := c.identify(ctx)
+		return c.dead
+	}
+	m, begin := c.meeting, c.meeting == nil
+	if begin {
+		m = &meeting{ended: make(chan struct{})}
+		c.meeting = m
+	}
+	c.mu.Unlock()
+	if begin {
+		go c.firstContact(m)
+	}
+
+	var enough <-chan time.Time
+	if c.owner.patience > 0 {
+		timer := c.owner.clock.NewTimer(c.owner.patience)
+		defer timer.Stop()
+		enough = timer.C()
+	}
+	select {
+	case <-m.ended:
+		return m.err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-enough:
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.meeting != m {
+		return m.err // it ended just now
+	}
+	m.missed = true
+	return ErrConnecting
+}
+
+// firstContact ends by itself: a call takes no longer than Budget.
+func (c *Cluster) firstContact(m *meeting) {
+	uid, err := c.identify(c.ctx)
 	switch {
 	case err == nil:
 		c.markAlive(uid)
 	case isVerdict(err):
 		c.markDead(err)
 	}
-	return err
+	if c.ctx.Err() != nil {
+		err = ErrReplaced
+	}
+	c.mu.Lock()
+	m.err, c.meeting = err, nil
+	missed := m.missed && c.ctx.Err() == nil
+	c.mu.Unlock()
+	close(m.ended)
+	if missed {
+		c.owner.onChange(c.id)
+	}
 }
 
 // identify asks the cluster for its ID.

@@ -40,6 +40,10 @@ type Options struct {
 	Scheme *runtime.Scheme
 	// Clock of backoffs and intervals. Timeouts of single calls use the system's.
 	Clock clock.WithTicker
+	// Patience is how long Get waits for a first contact before it returns ErrConnecting. A cluster nearby answers in a
+	// few milliseconds, one on the other side of the world in a few of its round trips; a black hole must not hold a
+	// worker up. 0: as long as the context lasts.
+	Patience time.Duration
 }
 
 // Clusters keeps one client per SyncTarget.
@@ -50,6 +54,7 @@ type Clusters struct {
 	scheme   *runtime.Scheme
 	mapper   meta.RESTMapper
 	clock    clock.WithTicker
+	patience time.Duration
 	dial     dialFunc
 	queue    workqueue.TypedDelayingInterface[ID] // dead clusters, each at its time
 
@@ -70,6 +75,7 @@ func New(options Options) *Clusters {
 		scheme:   options.Scheme,
 		mapper:   newMapper(),
 		clock:    options.Clock,
+		patience: options.Patience,
 		dial:     dial,
 		clusters: map[ID]*Cluster{},
 	}
@@ -91,9 +97,9 @@ func New(options Options) *Clusters {
 }
 
 // Get returns the cluster that this kubeconfig leads to. At first sight of the kubeconfig's content, and no matter what
-// was known before, it calls the cluster to learn its ID; otherwise it returns at once, with the cluster or with the
+// was known before, it calls the cluster to learn its ID, for which it waits only a moment (ErrConnecting); otherwise it returns at once, with the cluster or with the
 // failure remembered. The error is ErrInvalid, ErrUnreachable, or what the API server answered (401, 403); or one that
-// says nothing about the cluster: ErrReplaced, or the context's.
+// says nothing about the cluster: ErrConnecting, ErrReplaced, or the context's.
 func (c *Clusters) Get(ctx context.Context, id ID, kubeconfig []byte) (*Cluster, error) {
 	cluster, err := c.cluster(id, kubeconfig)
 	if err != nil {

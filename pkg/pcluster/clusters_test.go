@@ -417,40 +417,54 @@ func TestDeadDoNotDelayLive(t *testing.T) {
 	group.Wait()
 }
 
-// A caller that gives up says nothing about the cluster.
-func TestGetCanceled(t *testing.T) {
-	called := make(chan struct{}, 1)
-	server := newServer(t, func(_ http.ResponseWriter, r *http.Request) {
-		called <- struct{}{}
-		<-r.Context().Done()
-	})
-	clusters, _ := startClusters(t, nil, nil)
-	ctx, cancel := context.WithCancel(context.Background())
-	failed := make(chan error, 1)
-	go func() {
-		_, err := clusters.Get(ctx, testID("a"), server.kubeconfig("t"))
-		failed <- err
-	}()
-	await(t, "the call", called)
-	cancel()
-	if err := await(t, "Get", failed); !errors.Is(err, context.Canceled) || isVerdict(err) {
-		t.Errorf("Get() = %v, want context.Canceled", err)
+// A caller that gives up, or is out of time, says nothing about the cluster: the first contact goes on without it.
+func TestGetGivesUp(t *testing.T) {
+	tests := map[string]struct {
+		patience time.Duration
+		giveUp   func(context.Context) (context.Context, context.CancelFunc)
+		want     error
+		told     bool
+	}{
+		"canceled": {0, func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			return ctx, cancel
+		}, context.Canceled, false},
+		"out of time": {0, func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Millisecond)
+		}, context.DeadlineExceeded, false},
+		"out of patience": {time.Millisecond, context.WithCancel, ErrConnecting, true},
 	}
-	server.answer(nil)
-	if _, err := clusters.Get(context.Background(), testID("a"), server.kubeconfig("t")); err != nil {
-		t.Errorf("Get() = %v, want the cluster met", err)
-	}
-}
-
-// A caller's deadline, such as the pass's budget, does: the cluster was too slow.
-func TestGetOutOfTime(t *testing.T) {
-	server := newServer(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	clusters, _ := startClusters(t, nil, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	_, err := clusters.Get(ctx, testID("a"), server.kubeconfig("t"))
-	if want := fmt.Sprintf("the server at %q does not answer in time", server.host()); errorText(err) != want || !errors.Is(err, ErrUnreachable) {
-		t.Errorf("Get() = %v, want %q", err, want)
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			called, release := make(chan struct{}, 1), make(chan struct{})
+			server := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+				called <- struct{}{}
+				<-release
+				healthy(w, r)
+			})
+			clusters, changes := startClusters(t, nil, nil)
+			clusters.patience = tc.patience
+			ctx, cancel := tc.giveUp(context.Background())
+			defer cancel()
+			if _, err := clusters.Get(ctx, testID("a"), server.kubeconfig("t")); !errors.Is(err, tc.want) || isVerdict(err) {
+				t.Errorf("Get() = %v, want %v", err, tc.want)
+			}
+			await(t, "the call", called)
+			close(release)
+			if tc.told {
+				if got := await(t, "word of the end", changes); got != testID("a") {
+					t.Errorf("OnChange(%v)", got)
+				}
+			}
+			clusters.patience = 0
+			if _, err := clusters.Get(context.Background(), testID("a"), server.kubeconfig("t")); err != nil {
+				t.Errorf("Get() = %v, want the cluster met", err)
+			}
+			if got := server.requestCount(); got != 1 {
+				t.Errorf("%d calls, want the one", got)
+			}
+		})
 	}
 }
 

@@ -13,6 +13,9 @@ var (
 	ErrInvalid = errors.New("the kubeconfig is refused")
 	// ErrUnreachable means that the physical cluster does not answer like one, so nothing is known about what is in it.
 	ErrUnreachable = errors.New("the physical cluster cannot be reached")
+	// ErrConnecting means that the first contact is still under way. It says nothing about the cluster; OnChange tells
+	// when there is more to say.
+	ErrConnecting = errors.New("the physical cluster has not answered yet")
 	// ErrReplaced ends a call when the kubeconfig changed under it, the target was forgotten, or the service stops.
 	// It says nothing about the cluster; a retry asks Clusters again.
 	ErrReplaced = errors.New("the connection to the cluster was replaced")

@@ -65,7 +65,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 			}
 			return reconcile.Result{}, nil
 		}
-		if underWay := err == nil && v.reason == workloadv1alpha1.ReasonRemoving && step.settles; letGo && !underWay || overdue {
+		if underWay := err == nil && (v.undecided || v.reason == workloadv1alpha1.ReasonRemoving && step.settles); letGo && !underWay || overdue {
 			r.giveUp(s, step, v, err, abandon)
 			continue
 		}
@@ -156,6 +156,9 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 	ctx, cancel := pcluster.WithBudget(ctx)
 	defer cancel()
 	cluster, err := r.physical.Get(ctx, s.pclusterID(), s.kubeconfig)
+	if errors.Is(err, pcluster.ErrConnecting) {
+		return connecting(workloadv1alpha1.ReasonRemoving), nil
+	}
 	if err != nil {
 		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(err)), nil
 	}

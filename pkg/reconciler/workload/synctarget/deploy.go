@@ -149,6 +149,8 @@ func (r *Reconciler) refused(ctx context.Context, side string, err error, remove
 // prober or the recheck brings us back.
 func (r *Reconciler) refusal(err error) (verdict, error) {
 	switch {
+	case errors.Is(err, pcluster.ErrConnecting):
+		return connecting(workloadv1alpha1.ReasonRollingOut), nil
 	case errors.Is(err, pcluster.ErrReplaced), errors.Is(err, context.Canceled):
 		// Neither says anything about the cluster: the connection is a new one, or we are stopping.
 		return verdict{}, err
@@ -161,6 +163,14 @@ func (r *Reconciler) refusal(err error) (verdict, error) {
 	default:
 		return blocked(workloadv1alpha1.ReasonDeploymentFailed, "%s", pcluster.Describe(err)).after(refusedRecheck), nil
 	}
+}
+
+// connecting is the verdict while the first contact with the physical cluster is under way, which is bounded; its end
+// brings us back.
+func connecting(reason string) verdict {
+	v := blocked(reason, "Waiting for the physical cluster to answer")
+	v.undecided = true
+	return v
 }
 
 // deployFailed is the verdict when an API hiccup on kcp's side kept the phase from its work.

@@ -364,3 +364,40 @@ func withKubeconfig(kubeconfig []byte) *corev1.Secret {
 	secret.Data["kubeconfig"] = kubeconfig
 	return secret
 }
+
+// TestConnecting: while the first contact is under way there is nothing new to say, and a worker does not wait for it.
+func TestConnecting(t *testing.T) {
+	t.Run("first", func(t *testing.T) {
+		w := usual(t)
+		w.clusters.err = pcluster.ErrConnecting
+		w.settle()
+		if diff := cmp.Diff("False RollingOut: Waiting for the physical cluster to answer", w.condition(workloadv1alpha1.ConditionDeployed)); diff != "" {
+			t.Errorf("Deployed: -want +got\n%s", diff)
+		}
+	})
+	t.Run("again", func(t *testing.T) {
+		w := usual(t)
+		w.clusters.err = pcluster.ErrUnreachable
+		w.settle()
+		before := w.condition(workloadv1alpha1.ConditionDeployed)
+		w.clusters.err = pcluster.ErrConnecting
+		w.forget()
+		w.pass()
+		if diff := cmp.Diff(before, w.condition(workloadv1alpha1.ConditionDeployed)); diff != "" {
+			t.Errorf("Deployed flapped: -before +after\n%s", diff)
+		}
+		if len(w.kcp.statuses) != 0 {
+			t.Errorf("wrote the status: %q", w.kcp.statuses)
+		}
+	})
+	t.Run("in a deletion that is overdue", func(t *testing.T) {
+		w := deleted(t)
+		w.clusters.err = pcluster.ErrConnecting
+		w.settle()
+		w.clock.SetTime(w.target().DeletionTimestamp.Add(deadline))
+		w.pass()
+		if w.gone() {
+			t.Error("let go of a cluster that was about to answer")
+		}
+	})
+}

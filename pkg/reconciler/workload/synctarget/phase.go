@@ -40,6 +40,9 @@ type verdict struct {
 	message string
 	// recheck is when to look again without an event; 0 is never.
 	recheck time.Duration
+	// undecided is set when nothing is known yet: a condition that exists is left as it is, for there is nothing new to
+	// say, and an event brings us back.
+	undecided bool
 	// wrongSpec is set when the spec itself is at fault, so that no later phase can say anything of its own.
 	wrongSpec bool
 }

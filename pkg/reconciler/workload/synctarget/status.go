@@ -26,7 +26,7 @@ func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, ve
 	now := metav1.NewTime(r.Clock.Now()).Rfc3339Copy()
 	for _, condition := range []string{workloadv1alpha1.ConditionValid, workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ConditionReady} {
 		v, found := verdicts[condition]
-		if !found {
+		if !found || v.undecided && meta.FindStatusCondition(status.Conditions, condition) != nil {
 			continue
 		}
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
