@@ -175,7 +175,7 @@ func (e *Environment) spawn(p Process) (record, error) {
 
 	id, err := identify(cmd.Process.Pid)
 	if err != nil {
-		return record{}, fmt.Errorf("it ended at once, see %s", e.LogPath(p.Name))
+		return record{}, fmt.Errorf("it ended at once; end of %s:\n%s", e.LogPath(p.Name), tail(e.LogPath(p.Name), 20))
 	}
 	r := record{Process: p, Identity: id, Started: time.Now()}
 	data, err := json.MarshalIndent(r, "", "  ")

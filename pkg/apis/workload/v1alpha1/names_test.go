@@ -15,9 +15,9 @@ func TestKey(t *testing.T) {
 		want              string
 	}{
 		"usual":           {"2vkq1d7w9hx0a3bc", "edge-1", "djpdevi3jln6x2tg"},
-		"another cluster": {"root", "edge-1", "KEY1"},
-		"another name":    {"2vkq1d7w9hx0a3bc", "edge-2", "KEY2"},
-		"empty":           {"", "", "KEY3"},
+		"another cluster": {"root", "edge-1", "tgmf0iu5xfocjxr2"},
+		"another name":    {"2vkq1d7w9hx0a3bc", "edge-2", "9xb2ci6tjyzb1srb"},
+		"empty":           {"", "", "gco17pk2cknb81kh"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
