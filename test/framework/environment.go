@@ -55,7 +55,9 @@ func Open(dir string) (*Environment, error) {
 		return nil, err
 	}
 	if dir == "" {
-		dir = filepath.Join(repo, ".local")
+		if dir, err = defaultDir(filepath.Join(repo, ".local")); err != nil {
+			return nil, err
+		}
 	}
 	dir, err = filepath.Abs(dir)
 	if err != nil {
@@ -66,6 +68,22 @@ func Open(dir string) (*Environment, error) {
 	}
 	e := &Environment{Dir: dir, Repo: repo}
 	return e, e.load()
+}
+
+// defaultDir is the directory itself, or, where its path is too long for sockets, a short one that it is made a link to.
+func defaultDir(dir string) (string, error) {
+	if len(dir) <= longestStateDir {
+		return dir, nil
+	}
+	sum := sha256.Sum256([]byte(dir))
+	short := filepath.Join(os.TempDir(), "synctarget-"+hex.EncodeToString(sum[:])[:8])
+	if err := os.MkdirAll(short, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.Symlink(short, dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	return short, nil
 }
 
 func findRepo() (string, error) {
