@@ -401,3 +401,12 @@ func TestConnecting(t *testing.T) {
 		}
 	})
 }
+
+// TestReplacedConnection: that the connection is another one now says nothing about the cluster.
+func TestReplacedConnection(t *testing.T) {
+	w := usual(t)
+	w.clusters.err = fmt.Errorf("meeting: %w", pcluster.ErrReplaced)
+	if _, err := w.reconcile(); !errors.Is(err, pcluster.ErrReplaced) {
+		t.Errorf("Reconcile() = %v, want another pass at once", err)
+	}
+}

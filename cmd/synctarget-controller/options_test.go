@@ -1,0 +1,228 @@
+package main
+
+import (
+	"encoding/base64"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/synctarget/synctarget/pkg/agent"
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// TestFlags: deployments rest on these names and defaults.
+func TestFlags(t *testing.T) {
+	want := map[string]string{
+		"kubeconfig":                "",
+		"endpointslice":             "workload.kcp.io",
+		"leader-elect":              "false",
+		"leader-elect-namespace":    "",
+		"metrics-bind-address":      ":8443",
+		"metrics-secure":            "true",
+		"health-probe-bind-address": ":8081",
+		"syncer-image":              "ghcr.io/synctarget/syncer:dev",
+		"kcp-external-url":          "",
+		"kcp-external-ca-file":      "",
+		"heartbeat-threshold":       "5m0s",
+		"delete-deadline":           "15m0s",
+		"workers":                   "10",
+		"allow-pcluster-cidr":       "[]",
+	}
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	newOptions().addFlags(fs)
+	got := map[string]string{}
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Usage == "" {
+			t.Errorf("--%s has no help", f.Name)
+		}
+		if !strings.HasPrefix(f.Name, "zap-") {
+			got[f.Name] = f.DefValue
+		}
+	})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("flags: -want +got\n%s", diff)
+	}
+	if fs.Lookup("zap-log-level") == nil {
+		t.Error("the log cannot be set")
+	}
+}
+
+// files writes a kubeconfig and a CA bundle for a test, far from any cluster.
+func files(t *testing.T, server string) (kubeconfig, ca string) {
+	t.Helper()
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} {
+		t.Setenv(name, "")
+	}
+	dir := t.TempDir()
+	kubeconfig, ca = filepath.Join(dir, "kubeconfig"), filepath.Join(dir, "ca.crt")
+	content := `apiVersion: v1
+kind: Config
+clusters:
+- {name: kcp, cluster: {server: "` + server + `", certificate-authority-data: ` + base64.StdEncoding.EncodeToString([]byte("inline CA")) + `}}
+users:
+- {name: u, user: {token: t}}
+contexts:
+- {name: c, context: {cluster: kcp, user: u}}
+current-context: c
+`
+	for path, content := range map[string]string{kubeconfig: content, ca: "CA of a file"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return kubeconfig, ca
+}
+
+func parse(t *testing.T, args ...string) *options {
+	t.Helper()
+	o := newOptions()
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	o.addFlags(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func TestComplete(t *testing.T) {
+	const server = "https://kcp.example.com:6443/clusters/root:synctarget"
+	tests := map[string]struct {
+		reason string
+		args   []string
+		url    string
+		ca     string
+	}{
+		"from the kubeconfig": {"The workspace is the syncer's own, not the export's.", nil, "https://kcp.example.com:6443", "inline CA"},
+		"another URL":         {"The kubeconfig's CA need not have signed that.", []string{"--kcp-external-url=https://kcp.example.net/"}, "https://kcp.example.net", ""},
+		"another URL and CA":  {"", []string{"--kcp-external-url=https://kcp.example.net", "--kcp-external-ca-file=CA"}, "https://kcp.example.net", "CA of a file"},
+		"another CA":          {"", []string{"--kcp-external-ca-file=CA"}, "https://kcp.example.com:6443", "CA of a file"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			kubeconfig, ca := files(t, server)
+			args := []string{"--kubeconfig=" + kubeconfig, "--metrics-secure=false"}
+			for _, arg := range tc.args {
+				args = append(args, strings.ReplaceAll(arg, "=CA", "="+ca))
+			}
+			o := parse(t, args...)
+			if err := o.complete(); err != nil {
+				t.Fatal(err)
+			}
+			if o.kcpURL != tc.url || string(o.kcpCA) != tc.ca {
+				t.Errorf("%s\nsyncers find kcp at %q by %q, want %q by %q", tc.reason, o.kcpURL, o.kcpCA, tc.url, tc.ca)
+			}
+			if o.kcp.Host != server || o.kcp.QPS != -1 || o.hosting != nil {
+				t.Errorf("kcp at %q, QPS %v, hosting cluster %v", o.kcp.Host, o.kcp.QPS, o.hosting)
+			}
+		})
+	}
+}
+
+func TestCompleteFromEnvironment(t *testing.T) {
+	kubeconfig, _ := files(t, "https://kcp.example.com")
+	t.Setenv("HTTPS_PROXY", "http://proxy:3128")
+	t.Setenv("NO_PROXY", "10.0.0.0/8")
+	o := parse(t, "--kubeconfig="+kubeconfig, "--metrics-bind-address=0", "--allow-pcluster-cidr=127.0.0.0/8,::1/128")
+	if err := o.complete(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(agent.Proxy{HTTPSProxy: "http://proxy:3128", NoProxy: "10.0.0.0/8"}, o.proxy); diff != "" {
+		t.Errorf("proxy: -want +got\n%s", diff)
+	}
+	want := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	if diff := cmp.Diff(want, o.allow, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("allowed: -want +got\n%s", diff)
+	}
+}
+
+func TestCompleteRefuses(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		args   []string
+		// want are the sentences, one a line, each complete or up to "…".
+		want []string
+	}{
+		"no kubeconfig": {"", []string{"--kubeconfig="}, []string{"--kubeconfig is required: a kubeconfig of the kcp workspace that holds the APIExport"}},
+		"all at once": {
+			"An operator mends them in one go.",
+			[]string{"--kubeconfig=", "--workers=0", "--heartbeat-threshold=0s", "--delete-deadline=-1m", "--allow-pcluster-cidr=localhost"},
+			[]string{
+				"--kubeconfig is required: a kubeconfig of the kcp workspace that holds the APIExport", "--workers must be at least 1, not 0",
+				"--heartbeat-threshold must be positive, not 0s", "--delete-deadline must be positive, not -1m0s", "--allow-pcluster-cidr: …",
+			},
+		},
+		"a kubeconfig that is not there": {"", []string{"--kubeconfig=/nowhere"}, []string{"reading --kubeconfig: …"}},
+		"not https":                      {"Tokens would travel in the open.", []string{"--kcp-external-url=http://kcp"}, []string{`--kcp-external-url must be an https URL, not "http://kcp"`}},
+		"no URL":                         {"", []string{"--kcp-external-url=kcp:6443"}, []string{`--kcp-external-url must be an https URL, not "kcp:6443"`}},
+		"no host":                        {"", []string{"--kcp-external-url=https:///"}, []string{`--kcp-external-url must be an https URL, not "https:///"`}},
+		"a CA that is not there":         {"", []string{"--kcp-external-ca-file=/nowhere"}, []string{"reading --kcp-external-ca-file: …"}},
+		"leader election outside":        {"", []string{"--leader-elect"}, []string{"--leader-elect needs the hosting cluster: run as a pod, or with one replica and without the flag"}},
+		"secure metrics outside":         {"", nil, []string{"--metrics-secure needs the hosting cluster to review tokens: run as a pod, or give --metrics-secure=false"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			kubeconfig, _ := files(t, "https://kcp.example.com")
+			err := parse(t, append([]string{"--kubeconfig=" + kubeconfig}, tc.args...)...).complete()
+			if err == nil {
+				t.Fatalf("%s\ncomplete() = nil", tc.reason)
+			}
+			got := strings.Split(err.Error(), "\n")
+			for i := range min(len(got), len(tc.want)) {
+				if start, cut := strings.CutSuffix(tc.want[i], "…"); cut && strings.HasPrefix(got[i], start) {
+					got[i] = tc.want[i]
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("%s\ncomplete(): -want +got\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+// TestMapper: what the controller speaks of in workspaces is known without a discovery.
+func TestMapper(t *testing.T) {
+	mapper := newMapper()
+	tests := map[schema.GroupVersionKind]struct {
+		resource string
+		scope    meta.RESTScopeName
+	}{
+		workloadv1alpha1.SchemeGroupVersion.WithKind("SyncTarget"): {"synctargets", meta.RESTScopeNameRoot},
+		corev1.SchemeGroupVersion.WithKind("Namespace"):            {"namespaces", meta.RESTScopeNameRoot},
+		corev1.SchemeGroupVersion.WithKind("Secret"):               {"secrets", meta.RESTScopeNameNamespace},
+		corev1.SchemeGroupVersion.WithKind("ServiceAccount"):       {"serviceaccounts", meta.RESTScopeNameNamespace},
+		corev1.SchemeGroupVersion.WithKind("Event"):                {"events", meta.RESTScopeNameNamespace},
+		rbacv1.SchemeGroupVersion.WithKind("ClusterRole"):          {"clusterroles", meta.RESTScopeNameRoot},
+		rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"):   {"clusterrolebindings", meta.RESTScopeNameRoot},
+	}
+	for gvk, want := range tests {
+		mapping, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+		if err != nil {
+			t.Errorf("%s: %v", gvk.Kind, err)
+			continue
+		}
+		if mapping.Resource.Resource != want.resource || mapping.Scope.Name() != want.scope {
+			t.Errorf("%s is %s, %s", gvk.Kind, mapping.Resource.Resource, mapping.Scope.Name())
+		}
+	}
+	// Each of them is in the scheme as well.
+	s, err := newScheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for gvk := range tests {
+		if !s.Recognizes(gvk) {
+			t.Errorf("the scheme does not know %s", gvk)
+		}
+	}
+}
