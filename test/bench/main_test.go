@@ -19,7 +19,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,6 +66,11 @@ func run(m *testing.M) (code int, err error) {
 	if len(env.Clusters()) == 0 {
 		return 1, errors.New("no environment runs: start it with `make up`")
 	}
+	unlock, err := lock(filepath.Join(env.Dir, "run", "bench.lock"))
+	if err != nil {
+		return 1, err
+	}
+	defer unlock()
 	// Not the harness's shared server: that one watches kcp's health, which would be measured with the rest.
 	kcp, err = kcptestingserver.NewExternalKCPServer("main", env.KCPKubeconfig(), map[string]string{"root": env.KCPKubeconfig()}, "")
 	if err != nil {
@@ -85,6 +92,19 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, removeTenants(ctx)) }()
 	return m.Run(), nil
+}
+
+// lock keeps a second run away, which would remove this one's tenants as leftovers.
+func lock(path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("another run of this suite is under way: wait until it is done (%s: %w)", path, err)
+	}
+	return func() { _ = file.Close() }, nil
 }
 
 // size is a number that the environment may change.

@@ -55,14 +55,17 @@ func (t *table) print() {
 		fmt.Print("  ", strings.TrimRight(line, " \n"), "\n")
 	}
 	if !maps.Equal(t.servers, servers()) {
-		fmt.Print("\n  kcp or the cluster was restarted meanwhile: these figures mean nothing, run it again alone\n")
+		fmt.Print("\n  kcp, the cluster or the controller was restarted meanwhile: these figures mean nothing, run it again alone\n")
 	}
 	fmt.Println()
 }
 
 func servers() map[string]int {
 	out := map[string]int{}
-	for _, name := range []string{framework.ProcessKCP, framework.ProcessName("cluster-1", framework.APIServer), framework.ProcessName("cluster-1", framework.Kubelet)} {
+	for _, name := range []string{
+		framework.ProcessKCP, framework.ProcessName("cluster-1", framework.APIServer),
+		framework.ProcessName("cluster-1", framework.Kubelet), service.Name,
+	} {
 		out[name] = env.PID(name)
 	}
 	return out

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -44,6 +45,8 @@ type tenant struct {
 	path        logicalcluster.Path
 	clusterName string
 	config      *rest.Config
+	// stuck: clear has waited in vain once, and does not wait again.
+	stuck bool
 }
 
 // newTenant makes a workspace and binds the API with the sample's binding.
@@ -89,13 +92,16 @@ func (n *tenant) eventually(what string, condition func() (bool, string)) {
 
 // clear deletes the SyncTargets and waits until they are gone. Goroutines may call it, and cleanups.
 func (n *tenant) clear() {
+	if n.stuck {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var last error
 	err := wait.PollUntilContextCancel(ctx, tick, true, func(ctx context.Context) (bool, error) {
 		var left workloadv1alpha1.SyncTargetList
 		if last = n.List(ctx, &left); last != nil || len(left.Items) == 0 {
-			return last == nil, nil
+			return last == nil || apierrors.IsNotFound(last), nil
 		}
 		if left.Items[0].DeletionTimestamp == nil {
 			last = n.DeleteAllOf(ctx, &workloadv1alpha1.SyncTarget{})
@@ -105,6 +111,7 @@ func (n *tenant) clear() {
 		return false, nil
 	})
 	if err != nil {
+		n.stuck = true
 		n.t.Errorf("deleting the SyncTargets of %s: %v; %v", n.path, err, last)
 	}
 }

@@ -2,8 +2,6 @@ package synctarget
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -181,147 +178,6 @@ func TestRemovalRecheck(t *testing.T) {
 	}
 }
 
-func TestRemovalFailed(t *testing.T) {
-	tests := map[string]struct {
-		reason  string
-		prepare func(*world)
-		want    string
-	}{
-		"the Secret is gone": {
-			"By force, for we hold it.",
-			func(w *world) {
-				secret := &corev1.Secret{}
-				key := client.ObjectKey{Namespace: "default", Name: "edge-1"}
-				_ = w.kcp.raw.Get(w.t.Context(), key, secret)
-				secret.Finalizers = nil
-				_ = w.kcp.raw.Update(w.t.Context(), secret)
-				_ = w.kcp.raw.Delete(w.t.Context(), secret)
-			},
-			`The syncer cannot be removed: Secret "default/edge-1" is not found; create it, with the label workload.kcp.io/visible=true that shows it to this service`,
-		},
-		"unreachable": {
-			"", func(w *world) { w.clusters.err = fmt.Errorf("dialling: %w", pcluster.ErrUnreachable) },
-			"The syncer cannot be removed: the call to the cluster failed",
-		},
-		"another cluster": {
-			"Nothing is removed there.", func(w *world) { w.there.id = otherCluster },
-			`The syncer cannot be removed: the kubeconfig leads to cluster "` + otherCluster + `", but the syncer is in cluster "` + thisCluster + `"`,
-		},
-		"the cluster refuses": {
-			"", func(w *world) {
-				w.there.refuse = func(request string) error {
-					if strings.HasPrefix(request, "delete Deployment") {
-						return errors.New(canary)
-					}
-					return nil
-				}
-			}, "The syncer cannot be removed: the call to the cluster failed",
-		},
-		"kcp refuses": {
-			"", func(w *world) {
-				w.kcp.refuse = func(request string) error {
-					if strings.HasPrefix(request, "delete ServiceAccount") {
-						return errInjected
-					}
-					return nil
-				}
-			}, `removing the syncer's identity from the workspace: deleting ServiceAccount "` + testNamespace() + `/syncer": injected`,
-		},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			w := deleted(t)
-			tc.prepare(w)
-			for range 4 {
-				w.pass()
-			}
-			w.forget()
-			want := fmt.Sprintf("False RemovalFailed: %s. The deletion is retried until %s; to let go now, whatever is left behind, set the annotation workload.kcp.io/abandon=true",
-				tc.want, w.target().DeletionTimestamp.Add(deadline).UTC().Format(time.RFC3339))
-			if diff := cmp.Diff(want, w.condition(workloadv1alpha1.ConditionDeployed)); diff != "" {
-				t.Errorf("%s\nDeployed: -want +got\n%s", tc.reason, diff)
-			}
-			w.clock.Step(time.Minute)
-			w.pass()
-			if len(w.kcp.statuses) != 0 {
-				t.Errorf("the message changes with the time: %q", w.kcp.statuses)
-			}
-		})
-	}
-}
-
-// TestDeadlineAndAbandon: every deletion ends, says what may be left, and does all that it still can.
-func TestDeadlineAndAbandon(t *testing.T) {
-	tests := map[string]struct {
-		letGo func(*world)
-		cause string
-	}{
-		"deadline": {func(w *world) { w.clock.SetTime(w.target().DeletionTimestamp.Add(deadline)) }, "after 15m0s"},
-		"abandon": {func(w *world) {
-			w.edit(func(target *workloadv1alpha1.SyncTarget) {
-				target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
-			})
-		}, "by annotation"},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			w := deleted(t)
-			w.clusters.err = fmt.Errorf("dialling: %w", pcluster.ErrUnreachable)
-			w.settle()
-			if w.gone() {
-				t.Fatal("let go too early")
-			}
-			tc.letGo(w)
-			w.pass()
-			if !w.gone() {
-				t.Fatal("not let go")
-			}
-			want := []string{fmt.Sprintf(`Warning Abandoned: Deletion let go %s. May be left behind: Namespace, ClusterRole and ClusterRoleBinding %q in the physical cluster "edge-1". The syncer cannot be removed: the call to the cluster failed`,
-				tc.cause, testNamespace())}
-			if diff := cmp.Diff(want, w.events.events); diff != "" {
-				t.Errorf("Events: -want +got\n%s", diff)
-			}
-			w.there.server = newServer(t, w.clock) // what is left there is left
-			w.clean("the later steps")
-		})
-	}
-	t.Run("just before the deadline", func(t *testing.T) {
-		w := deleted(t)
-		w.clusters.err = pcluster.ErrUnreachable
-		w.clock.SetTime(w.target().DeletionTimestamp.Add(deadline - 10*time.Second))
-		if got := w.pass().RequeueAfter; got != 10*time.Second || w.gone() {
-			t.Errorf("RequeueAfter = %s, gone = %t, want a pass at the deadline", got, w.gone())
-		}
-	})
-	t.Run("every step", func(t *testing.T) {
-		w := deleted(t)
-		for i := range w.r.remove {
-			w.r.remove[i].run = func(context.Context, *scope) (verdict, error) { return verdict{}, errInjected }
-		}
-		w.clock.Step(deadline)
-		w.pass()
-		if len(w.events.events) != 3 || !w.gone() {
-			t.Errorf("Events: %q, gone = %t", w.events.events, w.gone())
-		}
-		for i, left := range []string{`in the physical cluster "edge-1". injected`, "in the workspace. injected", `finalizer "workload.kcp.io/synctarget-` + testKey() + `" on Secrets of the workspace. injected`} {
-			if !strings.HasSuffix(w.events.events[i], left) {
-				t.Errorf("Event %q does not name %q", w.events.events[i], left)
-			}
-		}
-	})
-	t.Run("an annotation of another value", func(t *testing.T) {
-		w := deleted(t)
-		w.clusters.err = pcluster.ErrUnreachable
-		w.edit(func(target *workloadv1alpha1.SyncTarget) {
-			target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "false"}
-		})
-		w.settle()
-		if w.gone() {
-			t.Error("let go")
-		}
-	})
-}
-
 func TestDeletionInPullMode(t *testing.T) {
 	w := newWorld(t, newTarget(pull), newBinding())
 	w.settle()
@@ -381,96 +237,5 @@ func TestForgetsWhenGone(t *testing.T) {
 	want := []pcluster.ID{{ClusterName: testCluster, Name: testName, UID: testUID}}
 	if diff := cmp.Diff(want, w.clusters.forgotten); diff != "" {
 		t.Errorf("connections closed: -want +got\n%s", diff)
-	}
-}
-
-// TestCrash ends the controller at each of its writes, made or not, and lets another one finish. The Secret is
-// deleted together with the target, as kubectl delete -f does.
-func TestCrash(t *testing.T) {
-	life := func(w *world) {
-		for quiet := 0; quiet < 2; {
-			before := len(w.kcp.writes) + len(w.there.writes)
-			if _, err := w.reconcile(); err != nil {
-				w.restart()
-			}
-			if quiet++; before != len(w.kcp.writes)+len(w.there.writes) {
-				quiet = 0
-			}
-		}
-	}
-	deletion := func(w *world) {
-		w.delete()
-		var secret corev1.Secret
-		if err := w.kcp.raw.Get(w.t.Context(), client.ObjectKey{Namespace: "default", Name: "edge-1"}, &secret); err != nil {
-			w.t.Fatal(err)
-		}
-		if err := w.kcp.raw.Delete(w.t.Context(), &secret); err != nil {
-			w.t.Fatal(err)
-		}
-		life(w)
-	}
-	dry := usual(t, func(target *workloadv1alpha1.SyncTarget) { target.Finalizers = nil })
-	life(dry)
-	installs := [2]int{len(dry.kcp.writes), len(dry.there.writes)}
-	deletion(dry)
-	if !dry.gone() {
-		t.Fatal("the deletion does not end without a crash")
-	}
-	removals := [2]int{len(dry.kcp.writes), len(dry.there.writes)}
-
-	for side, name := range []string{"upstream", "downstream"} {
-		for n := 1; n <= removals[side]; n++ {
-			for _, lost := range []bool{false, true} {
-				what := fmt.Sprintf("%s write %d, made %t", name, n, lost)
-				w := usual(t, func(target *workloadv1alpha1.SyncTarget) { target.Finalizers = nil })
-				s := []*server{w.kcp, w.there.server}[side]
-				s.failWrite, s.lost = n, lost
-				life(w)
-				if n <= installs[side] {
-					w.rollOut()
-					w.wake()
-					life(w)
-					if !meta.IsStatusConditionTrue(w.target().Status.Conditions, workloadv1alpha1.ConditionDeployed) {
-						t.Errorf("%s: Deployed = %s", what, w.condition(workloadv1alpha1.ConditionDeployed))
-					}
-				}
-				deletion(w)
-				if !w.gone() {
-					t.Errorf("%s: the deletion does not end: %s", what, w.condition(workloadv1alpha1.ConditionDeployed))
-					continue
-				}
-				w.clean(what)
-				if slices.ContainsFunc(w.events.events, func(e string) bool { return strings.HasPrefix(e, "Warning Abandoned") }) {
-					t.Errorf("%s: let go: %q", what, w.events.events)
-				}
-			}
-		}
-	}
-}
-
-// TestLettingGoWaitsForWhatSettles: a Namespace that is on its way out is nothing to warn of, but it does not hold the
-// target for ever.
-func TestLettingGoWaitsForWhatSettles(t *testing.T) {
-	w := deleted(t)
-	w.clusters.err = pcluster.ErrUnreachable
-	w.kcp.slowNamespaces = true
-	w.edit(func(target *workloadv1alpha1.SyncTarget) {
-		target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
-	})
-	if got := w.pass().RequeueAfter; got <= 0 || got > settling || w.gone() {
-		t.Errorf("RequeueAfter = %s, gone = %t while the Namespace is on its way out", got, w.gone())
-	}
-	w.clock.SetTime(w.target().DeletionTimestamp.Add(deadline + settling - time.Second))
-	if got := w.pass().RequeueAfter; got != time.Second || w.gone() {
-		t.Errorf("RequeueAfter = %s, gone = %t, want a pass when it is overdue", got, w.gone())
-	}
-	w.clock.Step(time.Second)
-	w.pass()
-	if !w.gone() {
-		t.Fatal("a Namespace that hangs holds the target for ever")
-	}
-	last := w.events.events[len(w.events.events)-1]
-	if !strings.HasPrefix(last, "Warning Abandoned") || !strings.Contains(last, "in the workspace") {
-		t.Errorf("the last Event is %q", last)
 	}
 }

@@ -2,11 +2,6 @@ package synctarget
 
 import (
 	"errors"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/pcluster"
 )
 
 func TestClusterIsPinnedBeforeAnythingIsInstalled(t *testing.T) {
@@ -78,60 +72,6 @@ func TestClusterMismatchTouchesNothing(t *testing.T) {
 	}
 	if got := w.target().Status.Phase; got != workloadv1alpha1.PhaseReady {
 		t.Errorf("phase = %s although heartbeats of the pinned cluster arrive", got)
-	}
-}
-
-// TestRefusal goes through the real client, to see what a user reads.
-func TestRefusal(t *testing.T) {
-	answer := func(code int, reason metav1.StatusReason) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(code)
-			fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":%d,"reason":%q,"message":"%s says no"}`, code, reason, canary)
-		}
-	}
-	tests := map[string]struct {
-		reason  string
-		handler http.HandlerFunc
-		down    bool
-		barred  bool
-		want    string
-		recheck time.Duration
-	}{
-		"401":            {"", answer(http.StatusUnauthorized, metav1.StatusReasonUnauthorized), false, false, "False DeploymentFailed", time.Minute},
-		"403":            {"", answer(http.StatusForbidden, metav1.StatusReasonForbidden), false, false, "False DeploymentFailed", time.Minute},
-		"down":           {"Nothing is known about what is in it.", nil, true, false, "Unknown ClusterUnreachable", time.Minute},
-		"not Kubernetes": {"", http.NotFound, false, false, "Unknown ClusterUnreachable", time.Minute},
-		"barred":         {"Loopback is not dialled.", http.NotFound, false, true, "False DeploymentFailed", 0},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			api := httptest.NewTLSServer(tc.handler)
-			defer api.Close()
-			if tc.down {
-				api.Close()
-			}
-			allow := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-			if tc.barred {
-				allow = nil
-			}
-			w := newWorld(t, newTarget(), newBinding(), withKubeconfig(serverKubeconfig(api)))
-			w.r.physical = connections{pcluster.New(pcluster.Options{Allow: allow})}
-			result := w.pass()
-			got := w.condition(workloadv1alpha1.ConditionDeployed)
-			if !strings.HasPrefix(got, tc.want+": ") {
-				t.Errorf("%s\nDeployed = %s, want %s", tc.reason, got, tc.want)
-			}
-			if strings.Contains(got, canary) {
-				t.Errorf("the token is in the message: %s", got)
-			}
-			if result.RequeueAfter != tc.recheck {
-				t.Errorf("%s\nRequeueAfter = %s, want %s", tc.reason, result.RequeueAfter, tc.recheck)
-			}
-			if got := w.condition(workloadv1alpha1.ConditionValid); !strings.HasPrefix(got, "True Valid") {
-				t.Errorf("Valid = %s: the object is in order, whatever the cluster answers", got)
-			}
-		})
 	}
 }
 
@@ -267,67 +207,6 @@ func TestResidueGoesFirst(t *testing.T) {
 	}
 }
 
-// TestAtRest: what was found right is not read again before something may have changed.
-func TestAtRest(t *testing.T) {
-	tests := map[string]struct {
-		reason string
-		change func(*world)
-		reads  bool
-	}{
-		"nothing":            {"", func(*world) {}, false},
-		"a heartbeat":        {"", func(w *world) { w.clock.Step(time.Minute); w.beat(w.clock.Now()) }, false},
-		"almost the drift":   {"No jitter makes it shorter.", func(w *world) { w.clock.Step(driftInterval*8/10 - time.Second) }, false},
-		"the drift interval": {"What nobody told us of is found.", func(w *world) { w.clock.Step(driftInterval * 12 / 10) }, true},
-		"a sign":             {"The watched Deployment changed.", func(w *world) { w.wake() }, true},
-		"a changed spec":     {"", func(w *world) { w.edit(func(target *workloadv1alpha1.SyncTarget) { target.Generation = 2 }) }, true},
-		"a changed kubeconfig": {"It may lead elsewhere.", func(w *world) {
-			secret := withKubeconfig(append(slices.Clone(testKubeconfig), "# rotated\n"...))
-			secret.Finalizers = []string{workloadv1alpha1.Hold(testKey())}
-			if err := w.kcp.raw.Update(w.t.Context(), secret); err != nil {
-				w.t.Fatal(err)
-			}
-		}, true},
-		"another image": {"The controller was upgraded.", func(w *world) { w.r.SyncerImage = "syncer:v2" }, true},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			w := usual(t)
-			w.ready()
-			tc.change(w)
-			w.forget()
-			w.pass()
-			asked := w.clusters.gets + len(w.there.reads) + len(w.there.writes)
-			if (asked > 0) != tc.reads {
-				t.Errorf("%s\n%d requests downstream: %q, %q", tc.reason, asked, w.there.reads, w.there.writes)
-			}
-			if !tc.reads && (w.tokenGets != 0 || slices.ContainsFunc(w.kcp.reads, func(request string) bool { return request != `get Secret "default/edge-1"` })) {
-				t.Errorf("%s\nrequests upstream at rest: %q", tc.reason, w.kcp.reads)
-			}
-		})
-	}
-}
-
-// wake is a sign from the physical cluster, as relay takes it in.
-func (w *world) wake() { w.r.installed.forget(testUID) }
-
-// TestDriftIsRepaired: what was deleted by hand is back after the next sign, and the rest is left alone.
-func TestDriftIsRepaired(t *testing.T) {
-	w := usual(t)
-	w.ready()
-	var account corev1.ServiceAccount
-	if err := w.there.raw.Get(t.Context(), client.ObjectKey{Namespace: testNamespace(), Name: "syncer"}, &account); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.there.raw.Delete(t.Context(), &account); err != nil {
-		t.Fatal(err)
-	}
-	w.wake()
-	w.pass()
-	if diff := cmp.Diff([]string{`apply ServiceAccount "` + testNamespace() + `/syncer"`}, w.there.writes); diff != "" {
-		t.Errorf("writes downstream: -want +got\n%s", diff)
-	}
-}
-
 func TestRecheckWhileRollingOut(t *testing.T) {
 	w := usual(t)
 	w.pass()
@@ -363,50 +242,4 @@ func withKubeconfig(kubeconfig []byte) *corev1.Secret {
 	secret := newSecret()
 	secret.Data["kubeconfig"] = kubeconfig
 	return secret
-}
-
-// TestConnecting: while the first contact is under way there is nothing new to say, and a worker does not wait for it.
-func TestConnecting(t *testing.T) {
-	t.Run("first", func(t *testing.T) {
-		w := usual(t)
-		w.clusters.err = pcluster.ErrConnecting
-		w.settle()
-		if diff := cmp.Diff("False RollingOut: Waiting for the physical cluster to answer", w.condition(workloadv1alpha1.ConditionDeployed)); diff != "" {
-			t.Errorf("Deployed: -want +got\n%s", diff)
-		}
-	})
-	t.Run("again", func(t *testing.T) {
-		w := usual(t)
-		w.clusters.err = pcluster.ErrUnreachable
-		w.settle()
-		before := w.condition(workloadv1alpha1.ConditionDeployed)
-		w.clusters.err = pcluster.ErrConnecting
-		w.forget()
-		w.pass()
-		if diff := cmp.Diff(before, w.condition(workloadv1alpha1.ConditionDeployed)); diff != "" {
-			t.Errorf("Deployed flapped: -before +after\n%s", diff)
-		}
-		if len(w.kcp.statuses) != 0 {
-			t.Errorf("wrote the status: %q", w.kcp.statuses)
-		}
-	})
-	t.Run("in a deletion that is overdue", func(t *testing.T) {
-		w := deleted(t)
-		w.clusters.err = pcluster.ErrConnecting
-		w.settle()
-		w.clock.SetTime(w.target().DeletionTimestamp.Add(deadline))
-		w.pass()
-		if w.gone() {
-			t.Error("let go of a cluster that was about to answer")
-		}
-	})
-}
-
-// TestReplacedConnection: that the connection is another one now says nothing about the cluster.
-func TestReplacedConnection(t *testing.T) {
-	w := usual(t)
-	w.clusters.err = fmt.Errorf("meeting: %w", pcluster.ErrReplaced)
-	if _, err := w.reconcile(); !errors.Is(err, pcluster.ErrReplaced) {
-		t.Errorf("Reconcile() = %v, want another pass at once", err)
-	}
 }

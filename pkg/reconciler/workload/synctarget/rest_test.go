@@ -1,0 +1,75 @@
+package synctarget
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// TestAtRest: what was found right is not read again before something may have changed.
+func TestAtRest(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		change func(*world)
+		reads  bool
+	}{
+		"nothing":            {"", func(*world) {}, false},
+		"a heartbeat":        {"", func(w *world) { w.clock.Step(time.Minute); w.beat(w.clock.Now()) }, false},
+		"almost the drift":   {"No jitter makes it shorter.", func(w *world) { w.clock.Step(driftInterval*8/10 - time.Second) }, false},
+		"the drift interval": {"What nobody told us of is found.", func(w *world) { w.clock.Step(driftInterval * 12 / 10) }, true},
+		"a sign":             {"The watched Deployment changed.", func(w *world) { w.wake() }, true},
+		"a changed spec":     {"", func(w *world) { w.edit(func(target *workloadv1alpha1.SyncTarget) { target.Generation = 2 }) }, true},
+		"a changed kubeconfig": {"It may lead elsewhere.", func(w *world) {
+			secret := withKubeconfig(append(slices.Clone(testKubeconfig), "# rotated\n"...))
+			secret.Finalizers = []string{workloadv1alpha1.Hold(testKey())}
+			if err := w.kcp.raw.Update(w.t.Context(), secret); err != nil {
+				w.t.Fatal(err)
+			}
+		}, true},
+		"another image": {"The controller was upgraded.", func(w *world) { w.r.SyncerImage = "syncer:v2" }, true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := usual(t)
+			w.ready()
+			tc.change(w)
+			w.forget()
+			w.pass()
+			asked := w.clusters.gets + len(w.there.reads) + len(w.there.writes)
+			if (asked > 0) != tc.reads {
+				t.Errorf("%s\n%d requests downstream: %q, %q", tc.reason, asked, w.there.reads, w.there.writes)
+			}
+			if !tc.reads && (w.tokenGets != 0 || slices.ContainsFunc(w.kcp.reads, func(request string) bool { return request != `get Secret "default/edge-1"` })) {
+				t.Errorf("%s\nrequests upstream at rest: %q", tc.reason, w.kcp.reads)
+			}
+		})
+	}
+}
+
+// wake is a sign from the physical cluster, as relay takes it in.
+func (w *world) wake() { w.r.installed.forget(testUID) }
+
+// TestDriftIsRepaired: what was deleted by hand is back after the next sign, and the rest is left alone.
+func TestDriftIsRepaired(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	var account corev1.ServiceAccount
+	if err := w.there.raw.Get(t.Context(), client.ObjectKey{Namespace: testNamespace(), Name: "syncer"}, &account); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.there.raw.Delete(t.Context(), &account); err != nil {
+		t.Fatal(err)
+	}
+	w.wake()
+	w.pass()
+	if diff := cmp.Diff([]string{`apply ServiceAccount "` + testNamespace() + `/syncer"`}, w.there.writes); diff != "" {
+		t.Errorf("writes downstream: -want +got\n%s", diff)
+	}
+}
