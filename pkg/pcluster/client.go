@@ -36,7 +36,7 @@ func (l *liveClient) Get(ctx context.Context, key client.ObjectKey, obj client.O
 		return err
 	}
 	err = l.do(ctx, r, func(ctx context.Context) error { return l.Client.Get(ctx, key, obj, opts...) })
-	l.cluster.noteDeployment(r, obj.GetResourceVersion(), err)
+	l.cluster.note(r, obj.GetResourceVersion(), err)
 	return err
 }
 
@@ -86,7 +86,11 @@ func (l *liveClient) Apply(ctx context.Context, obj runtime.ApplyConfiguration, 
 	if err != nil {
 		return err
 	}
-	return l.do(ctx, r, func(ctx context.Context) error { return l.Client.Apply(ctx, obj, opts...) })
+	err = l.do(ctx, r, func(ctx context.Context) error { return l.Client.Apply(ctx, obj, opts...) })
+	if applied, ok := obj.(client.Object); ok && err == nil {
+		l.cluster.note(r, applied.GetResourceVersion(), nil)
+	}
+	return err
 }
 
 func (l *liveClient) DeleteAllOf(ctx context.Context, obj client.Object, opts ...client.DeleteAllOfOption) error {

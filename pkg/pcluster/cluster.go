@@ -40,8 +40,10 @@ type Cluster struct {
 	dead    error        // why nothing is asked of it, nil if alive
 	backoff wait.Backoff // of the probes while dead
 	meeting *meeting     // the first contact that is under way, or nil
-	watches map[types.NamespacedName]struct{}
-	noted   map[types.NamespacedName]string // resourceVersions of Deployments as last read by the caller
+	watches map[watchKey]struct{}
+	noted   map[watchKey]string // resourceVersions as the caller last read or applied them, "" if there is no such object
+	telling bool                // a goroutine calls OnChange, or waits until it may again
+	news    bool                // it has something to tell
 }
 
 func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
@@ -74,8 +76,8 @@ func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
 		border:  border,
 		conns:   connections,
 		http:    &http.Client{Transport: roundTripper},
-		watches: map[types.NamespacedName]struct{}{},
-		noted:   map[types.NamespacedName]string{},
+		watches: map[watchKey]struct{}{},
+		noted:   map[watchKey]string{},
 	}
 	if config.BearerToken != "" {
 		cluster.secrets = []string{config.BearerToken}

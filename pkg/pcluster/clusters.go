@@ -34,7 +34,7 @@ type Options struct {
 	// Probers is how many dead clusters are probed at the same time. Default 4.
 	Probers int
 	// OnChange is called when there is something new about a target's cluster: it answers again, it fails in another
-	// way, a watched Deployment changed. It is called from many goroutines and must not block for long.
+	// way, a watched object changed. It is called from many goroutines and must not block for long.
 	OnChange func(ID)
 	// Scheme of the clients. Default client-go's, with all of Kubernetes.
 	Scheme *runtime.Scheme

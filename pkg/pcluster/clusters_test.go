@@ -492,7 +492,7 @@ func TestStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = clusters.Get(context.Background(), testID("dead"), tokenKubeconfig("https://127.0.0.1:1", nil, "t"))
-	cluster.WatchDeployment("n", "d")
+	watchIt(t, cluster)
 	cancel()
 	if err := await(t, "the end", ended); err != nil {
 		t.Error(err)

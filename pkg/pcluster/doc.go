@@ -24,5 +24,5 @@
 // probers knocks on the dead ones, from every 5 s down to once a minute, and calls OnChange when one answers again or
 // fails in another way.
 //
-// Cluster.WatchDeployment watches one Deployment by name and calls OnChange when it changes or disappears.
+// Cluster.Watch watches objects by name, their metadata alone, and calls OnChange when one changes or disappears.
 package pcluster

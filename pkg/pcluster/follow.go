@@ -11,20 +11,19 @@ import (
 	"strconv"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const (
 	// watchTimeout is how long a watch is asked to last; the server is asked for up to twice that.
 	watchTimeout = 30 * time.Minute
-	// maxEventBytes bounds one event: a Deployment's metadata, or all of it from a server that ignores what we accept.
+	// maxEventBytes bounds one event: an object's metadata, or all of it from a server that ignores what we accept.
 	maxEventBytes = 2 << 20
 )
 
 // client-go's watch would read an event of any size, so this one is read here.
 
-// object is all that is read of a Deployment.
+// object is all that is read of an object.
 type object struct {
 	Metadata struct {
 		Name            string `json:"name"`
@@ -32,7 +31,7 @@ type object struct {
 	} `json:"metadata"`
 }
 
-// follow looks at the Deployment and then watches it until the watch ends. A nil error is a watch that ended well.
+// follow looks at the object and then watches it until the watch ends. A nil error is a watch that ended well.
 func (w *watcher) follow(ctx context.Context) error {
 	from, err := w.look(ctx)
 	if err != nil {
@@ -78,7 +77,7 @@ func (w *watcher) broken(ctx context.Context, err error) error {
 	return w.cluster.border.explain(ctx, err)
 }
 
-// look lists the Deployment and returns where a watch has to begin.
+// look lists the object and returns where a watch has to begin.
 func (w *watcher) look(ctx context.Context) (string, error) {
 	bounded, cancel := context.WithTimeout(ctx, Budget)
 	defer cancel()
@@ -96,7 +95,7 @@ func (w *watcher) look(ctx context.Context) (string, error) {
 	}
 	now := ""
 	for _, item := range list.Items {
-		if item.Metadata.Name == w.key.Name {
+		if item.Metadata.Name == w.object.name {
 			now = item.Metadata.ResourceVersion
 		}
 	}
@@ -104,12 +103,11 @@ func (w *watcher) look(ctx context.Context) (string, error) {
 	return list.Metadata.ResourceVersion, nil
 }
 
-// get asks for Deployments of this name, of which there is at most one, and for their metadata alone.
+// get asks for objects of this name, of which there is at most one, and for their metadata alone.
 func (w *watcher) get(ctx context.Context, verb string, query url.Values) (*http.Response, error) {
 	c := w.cluster
-	query.Set("fieldSelector", "metadata.name="+w.key.Name)
-	address := c.server + "/apis/apps/v1/namespaces/" + url.PathEscape(w.key.Namespace) + "/deployments?" + query.Encode()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	query.Set("fieldSelector", "metadata.name="+w.object.name)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server+w.path+"?"+query.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +122,7 @@ func (w *watcher) get(ctx context.Context, verb string, query url.Values) (*http
 	}
 	if response.StatusCode != http.StatusOK {
 		_ = response.Body.Close()
-		asked := request{verb: verb, resource: appsv1.Resource("deployments"), namespace: w.key.Namespace, name: w.key.Name}
+		asked := request{verb: verb, resource: w.object.resource, namespace: w.object.namespace, name: w.object.name}
 		return nil, asked.answered(metav1.Status{Code: int32(response.StatusCode)}, c.border, nil)
 	}
 	return response, nil

@@ -1,13 +1,13 @@
 package pcluster
 
 import (
-	"sync"
+	"net/url"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const (
@@ -24,51 +24,82 @@ func watchBackoff() wait.Backoff {
 	return wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 10, Cap: 50 * time.Second}
 }
 
-// watcher watches one Deployment by name. It looks at nothing but its resourceVersion: what changed, the caller reads.
+// watchKey names an object that is watched.
+type watchKey struct {
+	resource        schema.GroupResource
+	namespace, name string
+}
+
+// watcher watches one object by name. It looks at nothing but its resourceVersion: what changed, the caller reads.
 type watcher struct {
 	cluster *Cluster
-	key     types.NamespacedName
-	seen    string    // resourceVersion, "" if there is no such Deployment
+	object  watchKey
+	path    string    // of the collection that holds it
+	seen    string    // resourceVersion, "" if there is no such object
 	known   bool      // whether seen means anything yet
 	began   time.Time // when the watch began to hold; zero if the last attempt failed
 	lostAt  time.Time // when it was lost and the cluster with it; zero if the cluster answers
-
-	mu      sync.Mutex
-	telling bool
-	news    bool
 }
 
-// WatchDeployment calls OnChange whenever this Deployment is created, changes or is deleted, at most once a second. It
-// returns at once, and a second call for the same Deployment does nothing. What changed since the client last got the
-// Deployment counts; if it never did, the first look does. The watch ends with the cluster, or when the cluster is
-// marked dead; as OnChange is called when it answers again, calling this in every pass is enough.
-func (c *Cluster) WatchDeployment(namespace, name string) {
-	key := types.NamespacedName{Namespace: namespace, Name: name}
+// Watch calls OnChange whenever one of these objects is created, changes or is deleted, at most once a second. It
+// returns at once, and a second call for the same object does nothing. What changed since the client last read or
+// applied the object counts; if it never did, the first look does. The watches end with the cluster, or when the
+// cluster is marked dead; as OnChange is called when it answers again, calling this in every pass is enough. The error is a kind
+// that newMapper lacks.
+func (c *Cluster) Watch(objects ...client.Object) error {
+	for _, object := range objects {
+		if err := c.watch(object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) watch(object client.Object) error {
+	gvk, err := c.inner.GroupVersionKindFor(object)
+	if err != nil {
+		return err
+	}
+	mapping, err := c.owner.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	if err != nil {
+		return err
+	}
+	key := watchKey{resource: mapping.Resource.GroupResource(), namespace: object.GetNamespace(), name: object.GetName()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.watches[key]; ok || c.dead != nil || c.ctx.Err() != nil {
-		return
+	if _, running := c.watches[key]; running || c.dead != nil || c.ctx.Err() != nil {
+		return nil
 	}
 	c.watches[key] = struct{}{}
-	w := &watcher{cluster: c, key: key}
+	w := &watcher{cluster: c, object: key, path: collection(mapping.Resource, key.namespace)}
 	w.seen, w.known = c.noted[key]
 	c.owner.spawn(w.run)
+	return nil
 }
 
-// noteDeployment remembers what the caller knows of a Deployment.
-func (c *Cluster) noteDeployment(r request, resourceVersion string, err error) {
-	if r.resource != appsv1.Resource("deployments") {
+// collection is the path of a collection on an API server.
+func collection(resource schema.GroupVersionResource, namespace string) string {
+	path := "/apis/" + resource.Group + "/" + resource.Version
+	if resource.Group == "" {
+		path = "/api/" + resource.Version
+	}
+	if namespace != "" {
+		path += "/namespaces/" + url.PathEscape(namespace)
+	}
+	return path + "/" + resource.Resource
+}
+
+// note remembers what the caller knows of an object: its own reads and writes are no news to it.
+func (c *Cluster) note(r request, resourceVersion string, err error) {
+	switch {
+	case apierrors.IsNotFound(err):
+		resourceVersion = ""
+	case err != nil:
 		return
 	}
-	key := types.NamespacedName{Namespace: r.namespace, Name: r.name}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case err == nil:
-		c.noted[key] = resourceVersion
-	case apierrors.IsNotFound(err):
-		c.noted[key] = ""
-	}
+	c.noted[watchKey{resource: r.resource, namespace: r.namespace, name: r.name}] = resourceVersion
 }
 
 // run keeps the watch up until the cluster is replaced or dead.
@@ -90,15 +121,15 @@ func (w *watcher) run() {
 		}
 		if apierrors.IsUnauthorized(err) || isDeadly(err) && now.Sub(w.lostAt) >= lostAfter {
 			w.cluster.markDead(err)
-			w.tell()
+			w.cluster.tell()
 			continue
 		}
-		w.pause(backoff.Step())
+		w.cluster.pause(backoff.Step())
 	}
 }
 
 // isOver reports whether the watch is to end, and then makes room for another. It decides under the lock that also
-// guards coming back to life: whoever calls WatchDeployment after that finds the watch either running on or gone.
+// guards coming back to life: whoever calls Watch after that finds the watch either running on or gone.
 func (w *watcher) isOver() bool {
 	c := w.cluster
 	c.mu.Lock()
@@ -106,17 +137,8 @@ func (w *watcher) isOver() bool {
 	if c.dead == nil && c.ctx.Err() == nil {
 		return false
 	}
-	delete(c.watches, w.key)
+	delete(c.watches, w.object)
 	return true
-}
-
-func (w *watcher) pause(d time.Duration) {
-	timer := w.cluster.owner.clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-	case <-w.cluster.ctx.Done():
-	}
 }
 
 // see compares a resourceVersion with the one seen before.
@@ -125,30 +147,40 @@ func (w *watcher) see(resourceVersion string) {
 		return
 	}
 	w.seen, w.known = resourceVersion, true
-	w.tell()
+	w.cluster.tell()
 }
 
 // tell calls OnChange, now or when the interval since the last call is over.
-func (w *watcher) tell() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.news = true
-	if w.telling {
+func (c *Cluster) tell() {
+	c.mu.Lock()
+	c.news = true
+	begin := !c.telling
+	c.telling = true
+	c.mu.Unlock()
+	if !begin {
 		return
 	}
-	w.telling = true
-	w.cluster.owner.spawn(func() {
-		for w.hasNews() {
-			w.cluster.owner.onChange(w.cluster.id)
-			w.pause(newsInterval)
+	c.owner.spawn(func() {
+		for c.hasNews() {
+			c.owner.onChange(c.id)
+			c.pause(newsInterval)
 		}
 	})
 }
 
-func (w *watcher) hasNews() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.telling = w.news && w.cluster.ctx.Err() == nil
-	w.news = false
-	return w.telling
+func (c *Cluster) hasNews() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.telling = c.news && c.ctx.Err() == nil
+	c.news = false
+	return c.telling
+}
+
+func (c *Cluster) pause(d time.Duration) {
+	timer := c.owner.clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+	case <-c.ctx.Done():
+	}
 }

@@ -13,7 +13,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -146,9 +152,16 @@ func newStory(t *testing.T, blind bool) *story {
 	if !blind {
 		s.read(t)
 	}
-	s.cluster.WatchDeployment("n", "d")
+	watchIt(t, s.cluster)
 	eventually(t, "the watch", func() bool { return s.watchCount() == 1 })
 	return s
+}
+
+func watchIt(t *testing.T, cluster *Cluster) {
+	t.Helper()
+	if err := cluster.Watch(deployment()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *story) read(t *testing.T) {
@@ -217,12 +230,21 @@ func TestWatchFirstLook(t *testing.T) {
 		before func(t *testing.T, s *story)
 		tells  bool
 	}{
-		"never read":       {"what the caller knows is unknown", func(*testing.T, *story) {}, true},
-		"read":             {"it knows all", func(t *testing.T, s *story) { s.read(t) }, false},
-		"changed since":    {"what happened in between counts", func(t *testing.T, s *story) { s.read(t); s.modify() }, true},
-		"deleted since":    {"so does this", func(t *testing.T, s *story) { s.read(t); s.remove() }, true},
-		"known missing":    {"it knows that, too", func(t *testing.T, s *story) { s.remove(); s.read(t) }, false},
-		"created since":    {"", func(t *testing.T, s *story) { s.remove(); s.read(t); s.modify() }, true},
+		"never read":    {"what the caller knows is unknown", func(*testing.T, *story) {}, true},
+		"read":          {"it knows all", func(t *testing.T, s *story) { s.read(t) }, false},
+		"changed since": {"what happened in between counts", func(t *testing.T, s *story) { s.read(t); s.modify() }, true},
+		"deleted since": {"so does this", func(t *testing.T, s *story) { s.read(t); s.remove() }, true},
+		"known missing": {"it knows that, too", func(t *testing.T, s *story) { s.remove(); s.read(t) }, false},
+		"created since": {"", func(t *testing.T, s *story) { s.remove(); s.read(t); s.modify() }, true},
+		"applied": {"its own write is no news", func(t *testing.T, s *story) {
+			applied := &unstructured.Unstructured{}
+			applied.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("Deployment"))
+			applied.SetNamespace("n")
+			applied.SetName("d")
+			if err := s.cluster.Client().Apply(t.Context(), client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner("test")); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
 		"read unavailable": {"a failed read tells the caller nothing", func(*testing.T, *story) {}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -234,7 +256,7 @@ func TestWatchFirstLook(t *testing.T) {
 			}
 			test.before(t, s)
 			for range 3 {
-				s.cluster.WatchDeployment("n", "d")
+				watchIt(t, s.cluster)
 			}
 			eventually(t, "the watch", func() bool { return s.watchCount() > 0 })
 			if test.tells {
@@ -246,6 +268,44 @@ func TestWatchFirstLook(t *testing.T) {
 				t.Errorf("%d watches, want 1 for three calls", got)
 			}
 		})
+	}
+}
+
+// Every kind is watched where API servers serve it, and what none of ours knows is an error.
+func TestWatchPaths(t *testing.T) {
+	server := newServer(t, nil)
+	looks := make(chan string, 100)
+	server.answer(except(func(w http.ResponseWriter, r *http.Request) {
+		if !r.URL.Query().Has("watch") {
+			looks <- r.URL.Path + "?" + r.URL.Query().Get("fieldSelector")
+		}
+		refuse(http.StatusForbidden, "Forbidden", "")(w, r)
+	}))
+	clusters, _ := startClusters(t, clocktesting.NewFakeClock(time.Now()), nil)
+	cluster, err := clusters.Get(t.Context(), testID("a"), server.kubeconfig("t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, global := metav1.ObjectMeta{Namespace: "n", Name: "x"}, metav1.ObjectMeta{Name: "x"}
+	for want, object := range map[string]client.Object{
+		"/api/v1/namespaces":                                           &corev1.Namespace{ObjectMeta: global},
+		"/api/v1/namespaces/n/serviceaccounts":                         &corev1.ServiceAccount{ObjectMeta: local},
+		"/api/v1/namespaces/n/secrets":                                 &corev1.Secret{ObjectMeta: local},
+		"/apis/apps/v1/namespaces/n/deployments":                       &appsv1.Deployment{ObjectMeta: local},
+		"/apis/rbac.authorization.k8s.io/v1/clusterroles":              &rbacv1.ClusterRole{ObjectMeta: global},
+		"/apis/rbac.authorization.k8s.io/v1/clusterrolebindings":       &rbacv1.ClusterRoleBinding{ObjectMeta: global},
+		"/apis/rbac.authorization.k8s.io/v1/namespaces/n/roles":        &rbacv1.Role{ObjectMeta: local},
+		"/apis/rbac.authorization.k8s.io/v1/namespaces/n/rolebindings": &rbacv1.RoleBinding{ObjectMeta: local},
+	} {
+		if err := cluster.Watch(object); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want+"?metadata.name=x", await(t, "the look", looks)); diff != "" {
+			t.Errorf("%T: -want +got:\n%s", object, diff)
+		}
+	}
+	if err := cluster.Watch(&appsv1.DaemonSet{ObjectMeta: local}); !meta.IsNoMatchError(err) {
+		t.Errorf("Watch(DaemonSet) = %v, want no match", err)
 	}
 }
 
@@ -313,7 +373,7 @@ func TestWatchLost(t *testing.T) {
 	if _, err := s.clusters.Get(context.Background(), testID("a"), s.kubeconfig("t")); !errors.Is(err, ErrUnreachable) {
 		t.Fatalf("Get() = %v, want ErrUnreachable", err)
 	}
-	s.cluster.WatchDeployment("n", "d") // of a dead cluster: nothing
+	watchIt(t, s.cluster) // of a dead cluster: nothing
 
 	s.set(func() { s.refusal = nil })
 	s.answer(except(s.serve))
@@ -324,7 +384,7 @@ func TestWatchLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster.WatchDeployment("n", "d")
+	watchIt(t, cluster)
 	s.told(t, "what happened meanwhile")
 }
 
@@ -387,7 +447,7 @@ func TestWatchFlood(t *testing.T) {
 		s.read(t)
 		s.cluster.mu.Lock()
 		defer s.cluster.mu.Unlock()
-		return s.cluster.noted[client.ObjectKey{Namespace: "n", Name: "d"}] == last
+		return s.cluster.noted[watchKey{resource: appsv1.Resource("deployments"), namespace: "n", name: "d"}] == last
 	})
 	if len(s.changes) != 0 {
 		t.Error("OnChange was called again at once")

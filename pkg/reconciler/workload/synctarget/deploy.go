@@ -37,7 +37,8 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 	}
 	cfg := r.agentConfig(s)
 	inputs := r.inputsOf(s, cfg)
-	if v, fresh := r.installed.get(s.target.UID, inputs, r.Clock.Now()); fresh {
+	silent := r.Clock.Since(r.pulses.observe(s.target).since()) >= r.HeartbeatThreshold
+	if v, fresh := r.installed.get(s.target.UID, inputs, r.Clock.Now()); fresh && !silent {
 		return v, nil
 	}
 
@@ -94,7 +95,8 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 			cluster.ID(), s.clusterID), nil
 	}
 
-	changed, err := agent.Apply(ctx, cluster.Client(), agent.Downstream(cfg), workloadv1alpha1.FieldOwnerController)
+	objects := agent.Downstream(cfg)
+	changed, err := agent.Apply(ctx, cluster.Client(), objects, workloadv1alpha1.FieldOwnerController)
 	r.Metrics.applied(changed, err)
 	if err != nil {
 		v, err := r.refused(ctx, "physical cluster", err, func(ctx context.Context) (string, bool, error) {
@@ -105,10 +107,10 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 		}
 		return *v, nil
 	}
-	namespace := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
-	cluster.WatchDeployment(namespace, agent.DeploymentName)
-
-	rollout, err := agent.Rollout(ctx, cluster.Client(), namespace)
+	if err := cluster.Watch(objects...); err != nil {
+		return verdict{}, fmt.Errorf("watching what is installed: %w", err)
+	}
+	rollout, err := agent.Rollout(ctx, cluster.Client(), workloadv1alpha1.SyncerNamespace(s.target.Name, s.key))
 	if err != nil {
 		return r.refusal(err)
 	}
@@ -179,7 +181,7 @@ func deployFailed(err error) verdict {
 }
 
 // installed remembers when everything that is installed was last found right, so that a pass in between costs the
-// physical cluster no request. Any sign of a change drops the memory.
+// physical cluster no request. Any sign of a change drops the memory, and of a syncer that fell silent it is not believed.
 type installed struct {
 	mu    sync.Mutex
 	byUID map[types.UID]installation

@@ -307,8 +307,12 @@ type physical struct {
 
 func (p *physical) ID() string            { return p.id }
 func (p *physical) Client() client.Client { return p.server.Client }
-func (p *physical) WatchDeployment(namespace, name string) {
-	p.watched = append(p.watched, namespace+"/"+name)
+func (p *physical) Watch(objects ...client.Object) error {
+	for _, object := range objects {
+		name := strings.TrimPrefix(client.ObjectKeyFromObject(object).String(), "/")
+		p.watched = append(p.watched, fmt.Sprintf("%s %q", object.GetObjectKind().GroupVersionKind().Kind, name))
+	}
+	return nil
 }
 
 // recorder records Events in the form: type reason: message.

@@ -34,15 +34,11 @@ func (r *Reconciler) health(_ context.Context, s *scope) (verdict, error) {
 		"Syncer is not healthy: no heartbeat for more than %s; see the Deployment \"syncer\" in the Namespace %q of the physical cluster",
 		r.HeartbeatThreshold, namespace)
 
-	since, alive := seen.changed, true
-	if since.IsZero() {
-		since, alive = seen.firstSeen, false
-	}
-	left := r.HeartbeatThreshold - r.Clock.Since(since)
+	left := r.HeartbeatThreshold - r.Clock.Since(seen.since())
 	switch {
 	case left <= 0:
 		return unhealthy, nil
-	case alive:
+	case !seen.changed.IsZero():
 		return ready.after(left), nil
 	}
 

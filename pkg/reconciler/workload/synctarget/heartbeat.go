@@ -23,6 +23,14 @@ type pulse struct {
 	phase workloadv1alpha1.SyncTargetPhase
 }
 
+// since is what silence counts from: the last change seen, or the first sight.
+func (p pulse) since() time.Time {
+	if p.changed.IsZero() {
+		return p.firstSeen
+	}
+	return p.changed
+}
+
 // pulses watches the heartbeats of all targets by the controller's own clock. An agent whose clock is wrong is as
 // alive as any other, and a value that was already there at first sight proves nothing: the agent may have died
 // long ago.
@@ -75,11 +83,7 @@ func (p *pulses) snapshot() (byPhase map[workloadv1alpha1.SyncTargetPhase]int, o
 		if seen.phase != workloadv1alpha1.PhaseReady {
 			continue
 		}
-		last := seen.changed
-		if last.IsZero() {
-			last = seen.firstSeen
-		}
-		oldest = max(oldest, now.Sub(last))
+		oldest = max(oldest, now.Sub(seen.since()))
 	}
 	return byPhase, oldest
 }

@@ -18,7 +18,7 @@ type physicalClusters interface {
 type physicalCluster interface {
 	ID() string
 	Client() client.Client
-	WatchDeployment(namespace, name string)
+	Watch(objects ...client.Object) error
 }
 
 // connections are the physical clusters as they are.

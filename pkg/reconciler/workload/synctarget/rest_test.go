@@ -22,9 +22,10 @@ func TestAtRest(t *testing.T) {
 	}{
 		"nothing":            {"", func(*world) {}, false},
 		"a heartbeat":        {"", func(w *world) { w.clock.Step(time.Minute); w.beat(w.clock.Now()) }, false},
-		"almost the drift":   {"No jitter makes it shorter.", func(w *world) { w.clock.Step(driftInterval*8/10 - time.Second) }, false},
-		"the drift interval": {"What nobody told us of is found.", func(w *world) { w.clock.Step(driftInterval * 12 / 10) }, true},
-		"a sign":             {"The watched Deployment changed.", func(w *world) { w.wake() }, true},
+		"silence":            {"Without its rights in the workspace the syncer would be silent, too.", func(w *world) { w.clock.Step(w.r.HeartbeatThreshold) }, true},
+		"almost the drift":   {"No jitter makes it shorter.", func(w *world) { w.clock.Step(driftInterval*8/10 - time.Second); w.beat(w.clock.Now()) }, false},
+		"the drift interval": {"What nobody told us of is found.", func(w *world) { w.clock.Step(driftInterval * 12 / 10); w.beat(w.clock.Now()) }, true},
+		"a sign":             {"A watched object changed.", func(w *world) { w.wake() }, true},
 		"a changed spec":     {"", func(w *world) { w.edit(func(target *workloadv1alpha1.SyncTarget) { target.Generation = 2 }) }, true},
 		"a changed kubeconfig": {"It may lead elsewhere.", func(w *world) {
 			secret := withKubeconfig(append(slices.Clone(testKubeconfig), "# rotated\n"...))
