@@ -67,6 +67,11 @@ func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = response.Body.Close()
 		return nil, unreachable("the server at %q answers with a redirect, which this service does not follow", b.host)
 	}
+	if response.StatusCode < 200 {
+		// 101: what follows is a bare connection, whose reading nothing would end.
+		_ = response.Body.Close()
+		return nil, b.notKubernetes()
+	}
 	if response.StatusCode < 300 && !isAPIContent(response.Header.Get("Content-Type")) {
 		_ = response.Body.Close()
 		return nil, b.notKubernetes()
@@ -76,8 +81,7 @@ func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Query().Has("watch") {
 		return response, nil // its reader bounds each event
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBytes+1))
-	_ = response.Body.Close()
+	body, err := readBody(r.Context(), response.Body)
 	if err != nil {
 		return nil, b.explain(r.Context(), err)
 	}
@@ -86,6 +90,18 @@ func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	return response, nil
+}
+
+// readBody reads an answer, or one byte more than is allowed of it, and ends with the context: by closing the body, which
+// holds for every kind of connection.
+func readBody(ctx context.Context, body io.ReadCloser) ([]byte, error) {
+	defer func() { _ = body.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = body.Close() })()
+	read, err := io.ReadAll(io.LimitReader(body, maxResponseBytes+1))
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err() // the reason why it was closed
+	}
+	return read, err
 }
 
 func (b *border) notKubernetes() *problem {
