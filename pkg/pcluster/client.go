@@ -23,7 +23,7 @@ func (l *liveClient) do(ctx context.Context, r request, call func(context.Contex
 	if err := l.cluster.remembered(); err != nil {
 		return err
 	}
-	err := l.cluster.call(ctx, r, call)
+	err := l.cluster.call(ctx, Budget, r, call)
 	if isDeadly(err) {
 		l.cluster.markDead(err)
 	}

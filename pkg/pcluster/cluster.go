@@ -125,8 +125,8 @@ func (c *Cluster) meet(ctx context.Context) error {
 		c.meeting = m
 	}
 	c.mu.Unlock()
-	if begin {
-		go c.firstContact(m)
+	if begin && !c.owner.spawn(func() { c.firstContact(m) }) {
+		c.endMeeting(m, ErrReplaced)
 	}
 
 	var enough <-chan time.Time
@@ -151,9 +151,9 @@ func (c *Cluster) meet(ctx context.Context) error {
 	return ErrConnecting
 }
 
-// firstContact ends by itself: a call takes no longer than Budget.
+// firstContact ends when the cluster has been called, for contactTimeout at most, or is replaced.
 func (c *Cluster) firstContact(m *meeting) {
-	uid, err := c.identify(c.ctx)
+	uid, err := c.contact(c.owner.meetings)
 	switch {
 	case err == nil:
 		c.markAlive(uid)
@@ -163,21 +163,33 @@ func (c *Cluster) firstContact(m *meeting) {
 	if c.ctx.Err() != nil {
 		err = ErrReplaced
 	}
-	c.mu.Lock()
-	m.err, c.meeting = err, nil
-	missed := m.missed && c.ctx.Err() == nil
-	c.mu.Unlock()
-	close(m.ended)
-	if missed {
+	if missed := c.endMeeting(m, err); missed && c.ctx.Err() == nil {
 		c.owner.onChange(c.id)
 	}
 }
 
+// endMeeting tells those who wait, and reports whether somebody did not wait.
+func (c *Cluster) endMeeting(m *meeting, err error) (missed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m.err, c.meeting = err, nil
+	close(m.ended)
+	return m.missed
+}
+
+// contact asks a cluster that may not answer for its ID, when the gate has a place for it.
+func (c *Cluster) contact(through *gate) (uid string, err error) {
+	if through.pass(c.ctx, c.id.ClusterName, func() { uid, err = c.identify(c.ctx, contactTimeout) }) != nil {
+		return "", ErrReplaced
+	}
+	return uid, err
+}
+
 // identify asks the cluster for its ID.
-func (c *Cluster) identify(ctx context.Context) (string, error) {
+func (c *Cluster) identify(ctx context.Context, limit time.Duration) (string, error) {
 	var namespace corev1.Namespace
 	r := request{verb: "get", resource: schema.GroupResource{Resource: "namespaces"}, name: metav1.NamespaceSystem}
-	err := c.call(ctx, r, func(ctx context.Context) error {
+	err := c.call(ctx, limit, r, func(ctx context.Context) error {
 		return c.inner.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, &namespace)
 	})
 	if err != nil {
@@ -197,12 +209,12 @@ func isPlausible(uid types.UID) bool {
 	})
 }
 
-// call calls the cluster and returns a problem of ours, or an error that says nothing about the cluster.
-func (c *Cluster) call(ctx context.Context, r request, call func(context.Context) error) error {
+// call calls the cluster, within the limit, and returns a problem of ours, or an error that says nothing about the cluster.
+func (c *Cluster) call(ctx context.Context, limit time.Duration, r request, call func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	bounded, cancel := context.WithTimeout(ctx, Budget)
+	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
 

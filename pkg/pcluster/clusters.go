@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -16,6 +17,10 @@ import (
 
 // Budget is how long a reconcile pass may spend on a physical cluster in total, and how long a single call may take.
 const Budget = 10 * time.Second
+
+// contactTimeout is how long a first contact or a probe may take: enough for a connection and an answer from the other
+// side of the world, and short because a black hole keeps others of its workspace waiting.
+const contactTimeout = 5 * time.Second
 
 // WithBudget bounds what a pass spends on a physical cluster, from now on.
 func WithBudget(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -31,8 +36,9 @@ type ID struct {
 type Options struct {
 	// Allow lists addresses that are dialled although they are loopback, link-local or the like. Default none.
 	Allow []netip.Prefix
-	// Probers is how many dead clusters are probed at the same time. Default 4.
-	Probers int
+	// MaxContacts is how many first contacts and probes may be under way at the same time, over all workspaces. Default
+	// 256. Each workspace has a bound of its own besides, so that none holds up another's.
+	MaxContacts int
 	// OnChange is called when there is something new about a target's cluster: it answers again, it fails in another
 	// way, a watched object changed. It is called from many goroutines and must not block for long.
 	OnChange func(ID)
@@ -49,7 +55,8 @@ type Options struct {
 // Clusters keeps one client per SyncTarget.
 type Clusters struct {
 	allow    []netip.Prefix
-	probers  int
+	meetings *gate // for first contacts
+	probes   *gate // of dead clusters
 	onChange func(ID)
 	scheme   *runtime.Scheme
 	mapper   meta.RESTMapper
@@ -63,14 +70,13 @@ type Clusters struct {
 
 	mu       sync.Mutex
 	clusters map[ID]*Cluster
-	running  sync.WaitGroup // watches
+	running  sync.WaitGroup // first contacts, probes, watches
 }
 
 // New returns an empty set. It serves at once, but what is dead stays dead until Start runs.
 func New(options Options) *Clusters {
 	c := &Clusters{
 		allow:    options.Allow,
-		probers:  options.Probers,
 		onChange: options.OnChange,
 		scheme:   options.Scheme,
 		mapper:   newMapper(),
@@ -79,9 +85,11 @@ func New(options Options) *Clusters {
 		dial:     dial,
 		clusters: map[ID]*Cluster{},
 	}
-	if c.probers <= 0 {
-		c.probers = 4
+	total := semaphore.NewWeighted(defaultMaxContacts)
+	if options.MaxContacts > 0 {
+		total = semaphore.NewWeighted(int64(options.MaxContacts))
 	}
+	c.meetings, c.probes = newGate(total, meetingsPerWorkspace), newGate(total, probesPerWorkspace)
 	if c.onChange == nil {
 		c.onChange = func(ID) {}
 	}
@@ -97,9 +105,10 @@ func New(options Options) *Clusters {
 }
 
 // Get returns the cluster that this kubeconfig leads to. At first sight of the kubeconfig's content, and no matter what
-// was known before, it calls the cluster to learn its ID, for which it waits only a moment (ErrConnecting); otherwise it returns at once, with the cluster or with the
-// failure remembered. The error is ErrInvalid, ErrUnreachable, or what the API server answered (401, 403); or one that
-// says nothing about the cluster: ErrConnecting, ErrReplaced, or the context's.
+// was known before, it calls the cluster to learn its ID, for which it waits only a moment (ErrConnecting); otherwise
+// it returns at once, with the cluster or with the failure remembered. The error is ErrInvalid, ErrUnreachable, or what
+// the API server answered (401, 403); or one that says nothing about the cluster: ErrConnecting, ErrReplaced, or the
+// context's.
 func (c *Clusters) Get(ctx context.Context, id ID, kubeconfig []byte) (*Cluster, error) {
 	cluster, err := c.cluster(id, kubeconfig)
 	if err != nil {
@@ -118,13 +127,11 @@ func (c *Clusters) Forget(id ID) {
 
 // Start probes dead clusters until the context ends. Then it closes everything and returns when all is quiet.
 func (c *Clusters) Start(ctx context.Context) error {
-	var probers sync.WaitGroup
-	for range c.probers {
-		probers.Go(func() {
-			for c.probeNext(ctx) {
-			}
-		})
-	}
+	var prober sync.WaitGroup
+	prober.Go(func() {
+		for c.probeNext() {
+		}
+	})
 	<-ctx.Done()
 	c.queue.ShutDown()
 
@@ -135,7 +142,7 @@ func (c *Clusters) Start(ctx context.Context) error {
 	}
 	c.mu.Unlock()
 
-	probers.Wait()
+	prober.Wait()
 	c.running.Wait()
 	return nil
 }
@@ -185,11 +192,13 @@ func (c *Clusters) current(id ID) *Cluster {
 	return c.clusters[id]
 }
 
-// spawn runs f in the background, unless everything is to end.
-func (c *Clusters) spawn(f func()) {
+// spawn runs f in the background, unless everything is to end, and reports whether it does.
+func (c *Clusters) spawn(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ctx.Err() == nil {
-		c.running.Go(f)
+	if c.ctx.Err() != nil {
+		return false
 	}
+	c.running.Go(f)
+	return true
 }

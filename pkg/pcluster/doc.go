@@ -20,9 +20,11 @@
 //	message := pcluster.Describe(err) // one plain, stable sentence for a condition
 //
 // A cluster that does not answer, or does not accept the credentials, is marked dead. Get, and every call of its client,
-// then fails at once with the sentence remembered, so that dead clusters cost the workers nothing. A small pool of
-// probers knocks on the dead ones, from every 5 s down to once a minute, and calls OnChange when one answers again or
-// fails in another way.
+// then fails at once with the sentence remembered, so that dead clusters cost the workers nothing. Probes knock on the
+// dead ones, from every 5 s down to once a minute, and call OnChange when one answers again or fails in another way.
+//
+// First contacts and probes may hang, so they take place in the background and pass a gate: so many at a time in each
+// workspace, and so many in all. Whoever registers a thousand black holes waits for his own.
 //
 // Cluster.Watch watches objects by name, their metadata alone, and calls OnChange when one changes or disappears.
 package pcluster

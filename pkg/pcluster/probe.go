@@ -1,7 +1,6 @@
 package pcluster
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -62,22 +61,25 @@ func (c *Cluster) stillDead(err error) bool {
 	return news
 }
 
-// probeNext probes the next dead cluster whose time has come, and reports whether there may be more.
-func (c *Clusters) probeNext(ctx context.Context) bool {
+// probeNext starts the probe of the next dead cluster whose time has come, and reports whether there may be more. The
+// probe waits at the gate in a goroutine of its own, so that none holds up the next.
+func (c *Clusters) probeNext() bool {
 	id, ended := c.queue.Get()
 	if ended {
 		return false
 	}
-	defer c.queue.Done(id)
-	if cluster := c.current(id); cluster != nil && cluster.remembered() != nil && cluster.probe(ctx) {
-		c.onChange(id)
+	probe := func() {
+		defer c.queue.Done(id)
+		if cluster := c.current(id); cluster != nil && cluster.remembered() != nil && cluster.probe() {
+			c.onChange(id)
+		}
 	}
-	return true
+	return c.spawn(probe)
 }
 
-// probe calls a dead cluster and reports whether there is something new to tell.
-func (c *Cluster) probe(ctx context.Context) bool {
-	uid, err := c.identify(ctx)
+// probe calls a dead cluster, when there is a place for that, and reports whether there is something new to tell.
+func (c *Cluster) probe() bool {
+	uid, err := c.contact(c.owner.probes)
 	switch {
 	case err == nil:
 		c.markAlive(uid)

@@ -18,9 +18,12 @@ import (
 )
 
 const (
-	// maxResponseBytes bounds the answer to one call. The largest that we ask for, a list of nodes, stays far below.
-	maxResponseBytes = 16 << 20
+	// maxResponseBytes bounds the answer to one call, and so the memory that a hostile server can take. We ask for single
+	// small objects, and for the pods and ReplicaSets of one namespace: a few of each, below 10 KiB apiece.
+	maxResponseBytes = 2 << 20
 	maxHeaderBytes   = 64 << 10
+	// maxBufferedBytes bounds what an HTTP/2 server may send ahead of its reader, for each call and watch.
+	maxBufferedBytes = 256 << 10
 	idleTimeout      = 90 * time.Second
 	// A connection that carries a watch and has gone silent is given up after the sum of these, as in client-go.
 	pingAfter   = 30 * time.Second
@@ -47,7 +50,9 @@ func newTransport(config *rest.Config, dial func(context.Context, string, string
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConnsPerHost:    2,
 		ForceAttemptHTTP2:      true,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: pingAfter, PingTimeout: pingTimeout, MaxReceiveBufferPerStream: maxBufferedBytes,
+		},
 	}, nil
 }
 

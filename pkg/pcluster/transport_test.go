@@ -206,7 +206,7 @@ func TestStrangeAnswers(t *testing.T) {
 					return
 				}
 			}
-		}, "the server at %q sends an answer of more than 16 MiB"},
+		}, "the server at %q sends an answer of more than 2 MiB"},
 		"huge refusal": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
 			for chunk := []byte(strings.Repeat(canary, 1<<16)); ; {
@@ -214,7 +214,7 @@ func TestStrangeAnswers(t *testing.T) {
 					return
 				}
 			}
-		}, "the server at %q sends an answer of more than 16 MiB"},
+		}, "the server at %q sends an answer of more than 2 MiB"},
 		"cut off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Length", "1000")
