@@ -43,6 +43,10 @@ type state struct {
 	Clusters []string `json:"clusters,omitempty"`
 	// Physical is true if clusters/cluster-1.kubeconfig was given by the user.
 	Physical bool `json:"physical,omitempty"`
+	// KCPBinary is the kcp that the user gave, empty for the one we build: another one is not started on its data.
+	KCPBinary string `json:"kcpBinary,omitempty"`
+	// Services are the ports of controllers, by name; see WithAddresses.
+	Services map[string]servicePorts `json:"services,omitempty"`
 	// Sysctls are the machine's settings as they were before the first kubelet changed them.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 }
@@ -54,20 +58,25 @@ func Open(dir string) (*Environment, error) {
 	if err != nil {
 		return nil, err
 	}
+	if repo, err = filepath.EvalSymlinks(repo); err != nil {
+		return nil, err
+	}
 	if dir == "" {
 		if dir, err = defaultDir(filepath.Join(repo, ".local")); err != nil {
 			return nil, err
 		}
 	}
-	dir, err = filepath.Abs(dir)
-	if err != nil {
+	if dir, err = realPath(dir); err != nil {
 		return nil, err
 	}
 	if len(dir) > longestStateDir {
 		return nil, fmt.Errorf("state directory %q is longer than %d bytes, which unix sockets below it cannot bear: choose a shorter one with STATE_DIR=", dir, longestStateDir)
 	}
 	e := &Environment{Dir: dir, Repo: repo}
-	return e, e.load()
+	if err := e.load(); err != nil {
+		return nil, err
+	}
+	return e, e.bypassProxy()
 }
 
 // defaultDir is the directory itself, or, where its path is too long for sockets, a short one that it is made a link to.
@@ -84,6 +93,24 @@ func defaultDir(dir string) (string, error) {
 		return "", err
 	}
 	return short, nil
+}
+
+// realPath is the path without symbolic links, as the kernel shows it in mountinfo and in the arguments of containerd's
+// shims, by which Down finds what is ours. The end of the path need not exist yet.
+func realPath(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	found, err := filepath.EvalSymlinks(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return found, err
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return "", fmt.Errorf("%s is a link to what does not exist: remove it or make its target", path)
+	}
+	parent, err := realPath(filepath.Dir(path))
+	return filepath.Join(parent, filepath.Base(path)), err
 }
 
 func findRepo() (string, error) {

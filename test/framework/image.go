@@ -118,19 +118,35 @@ func (e *Environment) ctr(ctx context.Context, cluster string, args ...string) (
 	return run(ctx, "ctr", append([]string{"--address", e.containerdSocket(cluster), "--namespace", "k8s.io"}, args...)...)
 }
 
-// ensurePauseImage builds the pause image and imports it, unless the node has it.
+// hasImage asks the node itself: a note of ours would know nothing of a cluster that was added or made anew since.
+func (e *Environment) hasImage(ctx context.Context, cluster, ref string) bool {
+	list, err := e.ctr(ctx, cluster, "images", "list", "--quiet", "name=="+ref)
+	return err == nil && strings.TrimSpace(list) != ""
+}
+
+// ensureImage packs a binary into an image and imports it, unless the cluster's node has it.
+func (e *Environment) ensureImage(ctx context.Context, cluster, ref, binaryPath string) error {
+	if e.hasImage(ctx, cluster, ref) {
+		return nil
+	}
+	archive, err := e.BuildImage(ctx, ref, binaryPath)
+	if err != nil {
+		return err
+	}
+	if _, err := e.ctr(ctx, cluster, "images", "import", archive); err != nil {
+		return fmt.Errorf("importing %s into %s: %w", ref, cluster, err)
+	}
+	return nil
+}
+
+// ensurePauseImage brings the pause image to a node, and builds it only if it is not there.
 func (e *Environment) ensurePauseImage(ctx context.Context, cluster string) error {
-	if list, err := e.ctr(ctx, cluster, "images", "list", "--quiet", "name=="+PauseImage); err == nil && strings.TrimSpace(list) != "" {
+	if e.hasImage(ctx, cluster, PauseImage) {
 		return nil
 	}
 	binary, err := e.BuildProgram(ctx, "./test/framework/pause")
 	if err != nil {
 		return err
 	}
-	archive, err := e.BuildImage(ctx, PauseImage, binary)
-	if err != nil {
-		return err
-	}
-	_, err = e.ctr(ctx, cluster, "images", "import", archive)
-	return err
+	return e.ensureImage(ctx, cluster, PauseImage, binary)
 }

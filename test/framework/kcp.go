@@ -1,8 +1,10 @@
 package framework
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -13,25 +15,40 @@ const ProcessKCP = "kcp"
 
 // kcpPlan is where kcp listens; it comes back at the same URL after every restart.
 type kcpPlan struct {
-	Address  string `json:"address,omitempty"`
+	// Address is what kcp is known by, in its certificate and to syncers: an IP address or a name.
+	Address string `json:"address,omitempty"`
+	// Bind is the IP address of a name.
+	Bind     string `json:"bind,omitempty"`
 	Port     int    `json:"port,omitempty"`
 	EtcdPort int    `json:"etcdPort,omitempty"`
 	PeerPort int    `json:"peerPort,omitempty"`
 }
 
-func (k kcpPlan) url() string { return fmt.Sprintf("https://%s:%d", k.Address, k.Port) }
+func (k kcpPlan) url() string { return "https://" + net.JoinHostPort(k.Address, strconv.Itoa(k.Port)) }
+
+// bind is the IP address that kcp listens at.
+func (k kcpPlan) bind() string { return cmp.Or(k.Bind, k.Address) }
 
 // planKCP chooses kcp's ports; its embedded etcd listens on loopback only.
 func planKCP(address string) (kcpPlan, error) {
-	ports, err := freePorts(6443, 1, address)
+	plan := kcpPlan{Address: address}
+	if net.ParseIP(address) == nil {
+		found, err := net.LookupHost(address)
+		if err != nil {
+			return kcpPlan{}, fmt.Errorf("finding the IP address of KCP_ADDRESS: %w", err)
+		}
+		plan.Bind = found[0]
+	}
+	ports, err := freePorts(6443, 1, plan.bind())
 	if err != nil {
-		return kcpPlan{}, err
+		return kcpPlan{}, fmt.Errorf("%w; is it an address of this machine?", err)
 	}
 	etcd, err := freePorts(23790, 2, "127.0.0.1")
 	if err != nil {
 		return kcpPlan{}, err
 	}
-	return kcpPlan{Address: address, Port: ports[0], EtcdPort: etcd[0], PeerPort: etcd[1]}, nil
+	plan.Port, plan.EtcdPort, plan.PeerPort = ports[0], etcd[0], etcd[1]
+	return plan, nil
 }
 
 // kcpProcess is kcp in one process, etcd included.
@@ -43,7 +60,7 @@ func (e *Environment) kcpProcess(binary string, p *pki) Process {
 		Args: []string{
 			"start",
 			"--root-directory=" + root,
-			"--bind-address=" + k.Address,
+			"--bind-address=" + k.bind(),
 			"--secure-port=" + strconv.Itoa(k.Port),
 			"--external-hostname=" + k.Address,
 			"--shard-base-url=" + k.url(),

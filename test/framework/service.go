@@ -24,19 +24,23 @@ type Service struct {
 	Name string
 	// Args are given to the controller beside what the environment decides.
 	Args []string
-	// MetricsAddress and HealthAddress of the controller, host:port.
+	// MetricsAddress and HealthAddress of the controller, host:port. Empty: see WithAddresses.
 	MetricsAddress, HealthAddress string
 }
 
 // DefaultService is what `make up` runs.
 func DefaultService() Service {
-	return Service{Workspace: "root:synctarget", Name: "controller", MetricsAddress: "127.0.0.1:18080", HealthAddress: "127.0.0.1:18081"}
+	return Service{Workspace: "root:synctarget", Name: "controller"}
 }
 
 // Install installs config/kcp into the provider workspace, and starts the controller with the identity that these
 // files give it. Run again, it brings both up to date.
 func (e *Environment) Install(ctx context.Context, s Service, out io.Writer) error {
 	p := newProgress(out)
+	s, err := e.WithAddresses(s)
+	if err != nil {
+		return err
+	}
 	p.say("building the controller and the syncer")
 	process, err := e.ControllerProcess(ctx, s)
 	if err != nil {
@@ -46,12 +50,20 @@ func (e *Environment) Install(ctx context.Context, s Service, out io.Writer) err
 		return err
 	}
 	p.say("workspace %s: config/kcp applied", s.Workspace)
-	return e.startAndTell(ctx, process, p)
+	if err := e.startAndTell(ctx, process, p); err != nil {
+		return err
+	}
+	p.say("%s: http://%s/metrics", s.Name, s.MetricsAddress)
+	return nil
 }
 
 // ControllerProcess builds the controller and the syncer, brings the syncer's image to the nodes, and returns the
 // process to start. The kubeconfig that it names is written by InstallExport.
 func (e *Environment) ControllerProcess(ctx context.Context, s Service) (Process, error) {
+	s, err := e.WithAddresses(s)
+	if err != nil {
+		return Process{}, err
+	}
 	binary, err := e.BuildProgram(ctx, "./cmd/synctarget-controller")
 	if err != nil {
 		return Process{}, err
@@ -97,18 +109,12 @@ func (e *Environment) SyncerImage(ctx context.Context) (string, error) {
 		}
 		return image, nil
 	}
-	marker := e.path("images", build)
-	if _, err := os.Stat(marker); err == nil {
-		return image, nil
+	for _, cluster := range e.Clusters() {
+		if err := e.ensureImage(ctx, cluster, image, binary); err != nil {
+			return "", err
+		}
 	}
-	archive, err := e.BuildImage(ctx, image, binary)
-	if err != nil {
-		return "", err
-	}
-	if err := e.Import(ctx, archive); err != nil {
-		return "", err
-	}
-	return image, writeFile(marker, nil, 0o644)
+	return image, nil
 }
 
 // InstallExport applies config/kcp in the provider workspace and writes the kubeconfig of the controller's identity.

@@ -1,12 +1,12 @@
 package framework
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 
@@ -18,7 +18,7 @@ import (
 type Options struct {
 	// Clusters is how many physical clusters to build; zero: as many as before, or one.
 	Clusters int
-	// KCPBinary is a kcp to use instead of building one.
+	// KCPBinary is a kcp to use instead of building one; empty: as before.
 	KCPBinary string
 	// PhysicalKubeconfig is an existing cluster to use as cluster-1 instead of building any.
 	PhysicalKubeconfig string
@@ -47,6 +47,9 @@ func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
 	if err := e.decide(ctx, o); err != nil {
 		return err
 	}
+	if err := e.bypassProxy(); err != nil {
+		return err
+	}
 	if os.Geteuid() == 0 {
 		if err := e.ensureBridge(ctx); err != nil {
 			return err
@@ -72,6 +75,7 @@ func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
 // checkOptions refuses what this machine cannot do and says what it can.
 func (e *Environment) checkOptions(o *Options) error {
 	known := len(e.state.Clusters)
+	o.KCPBinary = cmp.Or(o.KCPBinary, e.state.KCPBinary)
 	switch {
 	case o.Clusters < 0 || o.Clusters > maxClusters:
 		return fmt.Errorf("between 1 and %d clusters, not %d", maxClusters, o.Clusters)
@@ -88,8 +92,15 @@ func (e *Environment) checkOptions(o *Options) error {
 	if os.Geteuid() != 0 && o.PhysicalKubeconfig == "" {
 		return errors.New("a Kubernetes node needs root (network namespaces, mounts, cgroups): run this as root, or give a cluster with PHYSICAL_KUBECONFIG=<file>; kcp alone needs no root")
 	}
-	for _, file := range []string{o.KCPBinary, o.PhysicalKubeconfig} {
-		if _, err := os.Stat(file); file != "" && err != nil {
+	for _, file := range []*string{&o.KCPBinary, &o.PhysicalKubeconfig} {
+		if *file == "" {
+			continue
+		}
+		if _, err := os.Stat(*file); err != nil {
+			return err
+		}
+		var err error
+		if *file, err = filepath.Abs(*file); err != nil {
 			return err
 		}
 	}
@@ -110,31 +121,26 @@ func (e *Environment) ensureBinaries(ctx context.Context, o Options, p *progress
 		return "", "", err
 	}
 	if o.KCPBinary != "" {
-		kcp, err = filepath.Abs(o.KCPBinary)
-		return kcp, kubernetes, err
+		return o.KCPBinary, kubernetes, nil
 	}
 	dir, err := e.ensureTool(ctx, kcpTool, p)
 	return filepath.Join(dir, "kcp"), kubernetes, err
 }
 
-// ensureKubectl puts a kubectl into bin/: the machine's, or one built here.
+// ensureKubectl links bin/kubectl to one that is built here: the machine may have none, or one of any age.
 func (e *Environment) ensureKubectl(ctx context.Context, p *progress) error {
-	link := e.path("bin", "kubectl")
-	if _, err := os.Stat(link); err == nil {
-		return nil
-	}
-	kubectl, err := exec.LookPath("kubectl")
+	dir, err := e.ensureTool(ctx, kubectlTool, p)
 	if err != nil {
-		dir, err := e.ensureTool(ctx, kubectlTool, p)
-		if err != nil {
-			return err
-		}
-		kubectl = filepath.Join(dir, "kubectl")
+		return err
+	}
+	link, kubectl := e.path("bin", "kubectl"), filepath.Join(dir, "kubectl")
+	if target, err := os.Readlink(link); err == nil && target == kubectl {
+		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
 		return err
 	}
-	_ = os.Remove(link) // it may point to what is gone
+	_ = os.Remove(link) // it points elsewhere
 	return os.Symlink(kubectl, link)
 }
 
@@ -158,6 +164,7 @@ func (e *Environment) decide(ctx context.Context, o Options) error {
 			return err
 		}
 	}
+	e.state.KCPBinary = o.KCPBinary
 	if o.PhysicalKubeconfig != "" {
 		e.state.Physical = true
 		if err := e.adoptKubeconfig(o.PhysicalKubeconfig); err != nil {
