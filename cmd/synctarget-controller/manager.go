@@ -67,6 +67,7 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 	upstream := synctarget.NewUpstream(httpClient, scheme, newMapper())
 
 	woken := make(chan pcluster.ID, wokenBuffer)
+	hideHosts(opts.kcp, opts.hosting)
 	pclusters := pcluster.New(pcluster.Options{Allow: opts.allow, Scheme: scheme, Patience: firstContact, OnChange: func(id pcluster.ID) {
 		select {
 		case woken <- id:

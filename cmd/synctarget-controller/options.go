@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"go.uber.org/zap/zapcore"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -18,6 +19,9 @@ import (
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
+
+// maxVerbosity is the highest level of the log that shows no Secret: from 8 on, client-go logs bodies.
+const maxVerbosity = 7
 
 type options struct {
 	kubeconfig        string
@@ -97,6 +101,9 @@ func (o *options) complete() error {
 	if o.deleteDeadline <= 0 {
 		errs = append(errs, fmt.Errorf("--delete-deadline must be positive, not %s", o.deleteDeadline))
 	}
+	if o.zap.Level != nil && o.zap.Level.Enabled(zapcore.Level(-maxVerbosity-1)) {
+		errs = append(errs, fmt.Errorf("--zap-log-level must be at most %d: above it, Kubernetes' client logs what it sends and receives, Secrets too", maxVerbosity))
+	}
 	for _, cidr := range o.allowCIDRs {
 		prefix, err := netip.ParsePrefix(cidr)
 		if err != nil {
@@ -107,11 +114,23 @@ func (o *options) complete() error {
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	o.proxy = agent.Proxy{HTTPProxy: os.Getenv("HTTP_PROXY"), HTTPSProxy: os.Getenv("HTTPS_PROXY"), NoProxy: os.Getenv("NO_PROXY")}
+	o.proxy = proxyFor(os.Getenv)
 	if err := o.completeKcp(); err != nil {
 		return err
 	}
 	return o.completeHosting()
+}
+
+// proxyFor is what syncers get of the controller's own proxy settings: never credentials.
+func proxyFor(getenv func(string) string) agent.Proxy {
+	public := func(name string) string {
+		proxy, err := url.Parse(getenv(name))
+		if err != nil || proxy.User != nil {
+			return ""
+		}
+		return getenv(name)
+	}
+	return agent.Proxy{HTTPProxy: public("HTTP_PROXY"), HTTPSProxy: public("HTTPS_PROXY"), NoProxy: getenv("NO_PROXY")}
 }
 
 func (o *options) completeKcp() error {
@@ -126,6 +145,9 @@ func (o *options) completeKcp() error {
 		server, err := url.Parse(o.kcp.Host)
 		if err != nil {
 			return fmt.Errorf("parsing the server in --kubeconfig: %w", err)
+		}
+		if server.Scheme != "https" {
+			return fmt.Errorf("the server in --kubeconfig must be an https URL, not %q, or --kcp-external-url say where syncers reach kcp", o.kcp.Host)
 		}
 		o.kcpURL = server.Scheme + "://" + server.Host
 		if err := rest.LoadTLSFiles(o.kcp); err != nil {
@@ -149,6 +171,10 @@ func (o *options) completeKcp() error {
 
 // completeHosting finds the cluster that the controller runs in, where a flag asks for it.
 func (o *options) completeHosting() error {
+	secureMetrics := o.metricsSecure && o.metricsAddress != "0"
+	if !o.leaderElect && !secureMetrics {
+		return nil
+	}
 	var err error
 	o.hosting, err = rest.InClusterConfig()
 	switch {
@@ -158,8 +184,7 @@ func (o *options) completeHosting() error {
 		return fmt.Errorf("reading the hosting cluster's credentials: %w", err)
 	case o.leaderElect:
 		return errors.New("--leader-elect needs the hosting cluster: run as a pod, or with one replica and without the flag")
-	case o.metricsSecure && o.metricsAddress != "0":
+	default:
 		return errors.New("--metrics-secure needs the hosting cluster to review tokens: run as a pod, or give --metrics-secure=false")
 	}
-	return nil
 }

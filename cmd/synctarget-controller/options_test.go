@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"net/netip"
 	"os"
@@ -15,6 +16,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	clientmetrics "k8s.io/client-go/tools/metrics"
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -167,6 +170,7 @@ func TestCompleteRefuses(t *testing.T) {
 		"no URL":                         {"", []string{"--kcp-external-url=kcp:6443"}, []string{`--kcp-external-url must be an https URL, not "kcp:6443"`}},
 		"no host":                        {"", []string{"--kcp-external-url=https:///"}, []string{`--kcp-external-url must be an https URL, not "https:///"`}},
 		"a CA that is not there":         {"", []string{"--kcp-external-ca-file=/nowhere"}, []string{"reading --kcp-external-ca-file: …"}},
+		"a log that shows Secrets":       {"", []string{"--zap-log-level=8"}, []string{"--zap-log-level must be at most 7: above it, Kubernetes' client logs what it sends and receives, Secrets too"}},
 		"leader election outside":        {"", []string{"--leader-elect"}, []string{"--leader-elect needs the hosting cluster: run as a pod, or with one replica and without the flag"}},
 		"secure metrics outside":         {"", nil, []string{"--metrics-secure needs the hosting cluster to review tokens: run as a pod, or give --metrics-secure=false"}},
 	}
@@ -187,6 +191,56 @@ func TestCompleteRefuses(t *testing.T) {
 				t.Errorf("%s\ncomplete(): -want +got\n%s", tc.reason, diff)
 			}
 		})
+	}
+}
+
+func TestKubeconfigMustBeHTTPS(t *testing.T) {
+	kubeconfig, _ := files(t, "http://kcp.example.com")
+	err := parse(t, "--kubeconfig="+kubeconfig, "--metrics-secure=false").complete()
+	if want := `the server in --kubeconfig must be an https URL, not "http://kcp.example.com", or --kcp-external-url say where syncers reach kcp`; err == nil || err.Error() != want {
+		t.Errorf("complete() = %v, want %s", err, want)
+	}
+}
+
+// TestHostingIsNotNeeded: a pod without a ServiceAccount token runs, where no flag asks for the hosting cluster.
+func TestHostingIsNotNeeded(t *testing.T) {
+	kubeconfig, _ := files(t, "https://kcp.example.com")
+	t.Setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+	t.Setenv("KUBERNETES_SERVICE_PORT", "443")
+	if err := parse(t, "--kubeconfig="+kubeconfig, "--metrics-secure=false", "--zap-log-level=7").complete(); err != nil {
+		t.Errorf("complete() = %v", err)
+	}
+	err := parse(t, "--kubeconfig="+kubeconfig, "--metrics-secure=false", "--leader-elect").complete()
+	if err == nil || !strings.HasPrefix(err.Error(), "reading the hosting cluster's credentials: ") {
+		t.Errorf("complete() = %v where the hosting cluster is needed", err)
+	}
+}
+
+// TestProxyWithoutCredentials: what is handed on stands in every tenant's Deployment.
+func TestProxyWithoutCredentials(t *testing.T) {
+	environment := map[string]string{"HTTP_PROXY": "http://proxy:3128", "HTTPS_PROXY": "http://user:pass@proxy:3128", "NO_PROXY": ".svc"}
+	got := proxyFor(func(name string) string { return environment[name] })
+	if diff := cmp.Diff(agent.Proxy{HTTPProxy: "http://proxy:3128", NoProxy: ".svc"}, got); diff != "" {
+		t.Errorf("proxyFor(): -want +got\n%s", diff)
+	}
+}
+
+// results counts by host.
+type results map[string]int
+
+func (r results) Increment(_ context.Context, _, _, host string) { r[host]++ }
+
+func TestHideHosts(t *testing.T) {
+	before := clientmetrics.RequestResult
+	defer func() { clientmetrics.RequestResult = before }()
+	counted := results{}
+	clientmetrics.RequestResult = counted
+	hideHosts(&rest.Config{Host: "https://kcp.example.com:6443/clusters/root"}, nil)
+	for _, host := range []string{"kcp.example.com:6443", "tenant.example.net", "10.0.0.1:6443"} {
+		clientmetrics.RequestResult.Increment(t.Context(), "200", "GET", host)
+	}
+	if diff := cmp.Diff(results{"kcp.example.com:6443": 1, "other": 2}, counted); diff != "" {
+		t.Errorf("counted by host: -want +got\n%s", diff)
 	}
 }
 

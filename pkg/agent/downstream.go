@@ -8,6 +8,8 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
+
+	"github.com/synctarget/synctarget/pkg/syncer/options"
 )
 
 // Downstream returns what is installed in the physical cluster, in the order to apply it.
@@ -42,7 +44,7 @@ func Downstream(c Config) []client.Object {
 			Rules: []rbacv1.PolicyRule{
 				// Replicas elect a leader.
 				{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
-				{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{leaseName}, Verbs: []string{"get", "update"}},
+				{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{options.LeaseName}, Verbs: []string{"get", "update"}},
 			},
 		},
 		&rbacv1.RoleBinding{

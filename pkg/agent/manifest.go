@@ -17,8 +17,6 @@ import (
 const (
 	// DeploymentName is the syncer's Deployment, ServiceAccount, Role and RoleBinding.
 	DeploymentName = "syncer"
-	// leaseName is the Lease by which the syncer's replicas elect a leader.
-	leaseName = "syncer"
 	// credentialsName is the Secret with the syncer's kubeconfig of its workspace.
 	credentialsName = "kcp"
 	// credentialsDir is where it is mounted; options.DefaultKcpKubeconfig lies in it.

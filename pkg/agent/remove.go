@@ -35,13 +35,13 @@ func RemoveResidue(ctx context.Context, c client.Client, name, key string, uid t
 
 // RemoveIdentity takes the syncer's identity out of the workspace, like Remove, and takes its finalizer off it.
 func RemoveIdentity(ctx context.Context, c client.Client, name, key string, uid types.UID) (waiting string, done bool, err error) {
-	r := removal{client: c, key: key, uid: uid}
+	r := removal{client: c, key: key, uid: uid, hidden: true}
 	return r.run(ctx, upstreamObjects(workloadv1alpha1.SyncerNamespace(name, key)))
 }
 
 // RemoveIdentityResidue takes away the identity that earlier SyncTargets of the same key, but another UID, left.
 func RemoveIdentityResidue(ctx context.Context, c client.Client, name, key string, uid types.UID) (waiting string, done bool, err error) {
-	r := removal{client: c, key: key, uid: uid, residue: true}
+	r := removal{client: c, key: key, uid: uid, residue: true, hidden: true}
 	return r.run(ctx, upstreamObjects(workloadv1alpha1.SyncerNamespace(name, key)))
 }
 
@@ -86,6 +86,9 @@ type removal struct {
 	uid    types.UID
 	// residue turns the choice round: every UID but this one.
 	residue bool
+	// hidden is set where a Namespace that is not found may only be hidden: in a workspace, a user may have taken the
+	// label off it that shows it to the service.
+	hidden bool
 }
 
 // run deletes what is ours of the objects, the last of which is their Namespace, and names the last that is not gone.
@@ -97,7 +100,7 @@ func (r *removal) run(ctx context.Context, objects []client.Object) (waiting str
 	for _, object := range objects {
 		var live *unstructured.Unstructured
 		switch {
-		case namespace == nil && object.GetNamespace() != "":
+		case namespace == nil && object.GetNamespace() != "" && !r.hidden:
 			// Gone with its Namespace.
 		case object == objects[len(objects)-1]:
 			live = namespace
@@ -114,7 +117,7 @@ func (r *removal) run(ctx context.Context, objects []client.Object) (waiting str
 			return "", false, err
 		}
 		if left != nil {
-			waiting = describe(left) + " is still being deleted" + because(left)
+			waiting = describe(object) + " is still being deleted" + because(left)
 		}
 	}
 	return waiting, waiting == "", nil
@@ -133,7 +136,7 @@ func because(live *unstructured.Unstructured) string {
 		causes = remaining(live)
 	}
 	if finalizers := slices.Sorted(slices.Values(live.GetFinalizers())); len(finalizers) > 0 {
-		causes = append(causes, "held by finalizer "+strings.Join(finalizers, ", "))
+		causes = append(causes, oneLine("held by finalizer "+strings.Join(finalizers, ", ")))
 	}
 	if len(causes) == 0 {
 		return ""

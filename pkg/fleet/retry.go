@@ -44,34 +44,54 @@ func (p *patientAware) Engage(ctx context.Context, name multicluster.ClusterName
 	return nil
 }
 
-// answering returns the endpoints that answer now. When one does not, it is asked again until it does, and then the
-// provider is run anew, for it would not look again by itself.
-func (s *Supervisor) answering(ctx context.Context, urls []string, stop context.CancelCauseFunc) []string {
+// endpoints are those of one run of the provider.
+type endpoints struct {
+	ask   func(ctx context.Context, url string) error
+	stop  context.CancelCauseFunc
+	clock clock.Clock
+	log   logr.Logger
+	// answered tells of each endpoint that was ever listed whether it has answered; if not, it is being asked again.
+	answered map[string]bool
+}
+
+// answering returns the endpoints that have answered in this run. One that did and does not now stays: its watches
+// find their way back by themselves. One that never did is asked again until it does, and then the provider is run
+// anew, for it would not look again by itself. The provider makes one call at a time.
+func (e *endpoints) answering(ctx context.Context, urls []string) []string {
 	var answering []string
 	for _, url := range urls {
-		err := s.ask(ctx, url)
-		if err == nil {
-			answering = append(answering, url)
-			continue
-		}
-		s.log.Info("Waiting for an endpoint of the virtual workspace", "url", url, "reason", err.Error())
-		go func() {
-			backoff := wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 6, Cap: 30 * time.Second}
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case <-s.clock.After(backoff.Step()):
-				}
-				if s.ask(ctx, url) == nil {
-					stop(fmt.Errorf("the endpoint %s answers now", url))
-					return
-				}
+		answered, known := e.answered[url]
+		if !known {
+			err := e.ask(ctx, url)
+			answered = err == nil
+			e.answered[url] = answered
+			if !answered {
+				e.log.Info("Waiting for an endpoint of the virtual workspace", "url", url, "reason", err.Error())
+				go e.await(ctx, url)
 			}
-		}()
+		}
+		if answered {
+			answering = append(answering, url)
+		}
 	}
-	s.log.Info("Serving endpoints of the virtual workspace", "answering", len(answering), "listed", len(urls))
+	e.log.Info("Serving endpoints of the virtual workspace", "answering", len(answering), "listed", len(urls))
 	return answering
+}
+
+// await ends the run when the endpoint answers.
+func (e *endpoints) await(ctx context.Context, url string) {
+	backoff := wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 6, Cap: 30 * time.Second}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.clock.After(backoff.Step()):
+		}
+		if e.ask(ctx, url) == nil {
+			e.stop(fmt.Errorf("the endpoint %s answers now", url))
+			return
+		}
+	}
 }
 
 // askTimeout bounds one look at an endpoint.

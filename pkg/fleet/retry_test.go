@@ -160,12 +160,37 @@ func newSupervisor(clock *quick) *Supervisor {
 	return s
 }
 
+func newEndpoints(clock *quick, stop context.CancelCauseFunc) *endpoints {
+	s := newSupervisor(clock)
+	return &endpoints{ask: s.ask, stop: stop, clock: clock, log: logr.Discard(), answered: map[string]bool{}}
+}
+
+// TestAnsweringOnce: an endpoint that served stays, whatever it answers when another is listed; and one that never
+// answered is asked by one goroutine only, however often it is listed.
+func TestAnsweringOnce(t *testing.T) {
+	served, asked := endpoint(t, http.StatusOK, http.StatusServiceUnavailable)
+	down := httptest.NewServer(http.NotFoundHandler())
+	down.Close()
+	clock := newQuick()
+	clock.stopped = true
+	ctx, stop := context.WithCancelCause(t.Context())
+	e := newEndpoints(clock, stop)
+	for _, urls := range [][]string{{served.URL}, {served.URL, down.URL}, {down.URL, served.URL}} {
+		if diff := cmp.Diff([]string{served.URL}, e.answering(ctx, urls)); diff != "" {
+			t.Errorf("answering(): -want +got\n%s", diff)
+		}
+	}
+	if len(asked()) != 1 || len(e.answered) != 2 {
+		t.Errorf("asked %q; answered: %v", asked(), e.answered)
+	}
+}
+
 func TestAnswering(t *testing.T) {
 	up, asked := endpoint(t, http.StatusOK)
 	down, _ := endpoint(t, http.StatusServiceUnavailable, http.StatusForbidden, http.StatusNotFound, http.StatusOK)
 	clock := newQuick()
 	ctx, stop := context.WithCancelCause(t.Context())
-	got := newSupervisor(clock).answering(ctx, []string{up.URL, down.URL}, stop)
+	got := newEndpoints(clock, stop).answering(ctx, []string{up.URL, down.URL})
 	if diff := cmp.Diff([]string{up.URL}, got); diff != "" {
 		t.Errorf("answering(): -want +got\n%s", diff)
 	}
@@ -186,7 +211,7 @@ func TestAnsweringAllUp(t *testing.T) {
 	up, _ := endpoint(t, http.StatusOK)
 	clock := newQuick()
 	ctx, stop := context.WithCancelCause(t.Context())
-	if got := newSupervisor(clock).answering(ctx, []string{up.URL}, stop); len(got) != 1 || ctx.Err() != nil || len(clock.recorded()) != 0 {
+	if got := newEndpoints(clock, stop).answering(ctx, []string{up.URL}); len(got) != 1 || ctx.Err() != nil || len(clock.recorded()) != 0 {
 		t.Errorf("answering() = %q, run ended: %v, pauses %s", got, ctx.Err(), clock.recorded())
 	}
 }
@@ -198,7 +223,7 @@ func TestAnsweringUnreachable(t *testing.T) {
 	clock.stopped = true
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stopped := false
-	if got := newSupervisor(clock).answering(ctx, []string{down.URL}, func(error) { stopped = true }); len(got) != 0 {
+	if got := newEndpoints(clock, func(error) { stopped = true }).answering(ctx, []string{down.URL}); len(got) != 0 {
 		t.Errorf("answering() = %q", got)
 	}
 	<-clock.asked

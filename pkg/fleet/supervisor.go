@@ -121,6 +121,7 @@ func (s *Supervisor) run(ctx context.Context, aware multicluster.Aware) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 
+	listed := &endpoints{ask: s.ask, stop: stop, clock: s.clock, log: s.log, answered: map[string]bool{}}
 	verbose := s.log.V(4)
 	var current *apiexport.Provider
 	p, err := provider.NewProvider(s.config, s.endpointSlice, provider.Options{
@@ -132,7 +133,7 @@ func (s *Supervisor) run(ctx context.Context, aware multicluster.Aware) error {
 			if err != nil {
 				return nil, err
 			}
-			return s.answering(ctx, urls, stop), nil
+			return listed.answering(ctx, urls), nil
 		},
 		ObjectToWatch: &apisv1alpha2.APIBinding{},
 		AddFilter:     bound,

@@ -14,6 +14,8 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/synctarget/synctarget/pkg/syncer/options"
 )
 
 // server plays both sides: a physical cluster of one node with a Lease, and the SyncTarget in kcp. What it does
@@ -58,7 +60,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, `{"gitVersion":"v1.34.4"}`)
 	case "GET /api/v1/nodes":
 		s.serveNodes(w, r)
-	case "GET " + leases + "/" + LeaseName, "POST " + leases, "PUT " + leases + "/" + LeaseName:
+	case "GET " + leases + "/" + options.LeaseName, "POST " + leases, "PUT " + leases + "/" + options.LeaseName:
 		s.serveLease(w, r)
 	case "PATCH " + status:
 		body, _ := io.ReadAll(r.Body)

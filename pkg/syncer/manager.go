@@ -20,9 +20,6 @@ import (
 )
 
 const (
-	// LeaseName is the Lease by which the replicas elect a leader, in the syncer's own Namespace.
-	LeaseName = "syncer"
-
 	// The durations that client-go and controller-runtime use: a successor takes over within 2 s of a release,
 	// and within 17 s of a crash.
 	leaseDuration = 15 * time.Second
@@ -51,7 +48,7 @@ func newManager(downstreamConfig *rest.Config, o *options.Options, instance stri
 		HealthProbeBindAddress: o.HealthProbeBindAddress,
 
 		LeaderElection:                      true,
-		LeaderElectionID:                    LeaseName,
+		LeaderElectionID:                    options.LeaseName,
 		LeaderElectionNamespace:             o.Namespace,
 		LeaderElectionResourceLockInterface: lock,
 		LeaderElectionReleaseOnCancel:       true,
@@ -79,7 +76,7 @@ func newLock(downstreamConfig *rest.Config, namespace, instance string) (resourc
 		return nil, fmt.Errorf("preparing the leader election: %w", err)
 	}
 	return &resourcelock.LeaseLock{
-		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: LeaseName},
+		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: options.LeaseName},
 		Client:     leases,
 		LockConfig: resourcelock.ResourceLockConfig{Identity: instance + "_" + string(uuid.NewUUID())},
 	}, nil

@@ -46,6 +46,7 @@ func (h *Heart) round(ctx context.Context, leading bool) error {
 		return err
 	}
 	if err := h.report(ctx, syncer); err != nil {
+		h.vitals.unreported(isRefusal(err))
 		return err
 	}
 	h.vitals.reported()

@@ -13,6 +13,12 @@ var (
 	errUninitialized = errors.New("the SyncTarget has no status yet")
 )
 
+// isRefusal tells an answer of kcp that will be the same next time from none, and from one that it is busy.
+func isRefusal(err error) bool {
+	return errors.Is(err, errRecreated) || apierrors.IsNotFound(err) || apierrors.IsUnauthorized(err) ||
+		apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
+}
+
 // diagnose sorts the outcome of a round: a state, so that only changes are logged, and a sentence that tells
 // an operator what it means and what to do.
 func diagnose(err error, leading bool) (state, meaning string) {

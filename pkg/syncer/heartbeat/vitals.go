@@ -22,8 +22,10 @@ type vitals struct {
 	contact time.Time
 	// leading is whether this replica has to report.
 	leading bool
-	// report is when kcp last accepted a heartbeat.
+	// report is when kcp last accepted a heartbeat; zero before the first.
 	report time.Time
+	// refused is whether kcp answered the last one, and did not accept it.
+	refused bool
 }
 
 func (v *vitals) contacted() {
@@ -41,7 +43,13 @@ func (v *vitals) elected() {
 func (v *vitals) reported() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.report = v.clock.Now()
+	v.report, v.refused = v.clock.Now(), false
+}
+
+func (v *vitals) unreported(refused bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.refused = refused
 }
 
 // OwnClusterAnswers is a readiness check: the physical cluster's API has answered within three intervals.
@@ -55,14 +63,15 @@ func (h *Heart) OwnClusterAnswers(*http.Request) error {
 	return nil
 }
 
-// HeartbeatsAreAccepted is a readiness check: kcp has accepted a heartbeat of this leader within three
-// intervals. A standby, which sends none, passes.
+// HeartbeatsAreAccepted is a readiness check: kcp has accepted a heartbeat of this leader, and has not refused them
+// for three intervals since. A standby, which sends none, passes. So does a leader that kcp does not answer: a
+// restarted pod would reach it no better, and all syncers would be unready at once.
 func (h *Heart) HeartbeatsAreAccepted(*http.Request) error {
 	v := h.vitals
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.leading && v.clock.Since(v.report) > v.tolerance {
-		return errors.New("kcp accepts no heartbeats; the log says why")
+	if !v.leading || v.clock.Since(v.report) <= v.tolerance || !v.report.IsZero() && !v.refused {
+		return nil
 	}
-	return nil
+	return errors.New("kcp accepts no heartbeats; the log says why")
 }

@@ -1,6 +1,9 @@
 package heartbeat
 
-import "testing"
+import (
+	"net/http"
+	"testing"
+)
 
 func TestReadiness(t *testing.T) {
 	type step struct {
@@ -19,20 +22,25 @@ func TestReadiness(t *testing.T) {
 			{reason: "It is as soon as kcp has.", do: beat, own: true, accepted: true},
 			{reason: "One refused heartbeat is forgiven.", do: func(t *testing.T, f *fixture) {
 				f.clock.Step(interval)
-				f.kcp.errs = []error{errDown}
+				f.kcp.errs = []error{status(http.StatusForbidden)}
 				beat(t, f)
 			}, own: true, accepted: true},
-			{reason: "Three intervals without one are not.", do: func(t *testing.T, f *fixture) {
+			{reason: "Refusals for three intervals are not.", do: func(t *testing.T, f *fixture) {
 				f.clock.Step(2*interval + 1)
-				f.kcp.errs = []error{errDown}
+				f.kcp.errs = []error{status(http.StatusForbidden)}
 				beat(t, f)
 			}, own: true, accepted: false},
 			{reason: "The next accepted one mends it.", do: beat, own: true, accepted: true},
-			{reason: "An own cluster that is away shows in both after three intervals.", do: func(t *testing.T, f *fixture) {
+			{reason: "A kcp that does not answer makes no syncer unready.", do: func(t *testing.T, f *fixture) {
+				f.clock.Step(missedBeats*interval + 1)
+				f.kcp.errs = []error{errDown}
+				beat(t, f)
+			}, own: true, accepted: true},
+			{reason: "An own cluster that is away shows after three intervals.", do: func(t *testing.T, f *fixture) {
 				f.clock.Step(missedBeats*interval + 1)
 				f.cluster.idErr = errDown
 				beat(t, f)
-			}, own: false, accepted: false},
+			}, own: false, accepted: true},
 			{reason: "All is well again.", do: func(t *testing.T, f *fixture) {
 				f.cluster.idErr = nil
 				beat(t, f)

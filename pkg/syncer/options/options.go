@@ -23,8 +23,10 @@ const (
 	MinHeartbeatInterval = time.Second
 	// MaxHeartbeatInterval leaves room for one lost heartbeat before the controller's threshold of 5 min.
 	MaxHeartbeatInterval = 2 * time.Minute
-	// MaxLogLevel is the highest verbosity; Kubernetes' own libraries use none above it.
-	MaxLogLevel = 10
+	// MaxLogLevel is the highest verbosity: from 8 on, Kubernetes' client logs what it sends and receives, Secrets too.
+	MaxLogLevel = 7
+	// LeaseName is the Lease by which the replicas elect a leader, in the syncer's own Namespace.
+	LeaseName = "syncer"
 	// DefaultKcpKubeconfig is where the installer mounts the kubeconfig of the workspace.
 	DefaultKcpKubeconfig = "/var/run/synctarget/kubeconfig"
 )
@@ -74,7 +76,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.HeartbeatInterval, "heartbeat-interval", o.HeartbeatInterval, "Mean time between two heartbeats.")
 	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, `Address that serves /metrics; "0" turns it off.`)
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "Address that serves /healthz and /readyz.")
-	fs.IntVar(&o.LogLevel, "log-level", o.LogLevel, "Verbosity of the log, from 0 to 10.")
+	fs.IntVar(&o.LogLevel, "log-level", o.LogLevel, "Verbosity of the log, from 0 to 7.")
 }
 
 // Args is the inverse of AddFlags: the command line that yields these options. Defaults are left out.

@@ -160,12 +160,12 @@ func TestValidate(t *testing.T) {
 		"NegativeLogLevel": {
 			reason: "There is nothing below 0.",
 			change: func(o *Options) { o.LogLevel = -1 },
-			want:   "--log-level must be between 0 and 10, not -1",
+			want:   "--log-level must be between 0 and 7, not -1",
 		},
 		"LogLevelTooHigh": {
-			reason: "There is nothing above 10.",
-			change: func(o *Options) { o.LogLevel = 11 },
-			want:   "--log-level must be between 0 and 10, not 11",
+			reason: "From 8 on, Secrets are logged.",
+			change: func(o *Options) { o.LogLevel = 8 },
+			want:   "--log-level must be between 0 and 7, not 8",
 		},
 	}
 	for name, tc := range cases {

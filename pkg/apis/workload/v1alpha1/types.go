@@ -120,10 +120,10 @@ type SyncerSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=16
 	Replicas *int32 `json:"replicas,omitempty"`
-	// logLevel is the verbosity of the syncer's log, from 0 (what changes the world) to 10. Default 0.
+	// logLevel is the verbosity of the syncer's log, from 0 (what changes the world) to 7. Default 0.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=10
+	// +kubebuilder:validation:Maximum=7
 	LogLevel *int32 `json:"logLevel,omitempty"`
 	// resources of the syncer's container.
 	// +optional

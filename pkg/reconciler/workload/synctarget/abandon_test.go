@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -57,11 +58,11 @@ func TestRemovalFailed(t *testing.T) {
 			"", func(w *world) {
 				w.kcp.refuse = func(request string) error {
 					if strings.HasPrefix(request, "delete ServiceAccount") {
-						return errInjected
+						return apierrors.NewInternalError(errInjected)
 					}
 					return nil
 				}
-			}, `removing the syncer's identity from the workspace: deleting ServiceAccount "` + testNamespace() + `/syncer": injected`,
+			}, `removing the syncer's identity from the workspace: deleting ServiceAccount "` + testNamespace() + `/syncer": Internal error occurred: injected`,
 		},
 	}
 	for name, tc := range tests {
@@ -132,14 +133,16 @@ func TestDeadlineAndAbandon(t *testing.T) {
 	t.Run("every step", func(t *testing.T) {
 		w := deleted(t)
 		for i := range w.r.remove {
-			w.r.remove[i].run = func(context.Context, *scope) (verdict, error) { return verdict{}, errInjected }
+			w.r.remove[i].run = func(context.Context, *scope) (verdict, error) {
+				return verdict{}, apierrors.NewInternalError(errInjected)
+			}
 		}
 		w.clock.Step(deadline)
 		w.pass()
 		if len(w.events.events) != 3 || !w.gone() {
 			t.Errorf("Events: %q, gone = %t", w.events.events, w.gone())
 		}
-		for i, left := range []string{`in the physical cluster "edge-1". injected`, "in the workspace. injected", `finalizer "workload.kcp.io/synctarget-` + testKey() + `" on Secrets of the workspace. injected`} {
+		for i, left := range []string{`in the physical cluster "edge-1". Internal error occurred: injected`, "in the workspace. Internal error occurred: injected", `finalizer "workload.kcp.io/synctarget-` + testKey() + `" on Secrets of the workspace. Internal error occurred: injected`} {
 			if !strings.HasSuffix(w.events.events[i], left) {
 				t.Errorf("Event %q does not name %q", w.events.events[i], left)
 			}

@@ -11,10 +11,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
+	mcreconcile "sigs.k8s.io/multicluster-runtime/pkg/reconcile"
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -63,17 +65,24 @@ type Reconciler struct {
 	pulses    *pulses
 	installed *installed
 	tokens    *tokens
+	lanes     *lanes
+	// races slow down passes that lose one race after another for the same object.
+	races workqueue.TypedRateLimiter[mcreconcile.Request]
 }
 
 // New returns a Reconciler.
 func New(cfg Config) (*Reconciler, error) {
-	if cfg.ExportName == "" || cfg.SyncerImage == "" || cfg.KcpURL == "" {
-		return nil, errors.New("the export's name, the syncer's image and kcp's URL are required")
+	if cfg.ExportName == "" || cfg.SyncerImage == "" || cfg.KcpURL == "" || cfg.Metrics == nil {
+		return nil, errors.New("the export's name, the syncer's image, kcp's URL and metrics are required")
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
-	r := &Reconciler{Config: cfg, physical: connections{cfg.PClusters}, pulses: newPulses(cfg.Clock), installed: newInstalled(), tokens: newTokens()}
+	r := &Reconciler{
+		Config: cfg, physical: connections{cfg.PClusters},
+		pulses: newPulses(cfg.Clock), installed: newInstalled(), tokens: newTokens(), lanes: newLanes(1),
+		races: workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](conflictRetry, retryMax),
+	}
 	r.install = []phase{
 		{condition: workloadv1alpha1.ConditionValid, run: r.validate, failed: validateFailed},
 		{condition: workloadv1alpha1.ConditionDeployed, run: r.deploy, failed: deployFailed, behind: onlyIfValid},
@@ -84,9 +93,7 @@ func New(cfg Config) (*Reconciler, error) {
 		{name: "identity", run: r.removeIdentity, left: leftUpstream, settles: true},
 		{name: "secret", run: r.releaseSecret, left: leftHold},
 	}
-	if cfg.Metrics != nil {
-		cfg.Metrics.watch(r.pulses)
-	}
+	cfg.Metrics.watch(r.pulses)
 	return r, nil
 }
 

@@ -43,7 +43,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 		// Said before anything is removed; the event of this write brings us back.
 		verdicts[workloadv1alpha1.ConditionDeployed] = removing(s)
 		if err := r.updateStatus(ctx, s, verdicts); err != nil {
-			return conflictMeansAgain(err)
+			return reconcile.Result{}, err
 		}
 		return reconcile.Result{}, nil
 	}
@@ -61,16 +61,17 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 			// Written before the next step: once the Secret is released, nothing else tells that the agent is gone.
 			verdicts[workloadv1alpha1.ConditionDeployed] = blocked(v.reason, "%s", v.message)
 			if err := r.updateStatus(ctx, s, verdicts); err != nil {
-				return conflictMeansAgain(err)
+				return reconcile.Result{}, err
 			}
 			return reconcile.Result{}, nil
 		}
-		if underWay := err == nil && (v.undecided || v.reason == workloadv1alpha1.ReasonRemoving && step.settles); letGo && !underWay || overdue {
-			r.giveUp(s, step, v, err, abandon)
-			continue
-		}
 		if err != nil {
-			v = blocked(workloadv1alpha1.ReasonRemovalFailed, "%s", err)
+			v = failing(workloadv1alpha1.ReasonRemovalFailed, err)
+		}
+		underWay := err == nil && (v.undecided || v.reason == workloadv1alpha1.ReasonRemoving && step.settles)
+		if overdue || letGo && !underWay {
+			r.giveUp(s, step, v, abandon)
+			continue
 		}
 		if v.reason == workloadv1alpha1.ReasonRemovalFailed {
 			v.message = fmt.Sprintf("%s. The deletion is retried until %s; to let go now, whatever is left behind, set the annotation %s=true",
@@ -78,18 +79,14 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 		}
 		verdicts[workloadv1alpha1.ConditionDeployed] = v
 		if err := r.updateStatus(ctx, s, verdicts); err != nil {
-			return conflictMeansAgain(err)
+			return reconcile.Result{}, err
 		}
 		return reconcile.Result{RequeueAfter: min(removalRecheck(elapsed), untilDue(elapsed, r.DeleteDeadline))}, nil
 	}
 
-	err := r.patchFinalizers(ctx, s, func(o client.Object) bool {
+	return reconcile.Result{}, r.patchFinalizers(ctx, s, func(o client.Object) bool {
 		return controllerutil.RemoveFinalizer(o, workloadv1alpha1.Finalizer)
 	})
-	if err == nil {
-		r.forget(s)
-	}
-	return conflictMeansAgain(err)
 }
 
 // removing is what the user reads first.
@@ -116,17 +113,13 @@ func removalRecheck(elapsed time.Duration) time.Duration {
 }
 
 // giveUp lets a step go and says what may be left behind.
-func (r *Reconciler) giveUp(s *scope, failed step, v verdict, err error, abandoned bool) {
-	why := v.message
-	if err != nil {
-		why = err.Error()
-	}
+func (r *Reconciler) giveUp(s *scope, failed step, v verdict, abandoned bool) {
 	cause := fmt.Sprintf("after %s", r.DeleteDeadline)
 	if abandoned {
 		cause = "by annotation"
 	}
 	r.Events.Event(s.clusterName, s.target, corev1.EventTypeWarning, workloadv1alpha1.ReasonAbandoned,
-		fmt.Sprintf("Deletion let go %s. May be left behind: %s. %s", cause, failed.left(s), why))
+		fmt.Sprintf("Deletion let go %s. May be left behind: %s. %s", cause, failed.left(s), v.message))
 }
 
 // forget drops everything remembered of a target.
@@ -153,6 +146,11 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 		return verdict{}, err
 	}
 
+	leave, ok := r.lanes.enter(s.clusterName)
+	if !ok {
+		return busy(workloadv1alpha1.ReasonRemoving), nil
+	}
+	defer leave()
 	ctx, cancel := pcluster.WithBudget(ctx)
 	defer cancel()
 	cluster, err := r.physical.Get(ctx, s.pclusterID(), s.kubeconfig)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
@@ -18,11 +20,14 @@ import (
 )
 
 const (
-	// tokenRetry, conflictRetry and residueRetry are for what passes by itself in a moment.
+	// tokenRetry, conflictRetry and residueRetry are for what passes by itself in a moment. They grow with the time that
+	// it takes: see backOff.
 	tokenRetry    = 250 * time.Millisecond
 	conflictRetry = 100 * time.Millisecond
 	residueRetry  = time.Second
-	// rolloutRecheck is for what happens to the syncer's pods, of which the watched Deployment shows nothing.
+	// laneRetry is for a lane to become free.
+	laneRetry = 200 * time.Millisecond
+	// rolloutRecheck is for what happens to the syncer's pods, of which the watched Deployment shows nothing. It grows.
 	rolloutRecheck = 5 * time.Second
 	// refusedRecheck is for what an administrator mends in the physical cluster, of which no event tells us.
 	refusedRecheck = time.Minute
@@ -37,7 +42,7 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 	}
 	cfg := r.agentConfig(s)
 	inputs := r.inputsOf(s, cfg)
-	silent := r.Clock.Since(r.pulses.observe(s.target).since()) >= r.HeartbeatThreshold
+	silent := r.Clock.Since(r.pulses.get(s.target).since()) >= r.HeartbeatThreshold
 	if v, fresh := r.installed.get(s.target.UID, inputs, r.Clock.Now()); fresh && !silent {
 		return v, nil
 	}
@@ -49,14 +54,12 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 	if stop != nil {
 		return *stop, nil
 	}
-	if s.pullMode() {
-		return r.awaitInstall(s), nil
-	}
 	cfg.Token = token
-
-	v, err := r.installAgent(ctx, s, cfg)
-	if err != nil {
-		return verdict{}, err
+	v := awaitInstall(s)
+	if !s.pullMode() {
+		if v, err = r.installAgent(ctx, s, cfg); err != nil {
+			return verdict{}, err
+		}
 	}
 	if v.ok() {
 		next := wait.Jitter(driftInterval*4/5, 0.5)
@@ -67,7 +70,7 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 }
 
 // awaitInstall is the verdict in pull mode: that the syncer is installed is known by its heartbeat.
-func (r *Reconciler) awaitInstall(s *scope) verdict {
+func awaitInstall(s *scope) verdict {
 	if s.target.Status.LastHeartbeatTime != nil {
 		return passed(workloadv1alpha1.ReasonDeployed, "Syncer deployment successful")
 	}
@@ -77,12 +80,17 @@ func (r *Reconciler) awaitInstall(s *scope) verdict {
 
 // installAgent brings the physical cluster to the manifests and reports how the rollout fares.
 func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Config) (verdict, error) {
+	leave, ok := r.lanes.enter(s.clusterName)
+	if !ok {
+		return busy(workloadv1alpha1.ReasonRollingOut), nil
+	}
+	defer leave()
 	ctx, cancel := pcluster.WithBudget(ctx)
 	defer cancel()
 
 	cluster, err := r.physical.Get(ctx, s.pclusterID(), s.kubeconfig)
 	if err != nil {
-		return r.refusal(err)
+		return r.refusal(s, err)
 	}
 	switch {
 	case s.clusterID == "":
@@ -99,11 +107,11 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	changed, err := agent.Apply(ctx, cluster.Client(), objects, workloadv1alpha1.FieldOwnerController)
 	r.Metrics.applied(changed, err)
 	if err != nil {
-		v, err := r.refused(ctx, "physical cluster", err, func(ctx context.Context) (string, bool, error) {
+		v, err := r.refused(ctx, s, "physical cluster", err, func(ctx context.Context) (string, bool, error) {
 			return agent.RemoveResidue(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
 		})
 		if err != nil {
-			return r.refusal(err)
+			return r.refusal(s, err)
 		}
 		return *v, nil
 	}
@@ -112,16 +120,26 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	}
 	rollout, err := agent.Rollout(ctx, cluster.Client(), workloadv1alpha1.SyncerNamespace(s.target.Name, s.key))
 	if err != nil {
-		return r.refusal(err)
+		return r.refusal(s, err)
 	}
 	if !rollout.Ready {
-		return blocked(workloadv1alpha1.ReasonRollingOut, "%s", rollout.Message).after(rolloutRecheck), nil
+		return blocked(workloadv1alpha1.ReasonRollingOut, "%s", rollout.Message).after(r.backOff(s, rolloutRecheck)), nil
 	}
 	return passed(workloadv1alpha1.ReasonDeployed, "Syncer deployment successful"), nil
 }
 
+// backOff is when to look again at what has kept the syncer from being deployed: after a quarter of the time that it
+// has, from least to a minute. It needs no memory, so a restart does not begin anew.
+func (r *Reconciler) backOff(s *scope, least time.Duration) time.Duration {
+	deployed := meta.FindStatusCondition(s.target.Status.Conditions, workloadv1alpha1.ConditionDeployed)
+	if deployed == nil || deployed.Status == metav1.ConditionTrue {
+		return least
+	}
+	return min(max(r.Clock.Since(deployed.LastTransitionTime.Time)/4, least), time.Minute)
+}
+
 // refused sorts the errors of an apply that a user or time must mend from those to retry.
-func (r *Reconciler) refused(ctx context.Context, side string, err error, removeResidue func(context.Context) (string, bool, error)) (*verdict, error) {
+func (r *Reconciler) refused(ctx context.Context, s *scope, side string, err error, removeResidue func(context.Context) (string, bool, error)) (*verdict, error) {
 	var foreign *agent.ForeignError
 	var residue *agent.ResidueError
 	var terminating *agent.TerminatingError
@@ -138,9 +156,9 @@ func (r *Reconciler) refused(ctx context.Context, side string, err error, remove
 		if waiting != "" {
 			message += ". " + waiting
 		}
-		v = blocked(workloadv1alpha1.ReasonRollingOut, "%s", message).after(residueRetry)
+		v = blocked(workloadv1alpha1.ReasonRollingOut, "%s", message).after(r.backOff(s, residueRetry))
 	case errors.As(err, &terminating):
-		v = blocked(workloadv1alpha1.ReasonRollingOut, "%s", terminating).after(residueRetry)
+		v = blocked(workloadv1alpha1.ReasonRollingOut, "%s", terminating).after(r.backOff(s, residueRetry))
 	default:
 		return nil, err
 	}
@@ -149,7 +167,7 @@ func (r *Reconciler) refused(ctx context.Context, side string, err error, remove
 
 // refusal turns what the physical cluster answered, or did not, into a verdict. None of it is an error: the
 // prober or the recheck brings us back.
-func (r *Reconciler) refusal(err error) (verdict, error) {
+func (r *Reconciler) refusal(s *scope, err error) (verdict, error) {
 	switch {
 	case errors.Is(err, pcluster.ErrConnecting):
 		return connecting(workloadv1alpha1.ReasonRollingOut), nil
@@ -161,10 +179,17 @@ func (r *Reconciler) refusal(err error) (verdict, error) {
 	case errors.Is(err, pcluster.ErrInvalid):
 		return blocked(workloadv1alpha1.ReasonDeploymentFailed, "%s", pcluster.Describe(err)), nil
 	case apierrors.IsConflict(err):
-		return blocked(workloadv1alpha1.ReasonRollingOut, "Installing the syncer").after(conflictRetry), nil
+		return blocked(workloadv1alpha1.ReasonRollingOut, "Installing the syncer: %s", pcluster.Describe(err)).after(r.backOff(s, conflictRetry)), nil
 	default:
 		return blocked(workloadv1alpha1.ReasonDeploymentFailed, "%s", pcluster.Describe(err)).after(refusedRecheck), nil
 	}
+}
+
+// busy is the verdict while the workspace has as many passes under way as it may.
+func busy(reason string) verdict {
+	v := blocked(reason, "Waiting for other SyncTargets of this workspace").after(wait.Jitter(laneRetry, 1))
+	v.undecided = true
+	return v
 }
 
 // connecting is the verdict while the first contact with the physical cluster is under way, which is bounded; its end
@@ -175,9 +200,9 @@ func connecting(reason string) verdict {
 	return v
 }
 
-// deployFailed is the verdict when an API hiccup on kcp's side kept the phase from its work.
+// deployFailed is the verdict when kcp kept the phase from its work.
 func deployFailed(err error) verdict {
-	return blocked(workloadv1alpha1.ReasonDeploymentFailed, "%s", err)
+	return failing(workloadv1alpha1.ReasonDeploymentFailed, err)
 }
 
 // installed remembers when everything that is installed was last found right, so that a pass in between costs the

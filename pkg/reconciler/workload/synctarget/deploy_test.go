@@ -139,7 +139,7 @@ func TestDeployedByState(t *testing.T) {
 					return nil
 				}
 			},
-			"False RollingOut: Installing the syncer", conflictRetry,
+			`False RollingOut: Installing the syncer: the cluster cannot access namespaces "` + namespace + `": it conflicts with what is there (409 Conflict)`, conflictRetry,
 		},
 		"a write is forbidden downstream": {
 			"", nil, nil,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,6 +21,9 @@ import (
 type EventRecorder interface {
 	Event(clusterName multicluster.ClusterName, target *workloadv1alpha1.SyncTarget, eventType, reason, message string)
 }
+
+// eventTimeout bounds the writing of one Event.
+const eventTimeout = 5 * time.Second
 
 // annotationLogicalCluster tells the sink which workspace an Event belongs to; it does not leave the process.
 const annotationLogicalCluster = "workload.kcp.io/event-logical-cluster"
@@ -71,13 +75,25 @@ func (s *eventSink) clientFor(event *corev1.Event) (client.Client, *corev1.Event
 	return upstream, event, nil
 }
 
+// once makes one call, bounded. A server that does not answer is not called again: it would hold back the Events of
+// all workspaces, and what the Event said stands in a condition too.
+func (s *eventSink) once(call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(s.ctx, eventTimeout)
+	defer cancel()
+	err := call(ctx)
+	if err != nil && !isAnswer(err) {
+		return &rest.RequestConstructionError{Err: err}
+	}
+	return err
+}
+
 // Create implements record.EventSink.
 func (s *eventSink) Create(event *corev1.Event) (*corev1.Event, error) {
 	upstream, event, err := s.clientFor(event)
 	if err != nil {
 		return nil, err
 	}
-	return event, upstream.Create(s.ctx, event)
+	return event, s.once(func(ctx context.Context) error { return upstream.Create(ctx, event) })
 }
 
 // Update implements record.EventSink.
@@ -86,7 +102,7 @@ func (s *eventSink) Update(event *corev1.Event) (*corev1.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return event, upstream.Update(s.ctx, event)
+	return event, s.once(func(ctx context.Context) error { return upstream.Update(ctx, event) })
 }
 
 // Patch implements record.EventSink.
@@ -95,5 +111,7 @@ func (s *eventSink) Patch(event *corev1.Event, data []byte) (*corev1.Event, erro
 	if err != nil {
 		return nil, err
 	}
-	return event, upstream.Patch(s.ctx, event, client.RawPatch(types.MergePatchType, data))
+	return event, s.once(func(ctx context.Context) error {
+		return upstream.Patch(ctx, event, client.RawPatch(types.MergePatchType, data))
+	})
 }

@@ -13,14 +13,18 @@ import (
 // says nothing about the syncer.
 func (r *Reconciler) health(_ context.Context, s *scope) (verdict, error) {
 	status := &s.target.Status
-	seen := r.pulses.observe(s.target)
+	seen := r.pulses.get(s.target)
 	namespace := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
 
 	if s.pullMode() && s.clusterID == "" && status.Syncer != nil {
 		// Nobody but the syncer can tell in pull mode which cluster it is.
 		s.clusterID = status.Syncer.ClusterID
 	}
+	ready := passed(workloadv1alpha1.ReasonReady, "Syncer is healthy and ready")
+	left := r.HeartbeatThreshold - r.Clock.Since(seen.changed)
 	switch {
+	case left > 0:
+		return ready.after(left), nil
 	case beatsElsewhere(status):
 		return blocked(workloadv1alpha1.ReasonAwaitingHeartbeat,
 			"Heartbeats come from a syncer in cluster %q, but this SyncTarget stands for cluster %q; remove the syncer from the former",
@@ -29,21 +33,16 @@ func (r *Reconciler) health(_ context.Context, s *scope) (verdict, error) {
 		return blocked(workloadv1alpha1.ReasonAwaitingHeartbeat, "Waiting for the first heartbeat of the syncer"), nil
 	}
 
-	ready := passed(workloadv1alpha1.ReasonReady, "Syncer is healthy and ready")
 	unhealthy := blocked(workloadv1alpha1.ReasonUnhealthy,
 		"Syncer is not healthy: no heartbeat for more than %s; see the Deployment \"syncer\" in the Namespace %q of the physical cluster",
 		r.HeartbeatThreshold, namespace)
 
-	left := r.HeartbeatThreshold - r.Clock.Since(seen.since())
-	switch {
-	case left <= 0:
+	// First sight is no evidence, nor is silence while kcp did not answer: what was found before stands until a
+	// heartbeat arrives, or a full threshold has passed without one. This is the only place where an earlier condition
+	// counts.
+	if left = r.HeartbeatThreshold - r.Clock.Since(seen.since()); left <= 0 {
 		return unhealthy, nil
-	case !seen.changed.IsZero():
-		return ready.after(left), nil
 	}
-
-	// First sight is no evidence: what an earlier controller found stands until a heartbeat arrives or a full
-	// threshold has passed without one. This is the only place where an earlier condition counts.
 	if before := meta.FindStatusCondition(status.Conditions, workloadv1alpha1.ConditionReady); before != nil {
 		switch before.Reason {
 		case workloadv1alpha1.ReasonReady:

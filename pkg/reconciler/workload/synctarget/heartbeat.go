@@ -15,20 +15,21 @@ import (
 type pulse struct {
 	// value is the last heartbeat, by the agent's clock: compared with the next one, never with our time.
 	value metav1.Time
-	// firstSeen is when this controller first saw the target, by our clock.
-	firstSeen time.Time
+	// listening is since when a heartbeat would have been seen: since this controller first saw the target, or since kcp
+	// last failed to answer, by our clock.
+	listening time.Time
 	// changed is when this controller last saw the heartbeat change; zero before the first change.
 	changed time.Time
 	// phase as last seen, for the metrics.
 	phase workloadv1alpha1.SyncTargetPhase
 }
 
-// since is what silence counts from: the last change seen, or the first sight.
+// since is what silence counts from: the last change seen, or when we began to listen, whichever is later.
 func (p pulse) since() time.Time {
-	if p.changed.IsZero() {
-		return p.firstSeen
+	if p.changed.After(p.listening) {
+		return p.changed
 	}
-	return p.changed
+	return p.listening
 }
 
 // pulses watches the heartbeats of all targets by the controller's own clock. An agent whose clock is wrong is as
@@ -52,7 +53,7 @@ func (p *pulses) observe(target *workloadv1alpha1.SyncTarget) pulse {
 	now := p.clock.Now()
 	seen, known := p.byUID[target.UID]
 	if !known {
-		seen.firstSeen = now
+		seen.listening = now
 	}
 	if beat := target.Status.LastHeartbeatTime; beat != nil && !beatsElsewhere(&target.Status) && !beat.Equal(&seen.value) {
 		seen.value = *beat
@@ -63,6 +64,29 @@ func (p *pulses) observe(target *workloadv1alpha1.SyncTarget) pulse {
 	seen.phase = target.Status.Phase
 	p.byUID[target.UID] = seen
 	return seen
+}
+
+// get returns what is known of a target's heartbeats. The events alone bring them in: the target of a pass may be
+// older than what they brought meanwhile.
+func (p *pulses) get(target *workloadv1alpha1.SyncTarget) pulse {
+	p.mu.Lock()
+	seen, known := p.byUID[target.UID]
+	p.mu.Unlock()
+	if !known {
+		return p.observe(target)
+	}
+	return seen
+}
+
+// deafen notes that kcp did not answer just now: a heartbeat may have come that nobody could bring us, so silence
+// counts anew.
+func (p *pulses) deafen(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if seen, known := p.byUID[uid]; known {
+		seen.listening = p.clock.Now()
+		p.byUID[uid] = seen
+	}
 }
 
 // forget drops a target that is gone.
@@ -83,7 +107,11 @@ func (p *pulses) snapshot() (byPhase map[workloadv1alpha1.SyncTargetPhase]int, o
 		if seen.phase != workloadv1alpha1.PhaseReady {
 			continue
 		}
-		oldest = max(oldest, now.Sub(seen.since()))
+		last := seen.changed
+		if last.IsZero() {
+			last = seen.listening
+		}
+		oldest = max(oldest, now.Sub(last))
 	}
 	return byPhase, oldest
 }

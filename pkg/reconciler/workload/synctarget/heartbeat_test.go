@@ -32,32 +32,32 @@ func TestPulsesObserve(t *testing.T) {
 		"first sight": {
 			"The agent may have died long ago.",
 			[]workloadv1alpha1.SyncTargetStatus{beat(old, thisCluster)},
-			pulse{value: metav1.NewTime(old), firstSeen: start},
+			pulse{value: metav1.NewTime(old), listening: start},
 		},
 		"seen again": {
 			"Nothing came.",
 			[]workloadv1alpha1.SyncTargetStatus{beat(old, thisCluster), beat(old, thisCluster)},
-			pulse{value: metav1.NewTime(old), firstSeen: start},
+			pulse{value: metav1.NewTime(old), listening: start},
 		},
 		"the first of all": {
 			"There was none at first sight, so this one is new.",
 			[]workloadv1alpha1.SyncTargetStatus{{}, beat(old, thisCluster)},
-			pulse{value: metav1.NewTime(old), firstSeen: start, changed: start.Add(time.Minute)},
+			pulse{value: metav1.NewTime(old), listening: start, changed: start.Add(time.Minute)},
 		},
 		"changed": {
 			"When it changed counts by our clock, whatever the agent's says.",
 			[]workloadv1alpha1.SyncTargetStatus{beat(old, thisCluster), {}, beat(old.Add(time.Second), thisCluster)},
-			pulse{value: metav1.NewTime(old.Add(time.Second)), firstSeen: start, changed: start.Add(2 * time.Minute)},
+			pulse{value: metav1.NewTime(old.Add(time.Second)), listening: start, changed: start.Add(2 * time.Minute)},
 		},
 		"set back": {
 			"An agent whose clock was corrected lives all the same.",
 			[]workloadv1alpha1.SyncTargetStatus{beat(old, thisCluster), beat(old.Add(-time.Hour), thisCluster)},
-			pulse{value: metav1.NewTime(old.Add(-time.Hour)), firstSeen: start, changed: start.Add(time.Minute)},
+			pulse{value: metav1.NewTime(old.Add(-time.Hour)), listening: start, changed: start.Add(time.Minute)},
 		},
 		"from elsewhere": {
 			"A syncer in another cluster says nothing about this one.",
 			[]workloadv1alpha1.SyncTargetStatus{beat(old, thisCluster), beat(start, otherCluster)},
-			pulse{value: metav1.NewTime(old), firstSeen: start},
+			pulse{value: metav1.NewTime(old), listening: start},
 		},
 	}
 	for name, tc := range tests {

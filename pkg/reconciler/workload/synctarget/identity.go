@@ -36,7 +36,7 @@ func (r *Reconciler) agentConfig(s *scope) agent.Config {
 // why there is none yet.
 func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Config) ([]byte, *verdict, error) {
 	if _, err := agent.Apply(ctx, s.upstream, agent.Identity(cfg), workloadv1alpha1.FieldOwnerController); err != nil {
-		v, err := r.refused(ctx, "workspace", err, func(ctx context.Context) (string, bool, error) {
+		v, err := r.refused(ctx, s, "workspace", err, func(ctx context.Context) (string, bool, error) {
 			return agent.RemoveIdentityResidue(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
 		})
 		return nil, v, err
@@ -58,12 +58,15 @@ func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Con
 		return token, nil, nil
 	case apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err):
 		if r.Clock.Since(secret.CreationTimestamp.Time) < issuing {
-			v := blocked(workloadv1alpha1.ReasonRollingOut, "Waiting for kcp to accept the syncer's token").after(tokenRetry)
+			v := blocked(workloadv1alpha1.ReasonRollingOut, "Waiting for kcp to accept the syncer's token").after(r.backOff(s, tokenRetry))
 			return nil, &v, nil
 		}
 		v := blocked(workloadv1alpha1.ReasonDeploymentFailed,
 			"kcp at %s does not accept the syncer's token; does what stands before kcp know the key that signs ServiceAccount tokens?", cfg.KcpURL).after(time.Minute)
 		return nil, &v, nil
+	case isAnswer(err), r.Clock.Since(r.pulses.get(s.target).changed) < r.HeartbeatThreshold:
+		// It is where the syncer looks for it: the one or the other reached it there.
+		return nil, nil, fmt.Errorf("trying the syncer's token at %s: %w", cfg.KcpURL, err)
 	default:
 		v := blocked(workloadv1alpha1.ReasonDeploymentFailed,
 			"kcp cannot be reached at %s, which the syncer would use; check the controller's flags --kcp-external-url and --kcp-external-ca-file", cfg.KcpURL).after(time.Minute)

@@ -2,9 +2,12 @@ package synctarget
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
@@ -79,7 +82,9 @@ type phase struct {
 
 // onlyIfValid holds a phase back while Valid is not True.
 func onlyIfValid(valid verdict) (verdict, bool) {
-	return unknown(workloadv1alpha1.ReasonValidationFailed, "Waiting for the condition Valid: %s", valid.message), !valid.ok()
+	v := unknown(workloadv1alpha1.ReasonValidationFailed, "Waiting for the condition Valid: %s", valid.message)
+	v.undecided = valid.undecided
+	return v, !valid.ok()
 }
 
 // unlessSpecIsWrong lets a phase mirror Valid while the spec is wrong.
@@ -115,6 +120,38 @@ func runPhases(ctx context.Context, phases []phase, s *scope, observe func(condi
 		verdicts[p.condition] = v
 	}
 	return verdicts, failure
+}
+
+// failing is the verdict of a phase that kcp kept from its work. An answer is told as it is; that there was none says
+// nothing of the target, and what was found before stands while it is asked again.
+func failing(reason string, err error) verdict {
+	if !isHiccup(err) {
+		return blocked(reason, "%s", err)
+	}
+	v := blocked(reason, "kcp does not answer just now; it is asked again")
+	v.undecided = true
+	return v
+}
+
+// isHiccup tells what passes by itself, such as no answer of kcp or a lost race, from an answer that will be the same
+// next time.
+func isHiccup(err error) bool {
+	var answer apierrors.APIStatus
+	if !errors.As(err, &answer) {
+		return true
+	}
+	switch answer.Status().Code {
+	case http.StatusConflict, http.StatusRequestTimeout, http.StatusTooManyRequests,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// isAnswer tells an answer of an API server from none.
+func isAnswer(err error) bool {
+	var answer apierrors.APIStatus
+	return errors.As(err, &answer)
 }
 
 // soonest is the earliest of the rechecks; 0 is never.

@@ -60,28 +60,28 @@ func TestRunPhases(t *testing.T) {
 		"kcp does not answer validate": {
 			"Nothing is known of Valid, and the syncer lives.", nil, map[string]error{valid: errValid},
 			map[string]string{
-				valid: "Unknown ValidationFailed: valid", deployed: "Unknown ValidationFailed: Waiting for the condition Valid: valid", health: "True Ready: Syncer is healthy and ready",
+				valid: "False ValidationFailed: kcp does not answer just now; it is asked again", deployed: "Unknown ValidationFailed: Waiting for the condition Valid: kcp does not answer just now; it is asked again", health: "True Ready: Syncer is healthy and ready",
 			},
 			[]string{valid, health}, errValid,
 		},
 		"kcp does not answer deploy": {
 			"", nil, map[string]error{deployed: errDeploy},
 			map[string]string{
-				valid: "True Valid: SyncTarget validation passed", deployed: "False DeploymentFailed: deploy", health: "True Ready: Syncer is healthy and ready",
+				valid: "True Valid: SyncTarget validation passed", deployed: "False DeploymentFailed: kcp does not answer just now; it is asked again", health: "True Ready: Syncer is healthy and ready",
 			},
 			[]string{valid, deployed, health}, errDeploy,
 		},
 		"two errors": {
 			"The first is retried; the other will be met again.", nil, map[string]error{deployed: errDeploy, health: errHealth},
 			map[string]string{
-				valid: "True Valid: SyncTarget validation passed", deployed: "False DeploymentFailed: deploy", health: "Unknown HealthCheckFailed: health",
+				valid: "True Valid: SyncTarget validation passed", deployed: "False DeploymentFailed: kcp does not answer just now; it is asked again", health: "Unknown HealthCheckFailed: health",
 			},
 			[]string{valid, deployed, health}, errDeploy,
 		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r, err := New(Config{ExportName: "e", SyncerImage: "i", KcpURL: "u"})
+			r, err := New(Config{ExportName: "e", SyncerImage: "i", KcpURL: "u", Metrics: newTestMetrics()})
 			if err != nil {
 				t.Fatal(err)
 			}

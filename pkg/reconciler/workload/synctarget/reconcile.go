@@ -41,19 +41,39 @@ func (r *Reconciler) Reconcile(ctx context.Context, req mcreconcile.Request) (re
 		upstream:    upstream,
 		clusterID:   cached.Status.ClusterID,
 	}
+	result, err := r.pass(ctx, s)
+	if apierrors.IsNotFound(workspace.GetCache().Get(ctx, req.NamespacedName, cached)) {
+		r.forget(s) // it left while we were at it, and what we have just learned with it
+	}
+	if apierrors.IsConflict(err) {
+		// A lost race: the decision rested on an old object. The event of what was faster may be a heartbeat, which
+		// brings nobody back.
+		return reconcile.Result{RequeueAfter: r.races.When(req)}, nil
+	}
+	r.races.Forget(req)
+	if err != nil {
+		if isHiccup(err) {
+			r.pulses.deafen(s.target.UID)
+		}
+		return reconcile.Result{}, err
+	}
+	return result, nil
+}
+
+// pass brings the target one step further, by one write to it at most.
+func (r *Reconciler) pass(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if !s.target.DeletionTimestamp.IsZero() {
 		return r.reconcileDelete(ctx, s)
 	}
 	if !controllerutil.ContainsFinalizer(s.target, workloadv1alpha1.Finalizer) {
 		// The event of this write brings us back: nothing has a side effect before the finalizer stands.
-		return conflictMeansAgain(r.patchFinalizers(ctx, s, func(o client.Object) bool {
+		return reconcile.Result{}, r.patchFinalizers(ctx, s, func(o client.Object) bool {
 			return controllerutil.AddFinalizer(o, workloadv1alpha1.Finalizer)
-		}))
+		})
 	}
-
 	verdicts, failure := runPhases(ctx, r.install, s, r.Metrics.phaseDone, r.Clock.Now)
 	if err := r.updateStatus(ctx, s, verdicts); err != nil {
-		return conflictMeansAgain(err)
+		return reconcile.Result{}, err
 	}
 	return reconcile.Result{RequeueAfter: soonest(verdicts)}, failure
 }
@@ -69,13 +89,4 @@ func (r *Reconciler) patchFinalizers(ctx context.Context, s *scope, mutate func(
 		return fmt.Errorf("patching the finalizers of SyncTarget %q: %w", s.target.Name, err)
 	}
 	return nil
-}
-
-// conflictMeansAgain turns a lost race into another pass: the decision rested on an old object. The event of what was
-// faster may be a heartbeat, which brings nobody back.
-func conflictMeansAgain(err error) (reconcile.Result, error) {
-	if apierrors.IsConflict(err) {
-		return reconcile.Result{RequeueAfter: conflictRetry}, nil
-	}
-	return reconcile.Result{}, err
 }

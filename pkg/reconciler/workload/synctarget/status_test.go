@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -175,7 +176,7 @@ func TestTruncate(t *testing.T) {
 	w := usual(t)
 	w.kcp.refuse = func(request string) error {
 		if strings.HasPrefix(request, "apply Namespace") {
-			return errors.New(strings.Repeat("ä", 40000))
+			return apierrors.NewInternalError(errors.New(strings.Repeat("ä", 40000)))
 		}
 		return nil
 	}

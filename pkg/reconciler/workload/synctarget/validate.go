@@ -44,16 +44,25 @@ func (r *Reconciler) validate(ctx context.Context, s *scope) (verdict, error) {
 	}
 	s.kubeconfig, err = readKubeconfig(ctx, s)
 	if fault := (*secretFault)(nil); errors.As(err, &fault) {
+		r.disconnect(s)
 		return blocked(workloadv1alpha1.ReasonValidationFailed, "%s", fault), nil
 	}
 	if err != nil {
 		return verdict{}, err
 	}
 	if _, err := pcluster.Parse(s.kubeconfig); err != nil {
+		r.disconnect(s)
 		ref := s.target.Spec.KubeconfigSecretRef
 		return blocked(workloadv1alpha1.ReasonValidationFailed, "Secret %q key %q: %s", ref.Namespace+"/"+ref.Name, secretKey(ref), err), nil
 	}
 	return passed(workloadv1alpha1.ReasonValid, "SyncTarget validation passed"), nil
+}
+
+// disconnect drops the physical cluster to which the user's kubeconfig no longer leads: credentials that were withdrawn
+// are not used again.
+func (r *Reconciler) disconnect(s *scope) {
+	r.installed.forget(s.target.UID)
+	r.physical.Forget(s.pclusterID())
 }
 
 // validateSpec reports the first fault, in the order that users were promised.
@@ -166,7 +175,7 @@ func secretMeta() *metav1.PartialObjectMetadata {
 	return meta
 }
 
-// validateFailed is the verdict when kcp did not answer: nothing is known about the object.
+// validateFailed is the verdict when kcp kept the phase from its work.
 func validateFailed(err error) verdict {
-	return unknown(workloadv1alpha1.ReasonValidationFailed, "%s", err)
+	return failing(workloadv1alpha1.ReasonValidationFailed, err)
 }

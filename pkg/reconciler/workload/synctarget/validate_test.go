@@ -152,7 +152,7 @@ func TestValidate(t *testing.T) {
 		"kcp does not answer": {
 			"Nothing is known, and it is tried again.", claims(func(*apisv1alpha2.AcceptablePermissionClaim) {}), nil,
 			func(string) error { return errInjected },
-			`Unknown ValidationFailed: reading Secret "default/edge-1": injected`, true,
+			"False ValidationFailed: kcp does not answer just now; it is asked again", true,
 		},
 		"a kubeconfig that is none": {
 			"", data(map[string][]byte{"kubeconfig": []byte("token: " + canary + ": {")}), nil, nil, `False ValidationFailed: Secret "default/edge-1" key "kubeconfig": …`, false,
@@ -209,7 +209,7 @@ func TestBindingsThatCannotBeListed(t *testing.T) {
 	if _, err := w.reconcile(); err == nil || !strings.HasPrefix(err.Error(), "listing the workspace's APIBindings: ") {
 		t.Errorf("error = %v", err)
 	}
-	if got := w.condition(workloadv1alpha1.ConditionValid); !strings.HasPrefix(got, "Unknown ValidationFailed: ") {
+	if got := w.condition(workloadv1alpha1.ConditionValid); got != "False ValidationFailed: kcp does not answer just now; it is asked again" {
 		t.Errorf("Valid = %s", got)
 	}
 }

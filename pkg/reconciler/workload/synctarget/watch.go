@@ -40,6 +40,8 @@ const (
 	// retryBase and retryMax bound the backoff of a pass that failed.
 	retryBase = 500 * time.Millisecond
 	retryMax  = time.Minute
+	// passTimeout bounds a pass, which takes a second, or pcluster.Budget and the answers of kcp where all is slow.
+	passTimeout = time.Minute
 )
 
 type queue = workqueue.TypedRateLimitingInterface[mcreconcile.Request]
@@ -49,9 +51,12 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
+	r.lanes = newLanes(workers)
 	options := mccontroller.Options{
 		Reconciler:              r,
 		MaxConcurrentReconciles: workers,
+		ReconciliationTimeout:   passTimeout,
+		NewQueue:                newFairQueue,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](retryBase, retryMax),
 		LogConstructor: func(req *mcreconcile.Request) logr.Logger {
 			if req == nil {
@@ -167,13 +172,16 @@ func withoutHeartbeat(target *workloadv1alpha1.SyncTarget) *workloadv1alpha1.Syn
 // secretEvents queues the targets that refer to a Secret, and the target that a token belongs to.
 func (r *Reconciler) secretEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
 	return handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, secret client.Object) []mcreconcile.Request {
-		if name := secret.GetAnnotations()[workloadv1alpha1.AnnotationSyncTarget]; name != "" {
-			r.installed.forget(types.UID(secret.GetLabels()[workloadv1alpha1.LabelUID]))
-			return []mcreconcile.Request{request(clusterName, name)}
-		}
 		var targets workloadv1alpha1.SyncTargetList
 		if err := cl.GetCache().List(ctx, &targets, client.MatchingFields{indexSecret: secret.GetNamespace() + "/" + secret.GetName()}); err != nil {
 			return nil
+		}
+		// The tenant may write these metadata, too: they lead to a target of this workspace, or to none.
+		var owner workloadv1alpha1.SyncTarget
+		name := secret.GetAnnotations()[workloadv1alpha1.AnnotationSyncTarget]
+		if name != "" && cl.GetCache().Get(ctx, types.NamespacedName{Name: name}, &owner) == nil {
+			r.installed.forget(owner.UID)
+			targets.Items = append(targets.Items, owner)
 		}
 		return requests(clusterName, &targets)
 	})

@@ -112,6 +112,8 @@ func (w *world) restart() {
 	w.r = r
 }
 
+func newTestMetrics() *Metrics { return NewMetrics(prometheus.NewRegistry(), func() int { return 1 }) }
+
 func (w *world) reconcile() (reconcile.Result, error) {
 	return w.r.Reconcile(w.t.Context(), request(testCluster, testName))
 }
