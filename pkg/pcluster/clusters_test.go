@@ -212,7 +212,7 @@ func TestStop(t *testing.T) {
 		t.Error(err)
 	}
 	eventually(t, "the connections to close", func() bool { return server.openConns() == 0 })
-eventually(t, "the goroutines to end", func() bool { return goroutines("pkg/pcluster.(*") == 0 })
+	eventually(t, "the goroutines to end", func() bool { return goroutines("pkg/pcluster.(*") == 0 })
 	if _, err := clusters.Get(context.Background(), testID("a"), server.kubeconfig("t2")); !errors.Is(err, ErrReplaced) {
 		t.Errorf("Get() = %v, want ErrReplaced", err)
 	}

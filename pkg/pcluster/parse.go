@@ -109,7 +109,7 @@ func parseServer(server string) (normal, complaint string) {
 			return "", "must name a port between 1 and 65535"
 		}
 	}
-	return parsed.String(), ""
+	return strings.TrimRight(parsed.String(), "/"), "" // it ends with the path, behind which more is put
 }
 
 // authenticate reads who we are to the server.

@@ -309,6 +309,37 @@ func TestWatchPaths(t *testing.T) {
 	}
 }
 
+// The server's URL may end with a slash, and may have a path.
+func TestWatchBelowPath(t *testing.T) {
+	for name, test := range map[string]struct{ path, prefix string }{
+		"slash":          {"/", ""},
+		"path":           {"/prefix", "/prefix"},
+		"path and slash": {"/prefix/", "/prefix"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &story{watched: newWatched(t)}
+			s.answer(func(w http.ResponseWriter, r *http.Request) {
+				if !strings.HasPrefix(r.URL.Path, test.prefix+"/api") {
+					http.NotFound(w, r)
+					return
+				}
+				http.StripPrefix(test.prefix, except(s.serve)).ServeHTTP(w, r)
+			})
+			var err error
+			s.clusters, s.changes = startClusters(t, nil, nil)
+			kubeconfig := tokenKubeconfig(s.URL+test.path, s.Certificate().Raw, "t")
+			if s.cluster, err = s.clusters.Get(t.Context(), testID("a"), kubeconfig); err != nil {
+				t.Fatal(err)
+			}
+			s.read(t)
+			watchIt(t, s.cluster)
+			eventually(t, "the watch", func() bool { return s.watchCount() == 1 })
+			s.modify()
+			await(t, "the change", s.changes)
+		})
+	}
+}
+
 // What happens while no watch is there is noticed when it is back, and nothing else is told.
 func TestWatchComesBack(t *testing.T) {
 	for name, test := range map[string]struct {
