@@ -209,7 +209,8 @@ func isPlausible(uid types.UID) bool {
 	})
 }
 
-// call calls the cluster, within the limit, and returns a problem of ours, or an error that says nothing about the cluster.
+// call calls the cluster, within the limit, and returns a problem of ours, or an error that says nothing about the
+// cluster, such as the context's. That the cluster does not answer in time is said only of a call that had a fair time.
 func (c *Cluster) call(ctx context.Context, limit time.Duration, r request, call func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -218,18 +219,22 @@ func (c *Cluster) call(ctx context.Context, limit time.Duration, r request, call
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
 
+	began := time.Now()
 	err := call(bounded)
 	if err == nil {
 		return nil
 	}
 	var known *problem
 	var answer apierrors.APIStatus
+	isAnswer := errors.As(err, &answer)
 	switch {
 	case c.ctx.Err() != nil:
 		return ErrReplaced
+	case !isAnswer && errors.Is(ctx.Err(), context.DeadlineExceeded) && time.Since(began) < Budget/2:
+		return ctx.Err() // earlier calls used up the caller's time: that says nothing about this one
 	case errors.As(err, &known):
 		return known
-	case errors.As(err, &answer):
+	case isAnswer:
 		return r.answered(answer.Status(), c.border, c.secrets)
 	default:
 		return c.border.explain(bounded, err)

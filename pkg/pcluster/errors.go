@@ -69,7 +69,7 @@ func Describe(err error) string {
 		}
 		return wanted.refusal(status.Code)
 	case errors.Is(err, context.DeadlineExceeded):
-		return "the cluster does not answer in time"
+		return fmt.Sprintf("the cluster answers too slowly for all that has to be done in %d s; it is tried again", int(Budget.Seconds()))
 	default:
 		return "the call to the cluster failed"
 	}

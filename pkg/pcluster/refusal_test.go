@@ -185,7 +185,7 @@ func TestDescribe(t *testing.T) {
 		"wrapped":   {reason: "the sentence alone is for the user", err: fmt.Errorf("applying: %w", unreachable("a sentence")), want: "a sentence"},
 		"of a fake": {reason: "as in tests of callers", err: apierrors.NewForbidden(resource, "d", errors.New(canary)), want: `the kubeconfig's user may not access deployments.apps "d" (403 Forbidden)`},
 		"bare":      {err: &apierrors.StatusError{ErrStatus: metav1.Status{Code: http.StatusUnauthorized}}, want: "the cluster does not accept the credentials in the kubeconfig (401 Unauthorized)"},
-		"no time":   {err: fmt.Errorf("x: %w", context.DeadlineExceeded), want: "the cluster does not answer in time"},
+		"no time":   {err: fmt.Errorf("x: %w", context.DeadlineExceeded), want: "the cluster answers too slowly for all that has to be done in 10 s; it is tried again"},
 		"unknown":   {reason: "it may carry anything", err: errors.New(canary), want: "the call to the cluster failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
