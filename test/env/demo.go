@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/test/framework"
 )
 
@@ -26,7 +27,7 @@ func demo(ctx context.Context, env *framework.Environment) error {
 	if err := env.EnsureWorkspace(ctx, "demo"); err != nil {
 		return err
 	}
-	if _, err := env.Kubectl(ctx, workspace, "", "apply", "-f", env.Repo+"/config/samples/apibinding.yaml"); err != nil {
+	if _, err := env.Kubectl(ctx, workspace, "", "apply", "-k", env.Repo+"/config/samples/binding"); err != nil {
 		return err
 	}
 	if _, err := env.Kubectl(ctx, workspace, "", "wait", "apibinding/workload.kcp.io", "--for=condition=Ready", "--timeout=60s"); err != nil {
@@ -48,19 +49,34 @@ func demo(ctx context.Context, env *framework.Environment) error {
 	if err := follow(ctx, env, workspace, start); err != nil {
 		return err
 	}
+	return tryNext(ctx, env, workspace)
+}
+
+// tryNext shows the SyncTarget and prints commands that work as they stand, on a machine without kubectl too.
+func tryNext(ctx context.Context, env *framework.Environment, workspace string) error {
 	table, err := env.Kubectl(ctx, workspace, "", "get", "synctargets", "-o=wide")
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\n%s\nTry next:\n", table)
-	kcp := "kubectl --kubeconfig " + env.KCPKubeconfig() + " --server " + env.WorkspaceURL(workspace)
+	key, err := env.Kubectl(ctx, workspace, "", "get", "synctarget", demoTarget, "-o=jsonpath={.status.key}")
+	if err != nil {
+		return err
+	}
+	down := "make down"
+	if dir := os.Getenv("STATE_DIR"); dir != "" {
+		down = "STATE_DIR=" + dir + " " + down
+	}
 	cluster := "kubectl --kubeconfig " + env.ClusterKubeconfig("cluster-1")
+	fmt.Printf("\n%s\nTry next:\n", table)
 	for _, line := range []string{
-		kcp + " describe synctarget demo",
+		"export PATH=" + env.Dir + "/bin:$PATH",
+		"export KUBECONFIG=" + env.KCPKubeconfig(),
+		"alias k='kubectl --server " + env.WorkspaceURL(workspace) + "'",
+		"k describe synctarget demo",
 		cluster + " get pods -A",
-		cluster + " -n " + "$(" + cluster + " get ns -o name | grep kcp-syncer-demo | cut -d/ -f2) delete deployment syncer    # it comes back",
-		kcp + " delete synctarget demo                          # nothing is left on either side",
-		"make down",
+		cluster + " -n " + workloadv1alpha1.SyncerNamespace(demoTarget, key) + " delete deployment syncer    # it comes back",
+		"k delete synctarget demo    # nothing is left on either side",
+		down,
 	} {
 		fmt.Println("  " + line)
 	}
