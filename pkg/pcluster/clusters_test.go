@@ -33,8 +33,8 @@ func TestGet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(clusterUID, first.ID()); diff != "" {
-		t.Errorf("ID, -want +got:\n%s", diff)
+	if uid, err := first.ID(ctx); err != nil || uid != clusterUID {
+		t.Errorf("ID() = %q, %v, want %q", uid, err, clusterUID)
 	}
 	again, err := clusters.Get(ctx, testID("a"), server.kubeconfig("t"))
 	if err != nil || again != first {

@@ -34,7 +34,7 @@ func (c *Cluster) remembered() error {
 func (c *Cluster) markAlive(uid string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.uid, c.dead = uid, nil
+	c.uid, c.learned, c.dead = uid, c.owner.clock.Now(), nil
 }
 
 // markDead makes everybody fail with this error until a probe succeeds. It does nothing if the cluster is dead already.

@@ -72,8 +72,11 @@ func TestProbe(t *testing.T) {
 			}
 			before := server.requestCount()
 			cluster, err := clusters.Get(ctx, testID("a"), server.kubeconfig(canary))
-			if err != nil || cluster.ID() != clusterUID {
-				t.Errorf("Get() = %v, want it alive", err)
+			if err != nil {
+				t.Fatalf("Get() = %v, want it alive", err)
+			}
+			if uid, err := cluster.ID(ctx); err != nil || uid != clusterUID {
+				t.Errorf("ID() = %q, %v, want %q", uid, err, clusterUID)
 			}
 			clock.Step(time.Hour)
 			if got := server.requestCount(); got != before {
@@ -115,13 +118,11 @@ func TestProbeLearnsID(t *testing.T) {
 		t.Fatal(err)
 	}
 	cluster.markDead(unreachable("gone"))
-	server.answer(func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"uid": "other"}})
-	})
+	server.answer(another)
 	clock.Step(time.Minute)
 	await(t, "OnChange", changes)
-	if diff := cmp.Diff("other", cluster.ID()); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
+	if uid, err := cluster.ID(context.Background()); err != nil || uid != "other" {
+		t.Errorf("ID() = %q, %v, want the other", uid, err)
 	}
 }
 

@@ -132,6 +132,11 @@ func healthy(w http.ResponseWriter, r *http.Request) {
 	refuse(http.StatusNotFound, "NotFound", "not here")(w, r)
 }
 
+// another is a cluster other than the healthy one.
+func another(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"uid": "other"}})
+}
+
 // refuse answers with a Status, as an API server does.
 func refuse(code int, reason, message string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {

@@ -160,9 +160,13 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 	if err != nil {
 		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(err)), nil
 	}
-	if s.clusterID != cluster.ID() {
+	id, err := cluster.ID(ctx)
+	if err != nil {
+		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(err)), nil
+	}
+	if s.clusterID != id {
 		return blocked(workloadv1alpha1.ReasonRemovalFailed,
-			"The syncer cannot be removed: the kubeconfig leads to cluster %q, but the syncer is in cluster %q", cluster.ID(), s.clusterID), nil
+			"The syncer cannot be removed: the kubeconfig leads to cluster %q, but the syncer is in cluster %q", id, s.clusterID), nil
 	}
 	waiting, done, err := agent.Remove(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
 	if err != nil {

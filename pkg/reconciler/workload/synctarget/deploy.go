@@ -92,15 +92,19 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	if err != nil {
 		return r.refusal(s, err)
 	}
+	id, err := cluster.ID(ctx)
+	if err != nil {
+		return r.refusal(s, err)
+	}
 	switch {
 	case s.clusterID == "":
 		// Pinned before anything is installed: the event of the status write brings us back.
-		s.clusterID = cluster.ID()
+		s.clusterID = id
 		return blocked(workloadv1alpha1.ReasonRollingOut, "Installing the syncer"), nil
-	case s.clusterID != cluster.ID():
+	case s.clusterID != id:
 		return blocked(workloadv1alpha1.ReasonClusterMismatch,
 			"the kubeconfig leads to cluster %q, but this SyncTarget stands for cluster %q; restore the kubeconfig, or delete the SyncTarget and create another for the new cluster",
-			cluster.ID(), s.clusterID), nil
+			id, s.clusterID), nil
 	}
 
 	objects := agent.Downstream(cfg)

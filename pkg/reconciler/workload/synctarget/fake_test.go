@@ -305,8 +305,8 @@ type physical struct {
 	watched []string
 }
 
-func (p *physical) ID() string            { return p.id }
-func (p *physical) Client() client.Client { return p.server.Client }
+func (p *physical) ID(context.Context) (string, error) { return p.id, nil }
+func (p *physical) Client() client.Client              { return p.server.Client }
 func (p *physical) Watch(objects ...client.Object) error {
 	for _, object := range objects {
 		name := strings.TrimPrefix(client.ObjectKeyFromObject(object).String(), "/")

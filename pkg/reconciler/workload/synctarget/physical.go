@@ -16,7 +16,7 @@ type physicalClusters interface {
 
 // physicalCluster is one physical cluster; see pcluster.Cluster.
 type physicalCluster interface {
-	ID() string
+	ID(ctx context.Context) (string, error)
 	Client() client.Client
 	Watch(objects ...client.Object) error
 }

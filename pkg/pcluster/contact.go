@@ -1,0 +1,147 @@
+package pcluster
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// freshFor is how long an ID need not be asked for again: the pass that follows a first contact knows it already.
+const freshFor = 5 * time.Second
+
+// ID asks the physical cluster who it is, and returns the UID of its Namespace kube-system. Behind the same address, with
+// the same CA and token, there may be another cluster since the last time: ask before anything is written or removed.
+func (c *Cluster) ID(ctx context.Context) (string, error) {
+	c.mu.Lock()
+	uid, dead := c.uid, c.dead
+	isFresh := uid != "" && c.owner.clock.Since(c.learned) < freshFor
+	c.mu.Unlock()
+	if dead != nil {
+		return "", dead
+	}
+	if isFresh && c.ctx.Err() == nil {
+		return uid, nil
+	}
+	uid, err := c.identify(ctx, Budget)
+	if err != nil {
+		if isDeadly(err) {
+			c.markDead(err)
+		}
+		return "", err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.uid, c.learned = uid, c.owner.clock.Now()
+	return uid, nil
+}
+
+// meeting is a first contact under way.
+type meeting struct {
+	ended chan struct{}
+	err   error // set before ended is closed
+	// missed is set when somebody did not wait for the end and has to be told.
+	missed bool
+}
+
+// meet starts the first contact, or joins the one under way, and waits for it for a moment. A cluster that was met or is
+// dead is not called.
+func (c *Cluster) meet(ctx context.Context) error {
+	c.mu.Lock()
+	if c.dead != nil || c.uid != "" {
+		defer c.mu.Unlock()
+		return c.dead
+	}
+	m, begin := c.meeting, c.meeting == nil
+	if begin {
+		m = &meeting{ended: make(chan struct{})}
+		c.meeting = m
+	}
+	c.mu.Unlock()
+	if begin && !c.owner.spawn(func() { c.firstContact(m) }) {
+		c.endMeeting(m, ErrReplaced)
+	}
+
+	var enough <-chan time.Time
+	if c.owner.patience > 0 {
+		timer := c.owner.clock.NewTimer(c.owner.patience)
+		defer timer.Stop()
+		enough = timer.C()
+	}
+	select {
+	case <-m.ended:
+		return m.err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-enough:
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.meeting != m {
+		return m.err // it ended just now
+	}
+	m.missed = true
+	return ErrConnecting
+}
+
+// firstContact ends when the cluster has been called, for contactTimeout at most, or is replaced.
+func (c *Cluster) firstContact(m *meeting) {
+	uid, err := c.contact(c.owner.meetings)
+	switch {
+	case err == nil:
+		c.markAlive(uid)
+	case isVerdict(err):
+		c.markDead(err)
+	}
+	if c.ctx.Err() != nil {
+		err = ErrReplaced
+	}
+	if missed := c.endMeeting(m, err); missed && c.ctx.Err() == nil {
+		c.owner.onChange(c.id)
+	}
+}
+
+// endMeeting tells those who wait, and reports whether somebody did not wait.
+func (c *Cluster) endMeeting(m *meeting, err error) (missed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m.err, c.meeting = err, nil
+	close(m.ended)
+	return m.missed
+}
+
+// contact asks a cluster that may not answer for its ID, when the gate has a place for it.
+func (c *Cluster) contact(through *gate) (uid string, err error) {
+	if through.pass(c.ctx, c.id.ClusterName, func() { uid, err = c.identify(c.ctx, contactTimeout) }) != nil {
+		return "", ErrReplaced
+	}
+	return uid, err
+}
+
+// identify asks the cluster for its ID.
+func (c *Cluster) identify(ctx context.Context, limit time.Duration) (string, error) {
+	var namespace corev1.Namespace
+	r := request{verb: "get", resource: schema.GroupResource{Resource: "namespaces"}, name: metav1.NamespaceSystem}
+	err := c.call(ctx, limit, r, func(ctx context.Context) error {
+		return c.inner.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, &namespace)
+	})
+	if err != nil {
+		return "", err
+	}
+	if !isPlausible(namespace.UID) {
+		return "", c.border.notKubernetes()
+	}
+	return string(namespace.UID), nil
+}
+
+// isPlausible reports whether a UID that a server sent looks like one. It will stand in a status.
+func isPlausible(uid types.UID) bool {
+	const longest = 64 // of a UUID, 36 are needed
+	return uid != "" && len(uid) <= longest && !strings.ContainsFunc(string(uid), func(r rune) bool {
+		return !strings.ContainsRune("-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", r)
+	})
+}
