@@ -36,6 +36,10 @@ down: ## Stop what `make up` started.
 build: ## Build the programs into bin/.
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
+.PHONY: images
+images: ## Build the images; IMAGE_REGISTRY=registry/path pushes them. VERSION=v1.2.3, ARCH="amd64 arm64".
+	@IMAGE_REGISTRY='$(IMAGE_REGISTRY)' VERSION='$(VERSION)' ARCH='$(ARCH)' $(ENV) images
+
 ##@ Test
 
 .PHONY: test

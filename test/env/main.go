@@ -1,10 +1,10 @@
 // Env starts and stops the local environment: kcp and real Kubernetes clusters, see test/framework.
 //
-//	go run ./test/env demo|up|down|status|packages
+//	go run ./test/env demo|up|down|status|packages|images
 //
 // Options come from the environment: CLUSTERS (how many, default 1), KCP_BINARY (a kcp instead of building one),
 // PHYSICAL_KUBECONFIG (an existing cluster instead of building one), STATE_DIR (default .local in the repository),
-// SYNCTARGET_CACHE (where tools are built).
+// SYNCTARGET_CACHE (where tools are built); for images IMAGE_REGISTRY, VERSION and ARCH, see images.go.
 package main
 
 import (
@@ -31,6 +31,7 @@ func commands() map[string]command {
 		"down":     {"stop everything and remove all but the logs", down},
 		"status":   {"say what runs", status},
 		"packages": {"install the Debian packages that are missing", packages},
+		"images":   {"build the images of a release and push them", images},
 	}
 }
 
@@ -51,7 +52,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	if c.run == nil {
 		text := "usage: go run ./test/env <command>"
-		for _, name := range []string{"demo", "up", "down", "status", "packages"} {
+		for _, name := range []string{"demo", "up", "down", "status", "packages", "images"} {
 			text += fmt.Sprintf("\n  %-9s %s", name, commands()[name].help)
 		}
 		return fmt.Errorf("%s", text)

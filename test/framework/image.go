@@ -42,33 +42,43 @@ func (e *Environment) BuildProgram(ctx context.Context, pkg string) (string, err
 // BuildImage packs a static binary into an image, without a container daemon: one layer, the binary as entrypoint, user
 // 65532. It returns a docker archive for Import. Pods that use it need imagePullPolicy IfNotPresent.
 func (e *Environment) BuildImage(_ context.Context, ref, binaryPath string) (tarPath string, err error) {
+	image, err := imageOf(binaryPath, runtime.GOARCH)
+	if err != nil {
+		return "", err
+	}
+	return e.writeArchive(e.path("images"), ref, image)
+}
+
+// writeArchive writes a docker archive, named by the image, into a folder.
+func (e *Environment) writeArchive(dir, ref string, image v1.Image) (string, error) {
 	tag, err := name.NewTag(ref)
 	if err != nil {
 		return "", err
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, notInFileNames.ReplaceAllString(ref, "-")+".tar")
+	return path, tarball.WriteToFile(path, tag, image)
+}
+
+// imageOf is the image of a static binary, the same for the same binary: it carries no time.
+func imageOf(binaryPath, architecture string) (v1.Image, error) {
 	program := filepath.Base(binaryPath)
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return layerOf(binaryPath, program) })
 	if err != nil {
-		return "", fmt.Errorf("packing %s: %w", binaryPath, err)
+		return nil, fmt.Errorf("packing %s: %w", binaryPath, err)
 	}
 	image, err := mutate.AppendLayers(empty.Image, layer)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	image, err = mutate.ConfigFile(image, &v1.ConfigFile{
-		Architecture: runtime.GOARCH,
+	return mutate.ConfigFile(image, &v1.ConfigFile{
+		Architecture: architecture,
 		OS:           "linux",
 		RootFS:       rootFS(image),
 		Config:       v1.Config{Entrypoint: []string{"/" + program}, User: "65532:65532", WorkingDir: "/"},
 	})
-	if err != nil {
-		return "", err
-	}
-	tarPath = e.path("images", notInFileNames.ReplaceAllString(ref, "-")+".tar")
-	if err := os.MkdirAll(filepath.Dir(tarPath), 0o755); err != nil {
-		return "", err
-	}
-	return tarPath, tarball.WriteToFile(tarPath, tag, image)
 }
 
 func rootFS(image v1.Image) v1.RootFS {
@@ -78,22 +88,37 @@ func rootFS(image v1.Image) v1.RootFS {
 	return v1.RootFS{Type: "layers"}
 }
 
-// layerOf is a layer with one executable. It carries no time, so that the same binary makes the same image.
+// caBundles are where systems keep the certificates of public authorities; the first is where Go looks first.
+var caBundles = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}
+
+// layerOf is a layer with one executable, a /tmp, and the public authorities that this machine trusts, by which a kcp
+// with a public certificate is verified.
 func layerOf(path, program string) (io.ReadCloser, error) {
-	data, err := os.ReadFile(path)
+	binary, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
+	headers := []tar.Header{
+		{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777},
+		{Name: program, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(binary))},
+	}
+	contents := [][]byte{nil, binary}
+	for _, bundle := range caBundles {
+		if roots, err := os.ReadFile(bundle); err == nil {
+			headers = append(headers, tar.Header{Name: caBundles[0][1:], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(roots))})
+			contents = append(contents, roots)
+			break
+		}
+	}
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
-	if err := w.WriteHeader(&tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}); err != nil {
-		return nil, err
-	}
-	if err := w.WriteHeader(&tar.Header{Name: program, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(data))}); err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(data); err != nil {
-		return nil, err
+	for i := range headers {
+		if err := w.WriteHeader(&headers[i]); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(contents[i]); err != nil {
+			return nil, err
+		}
 	}
 	return io.NopCloser(&buf), w.Close()
 }
