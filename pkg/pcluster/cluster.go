@@ -31,12 +31,12 @@ type Cluster struct {
 	shutDown context.CancelFunc
 
 	mu      sync.Mutex
-	uid     string       // "" before the first contact
-	learned time.Time    // when the cluster last told it
-	dead    error        // why nothing is asked of it, nil if alive
-	backoff wait.Backoff // of the probes while dead
-	meeting *meeting     // the first contact that is under way, or nil
-	watches map[watchKey]struct{}
+	uid     string              // "" before the first contact
+	learned time.Time           // when the cluster last told it
+	dead    error               // why nothing is asked of it, nil if alive
+	backoff wait.Backoff        // of the probes while dead
+	meeting *meeting            // the first contact that is under way, or nil
+	watches map[watchKey]error  // those that run, each with how the cluster refuses it, nil if it does not
 	noted   map[watchKey]string // resourceVersions as the caller last read or applied them, "" if there is no such object
 	telling bool                // a goroutine calls OnChange, or waits until it may again
 	news    bool                // it has something to tell
@@ -72,7 +72,7 @@ func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
 		border:  border,
 		conns:   connections,
 		http:    &http.Client{Transport: roundTripper},
-		watches: map[watchKey]struct{}{},
+		watches: map[watchKey]error{},
 		noted:   map[watchKey]string{},
 	}
 	if config.BearerToken != "" {

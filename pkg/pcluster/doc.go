@@ -26,5 +26,6 @@
 // First contacts and probes may hang, so they take place in the background and pass a gate: so many at a time in each
 // workspace, and so many in all. Whoever registers a thousand black holes waits for his own.
 //
-// Cluster.Watch watches objects by name, their metadata alone, and calls OnChange when one changes or disappears.
+// Cluster.Watch watches objects by name, their metadata alone, and calls OnChange when one changes or disappears. Where
+// the cluster refuses that, Cluster.Unwatched says so, and the caller has to look by itself.
 package pcluster

@@ -17,6 +17,8 @@ import (
 const (
 	// watchTimeout is how long a watch is asked to last; the server is asked for up to twice that.
 	watchTimeout = 30 * time.Minute
+	// watchGrace is how much longer a watch may last before we end it: no server keeps one for ever.
+	watchGrace = time.Minute
 	// maxEventBytes bounds one event: an object's metadata, or all of it from a server that ignores what we accept.
 	maxEventBytes = 2 << 20
 )
@@ -38,6 +40,8 @@ func (w *watcher) follow(ctx context.Context) error {
 		return err
 	}
 	timeout := watchTimeout + rand.N(watchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout+watchGrace)
+	defer cancel()
 	response, err := w.get(ctx, "watch", url.Values{
 		"watch": {"true"}, "resourceVersion": {from}, "timeoutSeconds": {strconv.Itoa(int(timeout.Seconds()))},
 	})
@@ -46,6 +50,7 @@ func (w *watcher) follow(ctx context.Context) error {
 	}
 	defer func() { _ = response.Body.Close() }()
 	w.began = w.cluster.owner.clock.Now()
+	w.refused(nil)
 
 	bounded := &io.LimitedReader{R: response.Body}
 	events := json.NewDecoder(bounded)
@@ -69,9 +74,9 @@ func (w *watcher) follow(ctx context.Context) error {
 	}
 }
 
-// broken says why a watch ended: nil for an end between two events, as servers do.
+// broken says why a watch ended: nil for an end between two events, as servers do, or when we end it ourselves.
 func (w *watcher) broken(ctx context.Context, err error) error {
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil
 	}
 	return w.cluster.border.explain(ctx, err)

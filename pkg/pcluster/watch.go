@@ -1,6 +1,8 @@
 package pcluster
 
 import (
+	"errors"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -15,6 +17,9 @@ const (
 	lostAfter = 30 * time.Second
 	// settledAfter is how long a watch must hold to be trusted to come back at once.
 	settledAfter = time.Minute
+	// refusedRetry is when a watch is tried again that the cluster refuses, up to a fifth later. Until then the caller
+	// has to look by itself.
+	refusedRetry = 10 * time.Minute
 	// newsInterval keeps a cluster that reports changes all the time from keeping the workers busy.
 	newsInterval = time.Second
 )
@@ -44,8 +49,8 @@ type watcher struct {
 // Watch calls OnChange whenever one of these objects is created, changes or is deleted, at most once a second. It
 // returns at once, and a second call for the same object does nothing. What changed since the client last read or
 // applied the object counts; if it never did, the first look does. The watches end with the cluster, or when the
-// cluster is marked dead; as OnChange is called when it answers again, calling this in every pass is enough. The error is a kind
-// that newMapper lacks.
+// cluster is marked dead; as OnChange is called when it answers again, calling this in every pass is enough. Whether
+// the cluster lets us watch, Unwatched says. The error is a kind that newMapper lacks.
 func (c *Cluster) Watch(objects ...client.Object) error {
 	for _, object := range objects {
 		if err := c.watch(object); err != nil {
@@ -70,11 +75,26 @@ func (c *Cluster) watch(object client.Object) error {
 	if _, running := c.watches[key]; running || c.dead != nil || c.ctx.Err() != nil {
 		return nil
 	}
-	c.watches[key] = struct{}{}
+	c.watches[key] = nil
 	w := &watcher{cluster: c, object: key, path: collection(mapping.Resource, key.namespace)}
 	w.seen, w.known = c.noted[key]
 	c.owner.spawn(w.run)
 	return nil
+}
+
+// Unwatched says why the caller has to look by itself: it returns nil if all watches hold or are being made, and
+// otherwise how the cluster refuses them; of several refusals always the same. OnChange is called when a refusal begins
+// or ends.
+func (c *Cluster) Unwatched() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var first error
+	for _, refusal := range c.watches {
+		if refusal != nil && (first == nil || refusal.Error() < first.Error()) {
+			first = refusal
+		}
+	}
+	return first
 }
 
 // collection is the path of a collection on an API server.
@@ -124,7 +144,38 @@ func (w *watcher) run() {
 			w.cluster.tell()
 			continue
 		}
+		if isRefusal(err) {
+			w.refused(err)
+			w.cluster.pause(wait.Jitter(refusedRetry, 0.2))
+			continue
+		}
 		w.cluster.pause(backoff.Step())
+	}
+}
+
+// isRefusal reports whether the cluster refuses the watch as such, so that asking again soon is in vain.
+func isRefusal(err error) bool {
+	var answer apierrors.APIStatus
+	if !errors.As(err, &answer) {
+		return false
+	}
+	switch code := answer.Status().Code; code {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusConflict, http.StatusGone, http.StatusTooManyRequests:
+		return false
+	default:
+		return code >= 400 && code < 500
+	}
+}
+
+// refused notes how the cluster refuses the watch, or with nil that it does not, and tells if that is new.
+func (w *watcher) refused(refusal error) {
+	c := w.cluster
+	c.mu.Lock()
+	before := c.watches[w.object]
+	c.watches[w.object] = refusal
+	c.mu.Unlock()
+	if (before == nil) != (refusal == nil) || before != nil && before.Error() != refusal.Error() {
+		c.tell()
 	}
 }
 
