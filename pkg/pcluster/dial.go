@@ -79,6 +79,8 @@ func forbiddenClass(addr netip.Addr) string {
 		return "a loopback address"
 	case addr.IsLinkLocalUnicast():
 		return "a link-local address"
+	case isMetadata(addr):
+		return "the address of a metadata service"
 	case addr.IsMulticast():
 		return "a multicast address"
 	case addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
@@ -90,17 +92,34 @@ func forbiddenClass(addr netip.Addr) string {
 	}
 }
 
-// embeddedIPv4 returns the IPv4 address that an IPv6 address is another spelling of: mapped (::ffff:0:0/96),
-// compatible (::/96, RFC 4291) or translated (64:ff9b::/96, RFC 6052); otherwise the address itself.
+// isMetadata reports whether a metadata service is at this address of a range that is dialled otherwise. Those at
+// 169.254.169.254 are link-local.
+func isMetadata(addr netip.Addr) bool {
+	return addr == netip.MustParseAddr("fd00:ec2::254") || // Amazon EC2
+		addr == netip.MustParseAddr("fd20:ce::254") // Google Compute Engine
+}
+
+// embeddedIPv4 returns the IPv4 address that an IPv6 address is another spelling of, or leads to by way of a translator
+// or relay; otherwise the address itself.
 func embeddedIPv4(addr netip.Addr) netip.Addr {
-	addr = addr.Unmap()
+	addr = addr.Unmap() // ::ffff:0:0/96, mapped
 	if !addr.Is6() || addr == netip.IPv6Loopback() || addr.IsUnspecified() {
 		return addr
 	}
 	bytes := addr.As16()
-	prefix, last := [12]byte(bytes[:12]), [4]byte(bytes[12:])
-	if prefix == [12]byte{} || prefix == [12]byte{0x00, 0x64, 0xff, 0x9b} {
-		return netip.AddrFrom4(last)
+	last := netip.AddrFrom4([4]byte(bytes[12:]))
+	switch {
+	case [12]byte(bytes[:12]) == [12]byte{}: // ::/96, compatible (RFC 4291)
+		return last
+	case [12]byte(bytes[:12]) == [12]byte{8: 0xff, 9: 0xff}: // ::ffff:0:0:0/96, translated by SIIT (RFC 2765)
+		return last
+	case [12]byte(bytes[:12]) == [12]byte{0x00, 0x64, 0xff, 0x9b}: // 64:ff9b::/96, NAT64 (RFC 6052)
+		return last
+	case [6]byte(bytes[:6]) == [6]byte{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}: // 64:ff9b:1::/48, NAT64 of a network's own (RFC 8215)
+		return last
+	case [2]byte(bytes[:2]) == [2]byte{0x20, 0x02}: // 2002::/16, 6to4 (RFC 3056)
+		return netip.AddrFrom4([4]byte(bytes[2:6]))
+	default:
+		return addr
 	}
-	return addr
 }
