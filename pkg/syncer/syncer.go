@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -24,6 +25,8 @@ type Build struct {
 	Version string
 	// Registerer takes the metrics; what is served at /metrics is controller-runtime's registry.
 	Registerer prometheus.Registerer
+	// Clock defaults to the real one.
+	Clock clock.Clock
 }
 
 // Run runs the syncer until ctx ends: then it releases its Lease and returns nil. Losing the Lease is an error,
@@ -78,6 +81,7 @@ func addHeartbeat(mgr manager.Manager, upstreamConfig *rest.Config, o *options.O
 		Version:    build.Version,
 		Instance:   instance,
 		Metrics:    metrics,
+		Clock:      build.Clock,
 	})
 	if err := mgr.Add(heart); err != nil {
 		return fmt.Errorf("adding the heartbeat: %w", err)

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"net"
 	"strings"
 	"testing"
 
@@ -143,18 +142,13 @@ func TestUnreachable(t *testing.T) {
 	good := string(clusterKubeconfig(t))
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(good))
 	require.NoError(t, err)
-	closed, err := net.Listen("tcp", env.HostAddress()+":0")
-	require.NoError(t, err)
-	refused := closed.Addr().String()
-	require.NoError(t, closed.Close())
-
 	at := func(address string) string { return strings.ReplaceAll(good, config.Host, "https://"+address) }
 	otherCA := strings.Replace(string(clusterKubeconfig(t)), config.Host, env.WorkspaceURL("root"), 1)
 	for name, fault := range map[string]struct {
 		kubeconfig, reason string
 		words              []string
 	}{
-		"refused":     {at(refused), "ClusterUnreachable", nil},
+		"refused":     {at(freeAddress(t)), "ClusterUnreachable", nil},
 		"black-holed": {at(env.BlackHole() + ":6443"), "ClusterUnreachable", nil},
 		"certificate": {otherCA, "ClusterUnreachable", []string{"certificate"}},
 		"loopback":    {at("127.0.0.1:6443"), "DeploymentFailed", []string{"loopback"}},

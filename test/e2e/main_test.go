@@ -8,9 +8,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,6 +55,15 @@ func run(m *testing.M) (code int, err error) {
 	if len(env.Clusters()) == 0 {
 		return 1, errors.New("no environment runs: start it with `make up`")
 	}
+	logs, err := newArtifacts()
+	if err != nil {
+		return 1, err
+	}
+	defer func() {
+		if code != 0 || err != nil {
+			err = errors.Join(err, logs.keep())
+		}
+	}()
 	kcptesting.InitExternalServer(func() (string, map[string]string) {
 		return env.KCPKubeconfig(), map[string]string{"root": env.KCPKubeconfig()}
 	})
@@ -68,45 +76,34 @@ func run(m *testing.M) (code int, err error) {
 	if _, err := env.Start(ctx, controller); err != nil {
 		return 1, err
 	}
-	defer func() {
-		err = errors.Join(err, env.Stop(service.Name))
-		if code != 0 {
-			err = errors.Join(err, keepArtifacts())
-		}
-	}()
+	// Tenants that an interrupted run left would disturb this one; and what this one leaves needs its controller to go.
+	if err := removeTenants(ctx); err != nil {
+		return 1, errors.Join(err, env.Stop(service.Name))
+	}
+	defer func() { err = errors.Join(err, removeTenants(ctx), env.Stop(service.Name)) }()
 	return m.Run(), nil
 }
 
-// keepArtifacts copies the logs of a failed run aside and says where they are.
-func keepArtifacts() error {
-	dir := os.Getenv("ARTIFACT_DIR")
-	if dir == "" {
-		dir = filepath.Join(env.Repo, "_artifacts")
-	}
-	dir = filepath.Join(dir, "e2e")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	for _, process := range []string{service.Name, "kcp", "kcp-audit", "cluster-1-apiserver", "cluster-1-kubelet"} {
-		if err := copyFile(env.LogPath(process), filepath.Join(dir, process+".log")); err != nil && !errors.Is(err, os.ErrNotExist) {
+// removeTenants deletes the workspaces that the harness made for tests, and waits until they are gone.
+func removeTenants(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		list, err := env.Kubectl(ctx, "root", "", "get", "workspaces", "-o=name")
+		if err != nil {
 			return err
 		}
+		var left []string
+		for name := range strings.FieldsSeq(list) {
+			if strings.Contains(name, "/e2e-workspace-") {
+				left = append(left, name)
+			}
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		if _, err := env.Kubectl(ctx, "root", "", append([]string{"delete", "--ignore-not-found"}, left...)...); err != nil {
+			return fmt.Errorf("removing the workspaces of an earlier test: %w", err)
+		}
 	}
-	fmt.Fprintln(os.Stderr, "e2e: the logs of this run are kept in", dir)
-	return nil
-}
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	_, err = io.Copy(out, in)
-	return err
 }

@@ -39,7 +39,7 @@ func TestControllerRestart(t *testing.T) {
 		require.Equal(t, before, conditionsOf(n))
 		<-time.After(time.Second)
 	}
-	requireNoControllerWrites(t, start, n.clusterName)
+	n.requireNoControllerWrites(start, "alive", "silent")
 
 	// It works, and did not just stand still.
 	change(n, syncTarget("silent"), func(st *workloadv1alpha1.SyncTarget) { st.Spec.Syncer = nil })

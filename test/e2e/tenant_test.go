@@ -32,6 +32,7 @@ import (
 	kcptestinghelpers "github.com/kcp-dev/sdk/testing/helpers"
 	kcptestingserver "github.com/kcp-dev/sdk/testing/server"
 
+	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
@@ -74,7 +75,8 @@ func newTenantThroughRestart(t *testing.T) *tenant {
 	return tenantOn(t, server)
 }
 
-func tenantOn(t *testing.T, server kcptestingserver.RunningServer, mutate ...func(*apisv1alpha2.APIBinding)) *tenant {
+// newWorkspace is a tenant that has not bound the API yet.
+func newWorkspace(t *testing.T, server kcptestingserver.RunningServer) *tenant {
 	t.Helper()
 	path, workspace := kcptesting.NewWorkspaceFixture(t, server, core.RootCluster.Path(), onRootShard)
 	config := kcpclient.SetCluster(rest.CopyConfig(server.BaseConfig(t)), path)
@@ -86,20 +88,25 @@ func tenantOn(t *testing.T, server kcptestingserver.RunningServer, mutate ...fun
 			n.dump()
 		}
 	})
+	return n
+}
 
+func tenantOn(t *testing.T, server kcptestingserver.RunningServer, mutate ...func(*apisv1alpha2.APIBinding)) *tenant {
+	t.Helper()
+	n := newWorkspace(t, server)
 	binding := sampleBinding(t)
 	for _, m := range mutate {
 		m(binding)
 	}
-	require.NoError(t, c.Create(t.Context(), binding))
+	require.NoError(t, n.Create(t.Context(), binding))
 	n.eventually("the APIBinding is ready", func() (bool, string) {
-		if err := c.Get(t.Context(), client.ObjectKeyFromObject(binding), binding); err != nil {
+		if err := n.Get(t.Context(), client.ObjectKeyFromObject(binding), binding); err != nil {
 			return false, err.Error()
 		}
 		return binding.Status.Phase == apisv1alpha2.APIBindingPhaseBound, string(binding.Status.Phase)
 	})
 	n.eventually("the API is served", func() (bool, string) {
-		err := c.List(t.Context(), &workloadv1alpha1.SyncTargetList{})
+		err := n.List(t.Context(), &workloadv1alpha1.SyncTargetList{})
 		return err == nil, fmt.Sprint(err)
 	})
 	return n
@@ -112,7 +119,7 @@ func onRootShard(workspace *tenancyv1alpha1.Workspace) {
 
 func sampleBinding(t *testing.T) *apisv1alpha2.APIBinding {
 	t.Helper()
-	data, err := os.ReadFile("../../config/samples/apibinding.yaml")
+	data, err := os.ReadFile("../../config/samples/binding/apibinding.yaml")
 	require.NoError(t, err)
 	binding := &apisv1alpha2.APIBinding{}
 	require.NoError(t, yaml.UnmarshalStrict(data, binding))
@@ -137,6 +144,9 @@ func (n *tenant) dump() {
 		targets.Items[i].ManagedFields = nil
 		text, _ := yaml.Marshal(&targets.Items[i])
 		n.t.Logf("SyncTarget in %s:\n%s", n.path, text)
+		namespace := n.namespaceOf(targets.Items[i].Name)
+		said, err := env.ClusterKubectl(ctx, "cluster-1", "", "-n", namespace, "logs", "deployment/"+agent.DeploymentName, "--tail=50")
+		n.t.Logf("its syncer: %v\n%s", err, said)
 	}
 }
 
@@ -188,13 +198,27 @@ func (n *tenant) await(name, conditionType, reason string, words ...string) *wor
 		if condition == nil {
 			return false, "no such condition yet"
 		}
-		ok := condition.Reason == reason && condition.ObservedGeneration == target.Generation
+		ok := condition.Reason == reason && condition.ObservedGeneration == target.Generation &&
+			condition.Status == statusWith(conditionType, reason)
 		for _, word := range words {
 			ok = ok && strings.Contains(condition.Message, word)
 		}
 		return ok, fmt.Sprintf("%s %s: %s", condition.Status, condition.Reason, condition.Message)
 	})
 	return target
+}
+
+// statusWith is the status that goes with a reason.
+func statusWith(conditionType, reason string) metav1.ConditionStatus {
+	switch {
+	case reason == conditionType:
+		return metav1.ConditionTrue
+	case reason == workloadv1alpha1.ReasonClusterUnreachable, reason == workloadv1alpha1.ReasonHealthCheckFailed,
+		conditionType == workloadv1alpha1.ConditionDeployed && reason == workloadv1alpha1.ReasonValidationFailed:
+		return metav1.ConditionUnknown
+	default:
+		return metav1.ConditionFalse
+	}
 }
 
 // change updates an object by a function, over conflicts with the controller's own writes.
