@@ -31,6 +31,8 @@ const (
 	rolloutRecheck = 5 * time.Second
 	// refusedRecheck is for what an administrator mends in the physical cluster, of which no event tells us.
 	refusedRecheck = time.Minute
+	// unwatchedRecheck leaves a pass its time in the minute within which changes by hand are mended.
+	unwatchedRecheck = 50 * time.Second
 	// driftInterval is the mean time between two reads of everything that is installed; each is jittered by 20 %.
 	driftInterval = 10 * time.Minute
 )
@@ -63,6 +65,9 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 	}
 	if v.ok() {
 		next := wait.Jitter(driftInterval*4/5, 0.5)
+		if v.recheck > 0 {
+			next = v.recheck
+		}
 		r.installed.put(s.target.UID, inputs, v.after(next), r.Clock.Now())
 		v = v.after(next)
 	}
@@ -92,19 +97,11 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	if err != nil {
 		return r.refusal(s, err)
 	}
-	id, err := cluster.ID(ctx)
-	if err != nil {
-		return r.refusal(s, err)
-	}
-	switch {
-	case s.clusterID == "":
-		// Pinned before anything is installed: the event of the status write brings us back.
-		s.clusterID = id
-		return blocked(workloadv1alpha1.ReasonRollingOut, "Installing the syncer"), nil
-	case s.clusterID != id:
-		return blocked(workloadv1alpha1.ReasonClusterMismatch,
-			"the kubeconfig leads to cluster %q, but this SyncTarget stands for cluster %q; restore the kubeconfig, or delete the SyncTarget and create another for the new cluster",
-			id, s.clusterID), nil
+	if stop, err := r.pin(ctx, s, cluster); err != nil || stop != nil {
+		if err != nil {
+			return r.refusal(s, err)
+		}
+		return *stop, nil
 	}
 
 	objects := agent.Downstream(cfg)
@@ -129,7 +126,40 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	if !rollout.Ready {
 		return blocked(workloadv1alpha1.ReasonRollingOut, "%s", rollout.Message).after(r.backOff(s, rolloutRecheck)), nil
 	}
-	return passed(workloadv1alpha1.ReasonDeployed, "Syncer deployment successful"), nil
+	return deployed(cluster), nil
+}
+
+// pin holds the target to one physical cluster. A verdict means that this pass must not install anything.
+func (r *Reconciler) pin(ctx context.Context, s *scope, cluster physicalCluster) (*verdict, error) {
+	id, err := cluster.ID(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var v verdict
+	switch s.clusterID {
+	case id:
+		return nil, nil
+	case "":
+		// Pinned before anything is installed: the event of the status write brings us back.
+		s.clusterID = id
+		v = blocked(workloadv1alpha1.ReasonRollingOut, "Installing the syncer")
+	default:
+		v = blocked(workloadv1alpha1.ReasonClusterMismatch,
+			"the kubeconfig leads to cluster %q, but this SyncTarget stands for cluster %q; restore the kubeconfig, or delete the SyncTarget and create another for the new cluster",
+			id, s.clusterID)
+	}
+	return &v, nil
+}
+
+// deployed is the verdict when all is as it should be. Where the kubeconfig lets nobody watch that it stays so, it is
+// read again within the minute that users were promised.
+func deployed(cluster physicalCluster) verdict {
+	const message = "Syncer deployment successful"
+	if refusal := cluster.Unwatched(); refusal != nil {
+		return passed(workloadv1alpha1.ReasonDeployed,
+			message+"; it is read once a minute instead of being watched: "+pcluster.Describe(refusal)).after(unwatchedRecheck)
+	}
+	return passed(workloadv1alpha1.ReasonDeployed, message)
 }
 
 // backOff is when to look again at what has kept the syncer from being deployed: after a quarter of the time that it

@@ -303,7 +303,11 @@ type physical struct {
 	*server
 	id      string
 	watched []string
+	// refusal is why the cluster may not be watched.
+	refusal error
 }
+
+func (p *physical) Unwatched() error { return p.refusal }
 
 func (p *physical) ID(context.Context) (string, error) { return p.id, nil }
 func (p *physical) Client() client.Client              { return p.server.Client }

@@ -19,6 +19,7 @@ type physicalCluster interface {
 	ID(ctx context.Context) (string, error)
 	Client() client.Client
 	Watch(objects ...client.Object) error
+	Unwatched() error
 }
 
 // connections are the physical clusters as they are.

@@ -2,12 +2,14 @@ package synctarget
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -72,5 +74,37 @@ func TestDriftIsRepaired(t *testing.T) {
 	w.pass()
 	if diff := cmp.Diff([]string{`apply ServiceAccount "` + testNamespace() + `/syncer"`}, w.there.writes); diff != "" {
 		t.Errorf("writes downstream: -want +got\n%s", diff)
+	}
+}
+
+// TestUnwatched: a kubeconfig that may not watch costs a read a minute, and the user is told why.
+func TestUnwatched(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	w.there.refusal = apierrors.NewForbidden(corev1.Resource("secrets"), "kcp", errInjected)
+	w.wake()
+	result := w.pass()
+	if want, got := "True Deployed: Syncer deployment successful; it is read once a minute instead of being watched: the kubeconfig's user may not", w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, want) {
+		t.Errorf("Deployed = %s, want %s…", got, want)
+	}
+	if result.RequeueAfter != unwatchedRecheck {
+		t.Errorf("RequeueAfter = %s, want %s", result.RequeueAfter, unwatchedRecheck)
+	}
+	for _, step := range []struct {
+		after time.Duration
+		reads bool
+	}{{unwatchedRecheck - time.Second, false}, {time.Second, true}} {
+		w.clock.Step(step.after)
+		w.forget()
+		w.pass()
+		if got := w.clusters.gets > 0; got != step.reads {
+			t.Errorf("read: %t, want %t", got, step.reads)
+		}
+	}
+	w.there.refusal = nil
+	w.wake()
+	w.settle()
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); got != "True Deployed: Syncer deployment successful" {
+		t.Errorf("Deployed = %s", got)
 	}
 }
