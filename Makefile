@@ -5,6 +5,11 @@ CACHE ?= $(or $(SYNCTARGET_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/synctar
 CLUSTERS ?= 1
 export CLUSTERS
 ENV := go run ./test/env
+# Path of a tool in the cache, by the version in its module below test/tools.
+tool-path = $(CACHE)/tools/$(1)-$(shell cd test/tools/$(1) && GOWORK=off go list -m -f '{{.Version}}' $(2))/$(1)
+CONTROLLER_GEN := $(call tool-path,controller-gen,sigs.k8s.io/controller-tools)
+APIGEN := $(call tool-path,apigen,github.com/kcp-dev/sdk)
+GOLANGCI_LINT := $(call tool-path,golangci-lint,github.com/golangci/golangci-lint/v2)
 LDFLAGS := -s -w -X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
@@ -64,7 +69,7 @@ bench: ## Measure the figures of the README.
 	go test -count=1 -p 1 -timeout 45m -v -tags bench ./test/bench/...
 
 .PHONY: lint
-lint: $(CACHE)/tools/golangci-lint-v2.12.2/golangci-lint ## Style and import rules.
+lint: $(GOLANGCI_LINT) ## Style and import rules.
 	$< run
 
 .PHONY: verify
@@ -74,19 +79,19 @@ verify: ## Generated files and modules are up to date.
 ##@ Generate
 
 .PHONY: generate
-generate: $(CACHE)/tools/controller-gen-v0.21.0/controller-gen $(CACHE)/tools/apigen-v0.32.3/apigen ## Deepcopy, CRD, APIResourceSchema, APIExport.
-	$(CACHE)/tools/controller-gen-v0.21.0/controller-gen object paths=./pkg/apis/...
-	$(CACHE)/tools/controller-gen-v0.21.0/controller-gen crd paths=./pkg/apis/... output:crd:dir=config/crd
-	$(CACHE)/tools/apigen-v0.32.3/apigen --input-dir config/crd --output-dir config/kcp
+generate: $(CONTROLLER_GEN) $(APIGEN) ## Deepcopy, CRD, APIResourceSchema, APIExport.
+	$(CONTROLLER_GEN) object paths=./pkg/apis/...
+	$(CONTROLLER_GEN) crd paths=./pkg/apis/... output:crd:dir=config/crd
+	$(APIGEN) --input-dir config/crd --output-dir config/kcp
 
 # Tools, one module each. Built aside and moved, so that an interrupted build is not taken for a finished one.
 tool = @mkdir -p $(@D) && echo "building $(@F) (once)" && cd test/tools/$(1) && GOWORK=off go build -o $@.tmp $(2) && mv $@.tmp $@
 
-$(CACHE)/tools/controller-gen-v0.21.0/controller-gen:
+$(CONTROLLER_GEN):
 	$(call tool,controller-gen,sigs.k8s.io/controller-tools/cmd/controller-gen)
 
-$(CACHE)/tools/apigen-v0.32.3/apigen:
+$(APIGEN):
 	$(call tool,apigen,github.com/kcp-dev/sdk/cmd/apigen)
 
-$(CACHE)/tools/golangci-lint-v2.12.2/golangci-lint:
+$(GOLANGCI_LINT):
 	$(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)

@@ -4,10 +4,18 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t "$copy" 2>/dev/null || true
-(cd "$copy" && git init -q && git add -A && git -c user.name=verify -c user.email=verify@localhost commit -qm verify &&
-  make -s generate >/dev/null && go mod tidy)
-if ! git -C "$copy" diff --exit-code; then
+# What git knows and what it does not ignore, less what has been deleted and not yet committed.
+git ls-files -co --exclude-standard -z | while IFS= read -r -d '' file; do
+  if [ -e "$file" ] || [ -L "$file" ]; then printf '%s\0' "$file"; fi
+done | xargs -0 cp --parents --no-dereference -t "$copy"
+git="git -C $copy -c user.name=verify -c user.email=verify@localhost"
+$git init -q
+$git add -A
+$git commit -qm verify
+(cd "$copy" && make -s generate >/dev/null && go mod tidy)
+if [ -n "$($git status --porcelain)" ]; then # new files too
+  $git add -A
+  $git --no-pager diff --cached
   echo "verify: run 'make generate' and 'go mod tidy', and commit what they change" >&2
   exit 1
 fi

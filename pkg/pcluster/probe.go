@@ -13,6 +13,10 @@ func probeBackoff() wait.Backoff {
 	return wait.Backoff{Duration: 5 * time.Second, Factor: 2, Jitter: 0.2, Steps: 10, Cap: 50 * time.Second}
 }
 
+// relapse is how soon after a probe found it alive a dead cluster counts as the same case: one that answers probes and
+// nothing else is probed ever more rarely, for each success costs a worker a whole budget.
+const relapse = 5 * time.Minute
+
 // isVerdict reports whether an error says something about the cluster or the kubeconfig, not about us.
 func isVerdict(err error) bool {
 	var known *problem
@@ -34,6 +38,9 @@ func (c *Cluster) remembered() error {
 func (c *Cluster) markAlive(uid string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.dead != nil {
+		c.revived = c.owner.clock.Now()
+	}
 	c.uid, c.learned, c.dead = uid, c.owner.clock.Now(), nil
 }
 
@@ -44,7 +51,10 @@ func (c *Cluster) markDead(err error) {
 	if c.dead != nil || c.ctx.Err() != nil {
 		return
 	}
-	c.dead, c.backoff = err, probeBackoff()
+	c.dead = err
+	if c.revived.IsZero() || c.owner.clock.Since(c.revived) >= relapse {
+		c.backoff = probeBackoff()
+	}
 	c.owner.queue.AddAfter(c.id, c.backoff.Step())
 }
 
