@@ -81,8 +81,8 @@ verify: ## Generated files and modules are up to date.
 .PHONY: generate
 generate: $(CONTROLLER_GEN) $(APIGEN) ## Deepcopy, CRD, APIResourceSchema, APIExport.
 	$(CONTROLLER_GEN) object paths=./pkg/apis/...
-	$(CONTROLLER_GEN) crd paths=./pkg/apis/... output:crd:dir=config/crd
-	$(APIGEN) --input-dir config/crd --output-dir config/kcp
+	$(CONTROLLER_GEN) crd paths=./pkg/apis/... output:crd:dir=config/crd/bases
+	$(APIGEN) --input-dir config/crd/bases --output-dir config/kcp
 
 # Tools, one module each. Built aside and moved, so that an interrupted build is not taken for a finished one.
 tool = @mkdir -p $(@D) && echo "building $(@F) (once)" && cd test/tools/$(1) && GOWORK=off go build -o $@.tmp $(2) && mv $@.tmp $@

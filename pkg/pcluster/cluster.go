@@ -35,6 +35,7 @@ type Cluster struct {
 	learned time.Time           // when the cluster last told it
 	dead    error               // why nothing is asked of it, nil if alive
 	backoff wait.Backoff        // of the probes while dead
+	revived time.Time           // when a probe last found it alive; zero before
 	meeting *meeting            // the first contact that is under way, or nil
 	watches map[watchKey]error  // those that run, each with how the cluster refuses it, nil if it does not
 	noted   map[watchKey]string // resourceVersions as the caller last read or applied them, "" if there is no such object

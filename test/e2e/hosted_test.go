@@ -15,7 +15,6 @@ import (
 
 	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
 
-	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/test/framework"
 )
 
@@ -25,11 +24,13 @@ func TestHosted(t *testing.T) {
 	ctx := t.Context()
 	hosted := framework.Service{Workspace: "root:e2e-hosted", Name: "e2e-hosted"}
 	require.NoError(t, env.InstallExport(ctx, hosted))
-	binary, err := env.BuildProgram(ctx, "./cmd/synctarget-controller")
-	require.NoError(t, err)
-	archive, err := env.BuildImage(ctx, "ghcr.io/synctarget/synctarget-controller:dev", binary)
-	require.NoError(t, err)
-	require.NoError(t, env.Import(ctx, archive))
+	for _, program := range []string{"synctarget-controller", "syncer"} {
+		binary, err := env.BuildProgram(ctx, "./cmd/"+program)
+		require.NoError(t, err)
+		archive, err := env.BuildImage(ctx, "ghcr.io/synctarget/"+program+":dev", binary)
+		require.NoError(t, err)
+		require.NoError(t, env.Import(ctx, archive))
+	}
 
 	const namespace = "synctarget-system"
 	kubectl := func(stdin string, args ...string) string {
@@ -60,11 +61,8 @@ func TestHosted(t *testing.T) {
 	require.ErrorContains(t, err, "provide credentials", "metrics are for those whom the hosting cluster knows")
 
 	n := newTenant(t, func(binding *apisv1alpha2.APIBinding) { binding.Spec.Reference.Export.Path = hosted.Workspace })
-	image, err := env.SyncerImage(ctx)
-	require.NoError(t, err)
 	require.NoError(t, n.Create(ctx, kubeconfigSecret("edge-1", clusterKubeconfig(t))))
 	target := syncTarget("edge-1")
-	target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Image: image}
 	start := time.Now()
 	require.NoError(t, n.Create(ctx, target))
 	n.await("edge-1", "Deployed", "Deployed")
