@@ -52,8 +52,11 @@ func run(m *testing.M) (code int, err error) {
 	if env, err = framework.Open(os.Getenv("STATE_DIR")); err != nil {
 		return 1, err
 	}
-	if len(env.Clusters()) == 0 {
+	switch {
+	case len(env.Clusters()) == 0:
 		return 1, errors.New("no environment runs: start it with `make up`")
+	case env.Physical():
+		return 1, errors.New("these stories break clusters and read their audit logs: run them on the environment's own, not on a PHYSICAL_KUBECONFIG")
 	}
 	logs, err := newArtifacts()
 	if err != nil {

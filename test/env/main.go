@@ -3,7 +3,7 @@
 //	go run ./test/env demo|up|down|status|packages|images
 //
 // Options come from the environment: CLUSTERS (how many, default 1), KCP_BINARY (a kcp instead of building one),
-// PHYSICAL_KUBECONFIG (an existing cluster instead of building one), STATE_DIR (default .local in the repository),
+// PHYSICAL_KUBECONFIG (an existing cluster instead of building one), KCP_ADDRESS (where that one's pods reach kcp), STATE_DIR (default .local in the repository),
 // SYNCTARGET_CACHE (where tools are built); for images IMAGE_REGISTRY, VERSION and ARCH, see images.go.
 package main
 
@@ -102,6 +102,7 @@ func optionsFromEnv() (framework.Options, error) {
 	o := framework.Options{
 		KCPBinary:          os.Getenv("KCP_BINARY"),
 		PhysicalKubeconfig: os.Getenv("PHYSICAL_KUBECONFIG"),
+		KCPAddress:         os.Getenv("KCP_ADDRESS"),
 	}
 	if s := os.Getenv("CLUSTERS"); s != "" {
 		n, err := strconv.Atoi(s)

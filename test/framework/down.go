@@ -27,6 +27,9 @@ func (e *Environment) Down(ctx context.Context, out io.Writer) error {
 	if err := e.load(); err != nil {
 		return err
 	}
+	if e.state.Physical {
+		p.say("your cluster keeps what SyncTargets installed in it that were not deleted before: Namespaces, ClusterRoles and ClusterRoleBindings kcp-syncer-*")
+	}
 	steps := []struct {
 		what string
 		do   func(context.Context) error

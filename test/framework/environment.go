@@ -139,6 +139,9 @@ func (e *Environment) ClusterKubeconfig(cluster string) string {
 	return e.path("clusters", cluster+".kubeconfig")
 }
 
+// Physical tells whether the cluster was given by the user.
+func (e *Environment) Physical() bool { return e.state.Physical }
+
 // Clusters names the physical clusters, the user's own included.
 func (e *Environment) Clusters() []string {
 	if e.state.Physical {

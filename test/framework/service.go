@@ -7,6 +7,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -83,12 +86,44 @@ func (e *Environment) ControllerProcess(ctx context.Context, s Service) (Process
 		"--metrics-bind-address=" + s.MetricsAddress,
 		"--health-probe-bind-address=" + s.HealthAddress,
 	}
+	if e.state.Physical {
+		allow, err := loopbackServers(e.ClusterKubeconfig(clusterName(1)))
+		if err != nil {
+			return Process{}, err
+		}
+		args = append(args, allow...)
+	}
 	return Process{
 		Name: s.Name, Binary: binary, Args: append(args, s.Args...),
 		// A rebuilt binary is another process, so that Start replaces the running one.
 		Env:   []string{"SYNCTARGET_BUILD=" + build},
 		Ready: "http://" + s.HealthAddress + "/readyz",
 	}, nil
+}
+
+// loopbackServers lets the controller dial a cluster on this machine, such as kind's: a loopback address is not dialled
+// otherwise.
+func loopbackServers(kubeconfig string) (args []string, err error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	server, err := url.Parse(config.Host)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := net.LookupIP(server.Hostname())
+	if err != nil {
+		return nil, fmt.Errorf("finding the cluster's address: %w", err)
+	}
+	for _, ip := range addresses {
+		if ip.IsLoopback() {
+			prefix, _ := netip.AddrFromSlice(ip)
+			prefix = prefix.Unmap()
+			args = append(args, "--allow-pcluster-cidr="+netip.PrefixFrom(prefix, prefix.BitLen()).String())
+		}
+	}
+	return args, nil
 }
 
 // SyncerImage builds the syncer's image, named by its content, and brings it to the nodes.

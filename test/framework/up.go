@@ -22,6 +22,9 @@ type Options struct {
 	KCPBinary string
 	// PhysicalKubeconfig is an existing cluster to use as cluster-1 instead of building any.
 	PhysicalKubeconfig string
+	// KCPAddress is an IP address of this machine, or a name of it, that kcp listens at and syncers find it by. Empty: as
+	// before, or one that this machine and its own clusters reach.
+	KCPAddress string
 }
 
 // Up brings kcp and the clusters up and returns when pods can be run. Run again, it starts what has died and leaves
@@ -109,10 +112,12 @@ func (e *Environment) checkOptions(o *Options) error {
 
 // ensureBinaries finds or builds the programs.
 func (e *Environment) ensureBinaries(ctx context.Context, o Options, p *progress) (kcp, kubernetes string, err error) {
-	if o.PhysicalKubeconfig == "" {
+	if os.Geteuid() == 0 { // without root nothing can be installed, and no network be built that needs it
 		if err := ensurePackages(ctx, p); err != nil {
 			return "", "", err
 		}
+	}
+	if o.PhysicalKubeconfig == "" {
 		if kubernetes, err = e.ensureTool(ctx, kubernetesTool, p); err != nil {
 			return "", "", err
 		}
@@ -160,7 +165,7 @@ func (e *Environment) decide(ctx context.Context, o Options) error {
 			address = e.state.Network.host()
 		}
 		var err error
-		if e.state.KCP, err = planKCP(address); err != nil {
+		if e.state.KCP, err = planKCP(cmp.Or(o.KCPAddress, address)); err != nil {
 			return err
 		}
 	}
