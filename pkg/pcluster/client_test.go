@@ -65,9 +65,9 @@ func TestClientCalls(t *testing.T) {
 			func(c client.Client) error { return c.List(ctx, &corev1.PodList{}, client.InNamespace("n")) },
 			"GET /api/v1/namespaces/n/pods", `list pods in namespace "n"`,
 		},
-		"list nodes": {
-			func(c client.Client) error { return c.List(ctx, &corev1.NodeList{}) },
-			"GET /api/v1/nodes", `list nodes`,
+		"list namespaces": {
+			func(c client.Client) error { return c.List(ctx, &corev1.NamespaceList{}) },
+			"GET /api/v1/namespaces", `list namespaces`,
 		},
 		"create": {
 			func(c client.Client) error {

@@ -89,15 +89,18 @@ func (r request) answered(status metav1.Status, b *border, secrets []string) *pr
 		return b.notKubernetes()
 	}
 	clean.Message = r.refusal(status.Code)
-	if said := words(status.Message, secrets); said != "" && isStatus && r.isWrite() && slices.Contains(
+	if said := words(status.Message, secrets); said != "" && isStatus && r.mayQuote() && slices.Contains(
 		[]int32{http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity}, status.Code) {
 		clean.Message += "; the cluster says: " + said
 	}
 	return &problem{text: clean.Message, answer: &apierrors.StatusError{ErrStatus: clean}}
 }
 
-func (r request) isWrite() bool {
-	return slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.verb)
+// mayQuote tells whether a refusal's words may be repeated: those of a write, which say what is wrong with it. Of a Secret
+// they may hold what is in it.
+func (r request) mayQuote() bool {
+	isWrite := slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.verb)
+	return isWrite && r.resource.Resource != "secrets"
 }
 
 // words makes a server's words fit for a sentence: printable, on one line, cut, and without our secrets.

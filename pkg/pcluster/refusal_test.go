@@ -64,6 +64,13 @@ func TestAnswered(t *testing.T) {
 			want: `the kubeconfig's user may not create deployments.apps "syncer" in namespace "n" (403 Forbidden); the cluster says: exceeded quota: q`,
 			is:   apierrors.IsForbidden,
 		},
+		"403 of the write of a Secret": {
+			reason:  "the words may repeat what is in it",
+			request: request{verb: "patch", resource: schema.GroupResource{Resource: "secrets"}, namespace: "n", name: "kcp"},
+			answer:  status(403, metav1.StatusReasonForbidden, "denied: "+canary),
+			want:    `the kubeconfig's user may not patch secrets "kcp" in namespace "n" (403 Forbidden)`,
+			is:      apierrors.IsForbidden,
+		},
 		"403 of a write, made up": {
 			reason:  "whatever was sent was no Status, so it is not repeated",
 			request: create, answer: status(403, metav1.StatusReasonForbidden, canary, madeUp),
