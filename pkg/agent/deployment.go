@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"strings"
@@ -21,29 +22,11 @@ func (c *Config) deployment() *appsv1.Deployment {
 	if spec == nil {
 		spec = &workloadv1alpha1.SyncerSpec{}
 	}
-	opts := options.New()
-	opts.SyncTargetName = c.Target.Name
-	opts.SyncTargetUID = string(c.Target.UID)
-	opts.Key = c.key()
-	opts.Namespace = c.namespace()
-	opts.LogLevel = int(ptr.Deref(spec.LogLevel, 0))
-
 	selector := map[string]string{"app.kubernetes.io/name": "syncer", workloadv1alpha1.LabelKey: c.key()}
 	pod := c.meta("", "")
 	// A changed address of kcp rolls out; a rotated token does not, for the syncer reads it again.
 	address := sha256.Sum256(c.kubeconfig())
 	pod.Annotations["workload.kcp.io/kubeconfig-hash"] = fmt.Sprintf("%x", address[:8])
-
-	image := spec.Image
-	if image == "" {
-		image = c.Image
-	}
-	probe := func(path string, period int32) *corev1.Probe {
-		return &corev1.Probe{
-			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromString("health")}},
-			PeriodSeconds: period, TimeoutSeconds: 2,
-		}
-	}
 	return &appsv1.Deployment{
 		TypeMeta: typeMeta("apps/v1", "Deployment"), ObjectMeta: c.meta(c.namespace(), DeploymentName),
 		Spec: appsv1.DeploymentSpec{
@@ -55,46 +38,63 @@ func (c *Config) deployment() *appsv1.Deployment {
 				Type:          appsv1.RollingUpdateDeploymentStrategyType,
 				RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: ptr.To(intstr.FromInt32(0)), MaxSurge: ptr.To(intstr.FromInt32(1))},
 			},
-			Template: corev1.PodTemplateSpec{
-				ObjectMeta: pod,
-				Spec: corev1.PodSpec{
-					ServiceAccountName:            DeploymentName,
-					AutomountServiceAccountToken:  ptr.To(true),
-					TerminationGracePeriodSeconds: ptr.To[int64](10),
-					SecurityContext: &corev1.PodSecurityContext{
-						RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](syncerUser), RunAsGroup: ptr.To[int64](syncerUser), FSGroup: ptr.To[int64](syncerUser),
-						SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-					},
-					NodeSelector:     spec.NodeSelector,
-					Tolerations:      tolerations(spec.Tolerations),
-					ImagePullSecrets: pullSecrets(spec.ImagePullSecrets),
-					Containers: []corev1.Container{{
-						Name:            "syncer",
-						Image:           image,
-						ImagePullPolicy: corev1.PullIfNotPresent,
-						Args:            opts.Args(),
-						Env:             c.environment(),
-						Ports: []corev1.ContainerPort{
-							{Name: "metrics", ContainerPort: options.DefaultMetricsPort, Protocol: corev1.ProtocolTCP},
-							{Name: "health", ContainerPort: options.DefaultHealthPort, Protocol: corev1.ProtocolTCP},
-						},
-						LivenessProbe:  probe("/healthz", 10),
-						ReadinessProbe: probe("/readyz", 2),
-						Resources:      resources(spec.Resources),
-						SecurityContext: &corev1.SecurityContext{
-							AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
-							Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-						},
-						// What the syncer last said is in its status when it crashes; Rollout tells it.
-						TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-						VolumeMounts:             []corev1.VolumeMount{{Name: "kcp", MountPath: credentialsDir, ReadOnly: true}},
-					}},
-					Volumes: []corev1.Volume{{Name: "kcp", VolumeSource: corev1.VolumeSource{
-						Secret: &corev1.SecretVolumeSource{SecretName: credentialsName, DefaultMode: ptr.To[int32](0o440)},
-					}}},
-				},
-			},
+			Template: corev1.PodTemplateSpec{ObjectMeta: pod, Spec: c.podSpec(spec)},
 		},
+	}
+}
+
+func (c *Config) podSpec(spec *workloadv1alpha1.SyncerSpec) corev1.PodSpec {
+	return corev1.PodSpec{
+		ServiceAccountName:            DeploymentName,
+		AutomountServiceAccountToken:  ptr.To(true),
+		TerminationGracePeriodSeconds: ptr.To[int64](10),
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](syncerUser), RunAsGroup: ptr.To[int64](syncerUser), FSGroup: ptr.To[int64](syncerUser),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		NodeSelector:     spec.NodeSelector,
+		Tolerations:      tolerations(spec.Tolerations),
+		ImagePullSecrets: pullSecrets(spec.ImagePullSecrets),
+		Containers:       []corev1.Container{c.container(spec)},
+		Volumes: []corev1.Volume{{Name: "kcp", VolumeSource: corev1.VolumeSource{
+			Secret: &corev1.SecretVolumeSource{SecretName: credentialsName, DefaultMode: ptr.To[int32](0o440)},
+		}}},
+	}
+}
+
+func (c *Config) container(spec *workloadv1alpha1.SyncerSpec) corev1.Container {
+	opts := options.New()
+	opts.SyncTargetName = c.Target.Name
+	opts.SyncTargetUID = string(c.Target.UID)
+	opts.Key = c.key()
+	opts.Namespace = c.namespace()
+	opts.LogLevel = int(ptr.Deref(spec.LogLevel, 0))
+	probe := func(path string, period int32) *corev1.Probe {
+		return &corev1.Probe{
+			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromString("health")}},
+			PeriodSeconds: period, TimeoutSeconds: 2,
+		}
+	}
+	return corev1.Container{
+		Name:            "syncer",
+		Image:           cmp.Or(spec.Image, c.Image),
+		ImagePullPolicy: corev1.PullIfNotPresent,
+		Args:            opts.Args(),
+		Env:             c.environment(),
+		Ports: []corev1.ContainerPort{
+			{Name: "metrics", ContainerPort: options.DefaultMetricsPort, Protocol: corev1.ProtocolTCP},
+			{Name: "health", ContainerPort: options.DefaultHealthPort, Protocol: corev1.ProtocolTCP},
+		},
+		LivenessProbe:  probe("/healthz", 10),
+		ReadinessProbe: probe("/readyz", 2),
+		Resources:      resources(spec.Resources),
+		SecurityContext: &corev1.SecurityContext{
+			AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
+			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		},
+		// What the syncer last said is in its status when it crashes; Rollout tells it.
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+		VolumeMounts:             []corev1.VolumeMount{{Name: "kcp", MountPath: credentialsDir, ReadOnly: true}},
 	}
 }
 
