@@ -60,9 +60,8 @@ func TestBlackHoles(t *testing.T) {
 	out.row("the last two compared", "", "", ratio(unmet, refusing))
 
 	assert.LessOrEqual(t, times(known, alone), blackHoleLimit, "beside clusters that are known to be dead")
-	// Beside a burst of registrations a target waits for its turn: their identities are made in kcp first, whether their
-	// clusters answer or not. How long that takes is printed; that black holes make it no worse is held to the limit.
-	assert.LessOrEqual(t, times(unmet, refusing), blackHoleLimit, "beside clusters that nobody has met yet")
+	// Workspaces take turns, so a burst of registrations in one costs another little more than the work that it is.
+	assert.LessOrEqual(t, times(unmet, alone), blackHoleLimit, "beside clusters that nobody has met yet")
 }
 
 // readyTogether creates healthy targets at once, returns how long each takes until it is Ready, and removes them.
