@@ -54,6 +54,27 @@ func TestKcpOutage(t *testing.T) {
 			t.Error("an outage made a dead syncer Ready")
 		}
 	})
+	t.Run("a part of kcp", func(t *testing.T) {
+		w := usual(t)
+		w.ready()
+		w.clock.Step(threshold)
+		w.kcp.refuse = func(request string) error {
+			if strings.HasPrefix(request, "get Namespace") {
+				return apierrors.NewTooManyRequests("later", 1)
+			}
+			return nil
+		}
+		if _, err := w.reconcile(); err == nil {
+			t.Error("no error")
+		}
+		if w.isReady() {
+			t.Error("kcp answered other requests of this pass, so a heartbeat would have been heard")
+		}
+		w.kcp.refuse = func(string) error { return nil }
+		if w.pass(); w.isReady() {
+			t.Error("a request that was not answered made a dead syncer Ready")
+		}
+	})
 	t.Run("an answer", func(t *testing.T) {
 		w := usual(t)
 		w.ready()

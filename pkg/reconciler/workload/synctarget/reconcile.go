@@ -52,7 +52,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req mcreconcile.Request) (re
 	}
 	r.races.Forget(req)
 	if err != nil {
-		if isHiccup(err) {
+		if isHiccup(err) && !s.answered {
 			r.pulses.deafen(s.target.UID)
 		}
 		return reconcile.Result{}, err

@@ -43,7 +43,10 @@ func (r *Reconciler) validate(ctx context.Context, s *scope) (verdict, error) {
 		return passed(workloadv1alpha1.ReasonValid, "SyncTarget validation passed"), nil
 	}
 	s.kubeconfig, err = readKubeconfig(ctx, s)
-	if fault := (*secretFault)(nil); errors.As(err, &fault) {
+	fault := (*secretFault)(nil)
+	isFault := errors.As(err, &fault)
+	s.answered = err == nil || isFault || !isHiccup(err)
+	if isFault {
 		r.disconnect(s)
 		return blocked(workloadv1alpha1.ReasonValidationFailed, "%s", fault), nil
 	}

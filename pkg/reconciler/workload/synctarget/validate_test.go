@@ -235,22 +235,22 @@ func TestNeededClaims(t *testing.T) {
 	}
 
 	var binding apisv1alpha2.APIBinding
-	readYAML(t, "config/samples/apibinding.yaml", &binding)
+	readYAML(t, "config/samples/binding/apibinding.yaml", &binding)
 	accepted := map[schema.GroupResource][]string{}
 	for _, claim := range binding.Spec.PermissionClaims {
 		if claim.State != apisv1alpha2.ClaimAccepted {
-			t.Errorf("config/samples/apibinding.yaml does not accept %s", claim.Resource)
+			t.Errorf("config/samples/binding/apibinding.yaml does not accept %s", claim.Resource)
 		}
 		if claim.Selector.MatchLabels[workloadv1alpha1.LabelVisible] != "true" {
-			t.Errorf("config/samples/apibinding.yaml opens all %s, not only the labelled ones", claim.Resource)
+			t.Errorf("config/samples/binding/apibinding.yaml opens all %s, not only the labelled ones", claim.Resource)
 		}
 		accepted[schema.GroupResource{Group: claim.Group, Resource: claim.Resource}] = claim.Verbs
 	}
 	if diff := cmp.Diff(needed, sorted(accepted)); diff != "" {
-		t.Errorf("config/samples/apibinding.yaml: -needed +accepted\n%s", diff)
+		t.Errorf("config/samples/binding/apibinding.yaml: -needed +accepted\n%s", diff)
 	}
 	if binding.Spec.Reference.Export.Name != workloadv1alpha1.GroupName {
-		t.Errorf("config/samples/apibinding.yaml binds %q", binding.Spec.Reference.Export.Name)
+		t.Errorf("config/samples/binding/apibinding.yaml binds %q", binding.Spec.Reference.Export.Name)
 	}
 	w := newWorld(t, newTarget(), &binding)
 	if missing, err := w.r.missingClaims(t.Context(), w.scope()); err != nil || len(missing) != 0 {
