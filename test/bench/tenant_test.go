@@ -64,7 +64,7 @@ func newTenant(t *testing.T) *tenant {
 	t.Cleanup(func() { n.clear() })
 
 	binding := &apisv1alpha2.APIBinding{}
-	data, err := os.ReadFile("../../config/samples/apibinding.yaml")
+	data, err := os.ReadFile("../../config/samples/binding/apibinding.yaml")
 	require.NoError(t, err)
 	require.NoError(t, yaml.UnmarshalStrict(data, binding))
 	binding.Spec.Reference.Export.Path = service.Workspace
