@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"context"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -16,6 +18,7 @@ import (
 	kcptesting "github.com/kcp-dev/sdk/testing"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/test/framework"
 )
 
 // TestConfigAppliesWithKubectl builds every folder that users apply.
@@ -35,6 +38,22 @@ func TestConfigAppliesWithKubectl(t *testing.T) {
 	require.NoError(t, err)
 	_, err = env.ClusterKubectl(t.Context(), "cluster-1", "", "apply", "-k", abs, "--dry-run=server")
 	require.NoError(t, err)
+}
+
+// TestReleasedManager makes a release as `make images` does, and builds what it says to apply: both images are the
+// release's, the syncer's too, which stands in a variable.
+func TestReleasedManager(t *testing.T) {
+	// Below the repository, for kustomize takes no absolute paths.
+	dir, err := os.MkdirTemp(env.Dir, "release-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	made, err := env.Publish(t.Context(), framework.Release{Version: "v0.0.1", Architectures: []string{runtime.GOARCH}, Dir: dir})
+	require.NoError(t, err)
+	require.Len(t, made, 2)
+	out, err := exec.CommandContext(t.Context(), filepath.Join(env.Dir, "bin", "kubectl"), "kustomize", filepath.Join(dir, "manager")).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Contains(t, string(out), "image: ghcr.io/synctarget/synctarget-controller:v0.0.1")
+	assert.Contains(t, string(out), "value: ghcr.io/synctarget/syncer:v0.0.1")
 }
 
 // folder is the path of a folder of config.

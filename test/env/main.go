@@ -3,8 +3,9 @@
 //	go run ./test/env demo|up|down|status|packages|images
 //
 // Options come from the environment: CLUSTERS (how many, default 1), KCP_BINARY (a kcp instead of building one),
-// PHYSICAL_KUBECONFIG (an existing cluster instead of building one), KCP_ADDRESS (where that one's pods reach kcp), STATE_DIR (default .local in the repository),
-// SYNCTARGET_CACHE (where tools are built); for images IMAGE_REGISTRY, VERSION and ARCH, see images.go.
+// PHYSICAL_KUBECONFIG (an existing cluster instead of building one), with it SYNCER_IMAGE and KCP_ADDRESS (where its pods
+// reach kcp), STATE_DIR (default .local in the repository), SYNCTARGET_CACHE (where tools are built); for images
+// IMAGE_REGISTRY, VERSION and ARCH, see images.go.
 package main
 
 import (
@@ -103,6 +104,7 @@ func optionsFromEnv() (framework.Options, error) {
 		KCPBinary:          os.Getenv("KCP_BINARY"),
 		PhysicalKubeconfig: os.Getenv("PHYSICAL_KUBECONFIG"),
 		KCPAddress:         os.Getenv("KCP_ADDRESS"),
+		SyncerImage:        os.Getenv("SYNCER_IMAGE"),
 	}
 	if s := os.Getenv("CLUSTERS"); s != "" {
 		n, err := strconv.Atoi(s)

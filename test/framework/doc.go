@@ -16,8 +16,8 @@
 // vanish with it. Host and pods reach kcp and the API servers at the same addresses. Pods reach nothing outside of
 // 10.N.0.0/16 and have no DNS; images are imported, never pulled.
 //
-// Without root, or elsewhere than on Linux, there is no node: give a cluster of your own (PhysicalKubeconfig). Its pods
-// must reach kcp, which then listens on loopback unless KCPAddress says where.
+// Without root there is no node: give a cluster of your own (PhysicalKubeconfig). Its pods must reach kcp, which then
+// listens on loopback unless KCPAddress says where. Elsewhere than on Linux nothing of this runs.
 //
 // Read environment.go, then up.go and down.go, which are the tables of contents. process.go runs the processes;
 // fault.go breaks things for tests.

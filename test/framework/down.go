@@ -28,7 +28,7 @@ func (e *Environment) Down(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if e.state.Physical {
-		p.say("your cluster keeps what SyncTargets installed in it that were not deleted before: Namespaces, ClusterRoles and ClusterRoleBindings kcp-syncer-*")
+		p.say("your cluster keeps what SyncTargets installed in it that were not deleted before: Namespaces, ClusterRoles and ClusterRoleBindings kcp-syncer-*, which kubectl get ns,clusterrole,clusterrolebinding -l workload.kcp.io/key shows there")
 	}
 	steps := []struct {
 		what string

@@ -43,6 +43,8 @@ type state struct {
 	Clusters []string `json:"clusters,omitempty"`
 	// Physical is true if clusters/cluster-1.kubeconfig was given by the user.
 	Physical bool `json:"physical,omitempty"`
+	// SyncerImage is the image that the user pushed for that cluster.
+	SyncerImage string `json:"syncerImage,omitempty"`
 	// KCPBinary is the kcp that the user gave, empty for the one we build: another one is not started on its data.
 	KCPBinary string `json:"kcpBinary,omitempty"`
 	// Services are the ports of controllers, by name; see WithAddresses.

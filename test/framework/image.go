@@ -126,6 +126,8 @@ func layerOf(path, program string) (io.ReadCloser, error) {
 // ErrNoImport says that a cluster is the user's own: images must be pushed to a registry that it can pull from.
 var ErrNoImport = errors.New("images cannot be imported into a cluster given by PHYSICAL_KUBECONFIG: push them to a registry that it pulls from")
 
+var errNoSyncerImage = fmt.Errorf("%w (see make images), and give the syncer's with SYNCER_IMAGE=", ErrNoImport)
+
 // Import brings an image archive to the node of every cluster.
 func (e *Environment) Import(ctx context.Context, tarPath string) error {
 	if e.state.Physical {

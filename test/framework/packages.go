@@ -14,18 +14,21 @@ import (
 // cniDirs are where distributions put the CNI plugins.
 var cniDirs = []string{"/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"}
 
-// requirements of a node, by Debian package.
-var requirements = []struct{ pkg, program string }{
+// requirement is a program by its Debian package.
+type requirement struct{ pkg, program string }
+
+// requirements of every environment: kcp is built with cgo, and so is the race detector; ip makes the bridge.
+var requirements = []requirement{{"gcc", "gcc"}, {"iproute2", "ip"}}
+
+// nodeRequirements are those of a node.
+var nodeRequirements = []requirement{
 	{"containerd", "containerd"},
 	{"containerd", "ctr"},
 	{"runc", "runc"},
 	{"iptables", "iptables"},
 	{"conntrack", "conntrack"},
-	{"iproute2", "ip"},
 	{"util-linux", "nsenter"},
 	{"util-linux", "unshare"},
-	// kubelet is built with cgo, and so is the race detector.
-	{"gcc", "gcc"},
 }
 
 // libcHeader is part of libc6-dev, which gcc only recommends.
@@ -33,18 +36,23 @@ const libcHeader = "/usr/include/stdlib.h"
 
 // EnsurePackages installs what building, testing and running a node need beyond Go, make and git.
 func EnsurePackages(ctx context.Context, out io.Writer) error {
-	return ensurePackages(ctx, newProgress(out))
+	return ensurePackages(ctx, true, newProgress(out))
 }
 
-// ensurePackages installs what a node needs and the machine lacks. It starts none of the services that come with it.
-func ensurePackages(ctx context.Context, p *progress) error {
-	missing := missingPackages()
+// ensurePackages installs what the machine lacks, of a node's needs only where there is to be one. Where systemd runs, Debian starts containerd's own
+// service with it; ours is another process beside it, with folders and a socket of its own.
+func ensurePackages(ctx context.Context, node bool, p *progress) error {
+	missing := missingPackages(node)
 	if len(missing) == 0 {
 		return nil
 	}
 	list := strings.Join(missing, " ")
+	instead := ""
+	if node {
+		instead = ", or use a cluster of your own with PHYSICAL_KUBECONFIG=<file>"
+	}
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return fmt.Errorf("these packages (named as in Debian) are missing and there is no apt-get to install them: %s; install them, or use a cluster of your own with PHYSICAL_KUBECONFIG=<file>", list)
+		return fmt.Errorf("these packages (named as in Debian) are missing and there is no apt-get to install them: %s; install them%s", list, instead)
 	}
 	done := p.during("installing %s with apt-get", list)
 	defer done()
@@ -52,18 +60,22 @@ func ensurePackages(ctx context.Context, p *progress) error {
 		cmd := exec.CommandContext(ctx, "apt-get", args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("apt-get %s: %w\n%s\ninstall %s yourself, or use a cluster of your own with PHYSICAL_KUBECONFIG=<file>", args[0], err, out, list)
+			return fmt.Errorf("apt-get %s: %w\n%s\ninstall %s yourself%s", args[0], err, out, list, instead)
 		}
 	}
-	if missing := missingPackages(); len(missing) > 0 {
+	if missing := missingPackages(node); len(missing) > 0 {
 		return fmt.Errorf("still missing after apt-get install: %s", strings.Join(missing, " "))
 	}
 	return nil
 }
 
-func missingPackages() []string {
+func missingPackages(node bool) []string {
 	var missing []string
-	for _, r := range requirements {
+	needed := requirements
+	if node {
+		needed = slices.Concat(requirements, nodeRequirements)
+	}
+	for _, r := range needed {
 		if _, err := exec.LookPath(r.program); err != nil && !slices.Contains(missing, r.pkg) {
 			missing = append(missing, r.pkg)
 		}
@@ -71,7 +83,7 @@ func missingPackages() []string {
 	if _, err := os.Stat(libcHeader); err != nil {
 		missing = append(missing, "libc6-dev")
 	}
-	if cniDir() == "" {
+	if node && cniDir() == "" {
 		missing = append(missing, "containernetworking-plugins")
 	}
 	return missing

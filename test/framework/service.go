@@ -139,10 +139,10 @@ func (e *Environment) SyncerImage(ctx context.Context) (string, error) {
 	image := "synctarget.local/syncer:" + build
 	if e.state.Physical {
 		// Nothing can be imported there: the user has pushed an image, and names it.
-		if image = os.Getenv("SYNCER_IMAGE"); image == "" {
-			return "", fmt.Errorf("%w, and give its name with SYNCER_IMAGE=", ErrNoImport)
+		if e.state.SyncerImage == "" {
+			return "", errNoSyncerImage
 		}
-		return image, nil
+		return e.state.SyncerImage, nil
 	}
 	for _, cluster := range e.Clusters() {
 		if err := e.ensureImage(ctx, cluster, image, binary); err != nil {

@@ -25,6 +25,8 @@ type Options struct {
 	// KCPAddress is an IP address of this machine, or a name of it, that kcp listens at and syncers find it by. Empty: as
 	// before, or one that this machine and its own clusters reach.
 	KCPAddress string
+	// SyncerImage is the syncer's image in PhysicalKubeconfig, where none can be imported; empty: as before.
+	SyncerImage string
 }
 
 // Up brings kcp and the clusters up and returns when pods can be run. Run again, it starts what has died and leaves
@@ -72,6 +74,9 @@ func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
 	for _, name := range e.Clusters() {
 		p.say("%s:   KUBECONFIG=%s", name, e.ClusterKubeconfig(name))
 	}
+	if e.state.Physical {
+		p.say("the pods of this cluster must reach kcp at %s; KCP_ADDRESS= sets another address, in a new environment", e.state.KCP.url())
+	}
 	return nil
 }
 
@@ -89,31 +94,37 @@ func (e *Environment) checkOptions(o *Options) error {
 	case o.PhysicalKubeconfig == "":
 		o.Clusters = max(o.Clusters, known, 1)
 	}
-	if runtime.GOOS != "linux" && (o.KCPBinary == "" || o.PhysicalKubeconfig == "") {
-		return fmt.Errorf("a Kubernetes node needs Linux, this is %s: give a cluster with PHYSICAL_KUBECONFIG=<file> and a kcp with KCP_BINARY=<file>", runtime.GOOS)
+	if runtime.GOOS != "linux" {
+		return fmt.Errorf("this environment needs Linux, as it knows its processes by /proc, and this is %s: use a Linux machine, a virtual one too, or install the service beside a kcp that you have, see README", runtime.GOOS)
+	}
+	if at := e.state.KCP.Address; o.KCPAddress != "" && at != "" && o.KCPAddress != at {
+		return fmt.Errorf("this environment's kcp is at %s already: take it down before giving it another KCP_ADDRESS", at)
 	}
 	if os.Geteuid() != 0 && o.PhysicalKubeconfig == "" {
 		return errors.New("a Kubernetes node needs root (network namespaces, mounts, cgroups): run this as root, or give a cluster with PHYSICAL_KUBECONFIG=<file>; kcp alone needs no root")
 	}
-	for _, file := range []*string{&o.KCPBinary, &o.PhysicalKubeconfig} {
-		if *file == "" {
-			continue
-		}
-		if _, err := os.Stat(*file); err != nil {
-			return err
-		}
-		var err error
-		if *file, err = filepath.Abs(*file); err != nil {
-			return err
-		}
+	if o.PhysicalKubeconfig != "" && cmp.Or(o.SyncerImage, e.state.SyncerImage) == "" {
+		return errNoSyncerImage
 	}
-	return nil
+	return errors.Join(makeAbsolute(&o.KCPBinary), makeAbsolute(&o.PhysicalKubeconfig))
+}
+
+// makeAbsolute makes a path, if one was given, absolute; its file must be there.
+func makeAbsolute(file *string) (err error) {
+	if *file == "" {
+		return nil
+	}
+	if _, err := os.Stat(*file); err != nil {
+		return err
+	}
+	*file, err = filepath.Abs(*file)
+	return err
 }
 
 // ensureBinaries finds or builds the programs.
 func (e *Environment) ensureBinaries(ctx context.Context, o Options, p *progress) (kcp, kubernetes string, err error) {
 	if os.Geteuid() == 0 { // without root nothing can be installed, and no network be built that needs it
-		if err := ensurePackages(ctx, p); err != nil {
+		if err := ensurePackages(ctx, o.PhysicalKubeconfig == "", p); err != nil {
 			return "", "", err
 		}
 	}
@@ -172,6 +183,7 @@ func (e *Environment) decide(ctx context.Context, o Options) error {
 	e.state.KCPBinary = o.KCPBinary
 	if o.PhysicalKubeconfig != "" {
 		e.state.Physical = true
+		e.state.SyncerImage = cmp.Or(o.SyncerImage, e.state.SyncerImage)
 		if err := e.adoptKubeconfig(o.PhysicalKubeconfig); err != nil {
 			return err
 		}
