@@ -65,6 +65,7 @@ func TestKcpOutage(t *testing.T) {
 		}
 		for range 2 {
 			w.clock.Step(threshold / 2)
+			w.wake()
 			if _, err := w.reconcile(); err == nil {
 				t.Error("no error")
 			}
