@@ -89,7 +89,8 @@ func run(m *testing.M) (code int, err error) {
 
 // removeTenants deletes the workspaces that the harness made for tests, and waits until they are gone.
 func removeTenants(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	// Shortly after a restart of kcp, its own backoff may let a workspace that is already empty wait for minutes.
+	ctx, cancel := context.WithTimeout(ctx, 3*patience)
 	defer cancel()
 	for {
 		list, err := env.Kubectl(ctx, "root", "", "get", "workspaces", "-o=name")

@@ -164,26 +164,39 @@ func TestDeadlineAndAbandon(t *testing.T) {
 // TestLettingGoWaitsForWhatSettles: a Namespace that is on its way out is nothing to warn of, but it does not hold the
 // target for ever.
 func TestLettingGoWaitsForWhatSettles(t *testing.T) {
-	w := deleted(t)
-	w.clusters.err = pcluster.ErrUnreachable
-	w.kcp.slowNamespaces = true
-	w.edit(func(target *workloadv1alpha1.SyncTarget) {
-		target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
-	})
-	if got := w.pass().RequeueAfter; got <= 0 || got > settling || w.gone() {
-		t.Errorf("RequeueAfter = %s, gone = %t while the Namespace is on its way out", got, w.gone())
+	tests := map[string]struct {
+		letGo func(*world)
+		limit time.Duration
+	}{
+		"deadline": {func(w *world) { w.clock.SetTime(w.target().DeletionTimestamp.Add(deadline)) }, deadline + settling},
+		"abandon": {func(w *world) {
+			w.edit(func(target *workloadv1alpha1.SyncTarget) {
+				target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
+			})
+		}, settling},
 	}
-	w.clock.SetTime(w.target().DeletionTimestamp.Add(deadline + settling - time.Second))
-	if got := w.pass().RequeueAfter; got != time.Second || w.gone() {
-		t.Errorf("RequeueAfter = %s, gone = %t, want a pass when it is overdue", got, w.gone())
-	}
-	w.clock.Step(time.Second)
-	w.pass()
-	if !w.gone() {
-		t.Fatal("a Namespace that hangs holds the target for ever")
-	}
-	last := w.events.events[len(w.events.events)-1]
-	if !strings.HasPrefix(last, "Warning Abandoned") || !strings.Contains(last, "in the workspace") {
-		t.Errorf("the last Event is %q", last)
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := deleted(t)
+			w.clusters.err = pcluster.ErrUnreachable
+			w.kcp.slowNamespaces = true
+			tc.letGo(w)
+			if got := w.pass().RequeueAfter; got <= 0 || got > settling || w.gone() {
+				t.Errorf("RequeueAfter = %s, gone = %t while the Namespace is on its way out", got, w.gone())
+			}
+			w.clock.SetTime(w.target().DeletionTimestamp.Add(tc.limit - time.Second))
+			if got := w.pass().RequeueAfter; got <= 0 || got > settling || w.gone() {
+				t.Errorf("RequeueAfter = %s, gone = %t just before it is overdue", got, w.gone())
+			}
+			w.clock.Step(2 * time.Second) // timestamps of the API are whole seconds
+			w.pass()
+			if !w.gone() {
+				t.Fatal("a Namespace that hangs holds the target for ever")
+			}
+			last := w.events.events[len(w.events.events)-1]
+			if !strings.HasPrefix(last, "Warning Abandoned") || !strings.Contains(last, "in the workspace") {
+				t.Errorf("the last Event is %q", last)
+			}
+		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -26,8 +27,8 @@ type step struct {
 	left func(*scope) string
 }
 
-// settling is how long after the deadline a deletion waits for what comes to pass by itself, such as the end of a
-// Namespace in the workspace.
+// settling is how long a deletion that lets go waits for what comes to pass by itself, such as the end of a Namespace in
+// the workspace: after the deadline, or, by annotation, after that Namespace began to go.
 const settling = time.Minute
 
 // reconcileDelete makes one pass over a SyncTarget that is being deleted. Every deletion ends: by the steps, or by
@@ -68,7 +69,8 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 		if err != nil {
 			v = failing(workloadv1alpha1.ReasonRemovalFailed, err)
 		}
-		underWay := err == nil && (v.undecided || v.reason == workloadv1alpha1.ReasonRemoving && step.settles)
+		settles := step.settles && !(abandon && r.hangs(ctx, s))
+		underWay := err == nil && (v.undecided || v.reason == workloadv1alpha1.ReasonRemoving && settles)
 		if overdue || letGo && !underWay {
 			r.giveUp(s, step, v, abandon)
 			continue
@@ -87,6 +89,14 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 	return reconcile.Result{}, r.patchFinalizers(ctx, s, func(o client.Object) bool {
 		return controllerutil.RemoveFinalizer(o, workloadv1alpha1.Finalizer)
 	})
+}
+
+// hangs tells whether the identity's Namespace, which goes by itself once it is deleted, has had its time.
+func (r *Reconciler) hangs(ctx context.Context, s *scope) bool {
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	err := s.upstream.Get(ctx, client.ObjectKey{Name: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)}, namespace)
+	return err == nil && namespace.DeletionTimestamp != nil && r.Clock.Since(namespace.DeletionTimestamp.Time) >= settling
 }
 
 // removing is what the user reads first.
