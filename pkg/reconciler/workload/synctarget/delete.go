@@ -69,7 +69,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 		if err != nil {
 			v = failing(workloadv1alpha1.ReasonRemovalFailed, err)
 		}
-		settles := step.settles && !(abandon && r.hangs(ctx, s))
+		settles := step.settles && (!abandon || !r.hangs(ctx, s))
 		underWay := err == nil && (v.undecided || v.reason == workloadv1alpha1.ReasonRemoving && settles)
 		if overdue || letGo && !underWay {
 			r.giveUp(s, step, v, abandon)
