@@ -87,6 +87,11 @@ func mayApply(live, desired *unstructured.Unstructured) error {
 	switch {
 	case have[workloadv1alpha1.LabelKey] != want[workloadv1alpha1.LabelKey] || have[workloadv1alpha1.LabelUID] == "":
 		return &ForeignError{Object: describe(desired), Where: whereOf(desired)}
+	case isCounterpart(desired):
+		// What an earlier SyncTarget of this name left is taken over: workloads may be running in it.
+		if live.GetAnnotations()[workloadv1alpha1.AnnotationNamespace] != desired.GetAnnotations()[workloadv1alpha1.AnnotationNamespace] {
+			return &ForeignError{Object: describe(desired), Where: whereOf(desired)}
+		}
 	case have[workloadv1alpha1.LabelUID] != want[workloadv1alpha1.LabelUID]:
 		return &ResidueError{Object: describe(desired)}
 	}

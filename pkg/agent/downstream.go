@@ -39,6 +39,7 @@ func Downstream(c Config) []client.Object {
 			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
 			Subjects: []rbacv1.Subject{subject},
 		},
+		c.downstreamRole(),
 		&rbacv1.Role{
 			TypeMeta: typeMeta(rbac, "Role"), ObjectMeta: c.meta(name, DeploymentName),
 			Rules: []rbacv1.PolicyRule{

@@ -13,7 +13,8 @@ import (
 const TokenSecretName = "syncer-token"
 
 // Identity returns the syncer's identity in the workspace, in the order to apply it: a ServiceAccount that may read its
-// own SyncTarget and write its status, and nothing else. A Namespace of its own keeps it from whatever is synced.
+// own SyncTarget and write its status, and, where Grant lets it in, sync. A Namespace of its own keeps it from whatever is
+// synced.
 func Identity(c Config) []client.Object {
 	name := c.namespace()
 	rbac := rbacv1.SchemeGroupVersion.String()
@@ -27,10 +28,11 @@ func Identity(c Config) []client.Object {
 		&rbacv1.ClusterRole{
 			TypeMeta: typeMeta(rbac, "ClusterRole"), ObjectMeta: c.heldMeta("", name),
 			Rules: []rbacv1.PolicyRule{
-				{APIGroups: []string{workloadv1alpha1.GroupName}, Resources: []string{"synctargets"}, ResourceNames: []string{c.Target.Name}, Verbs: []string{"get"}},
+				{APIGroups: []string{workloadv1alpha1.GroupName}, Resources: []string{"synctargets"}, ResourceNames: []string{c.Target.Name}, Verbs: []string{"get", "list", "watch"}},
 				{APIGroups: []string{workloadv1alpha1.GroupName}, Resources: []string{"synctargets/status"}, ResourceNames: []string{c.Target.Name}, Verbs: []string{"patch"}},
 			},
 		},
+		c.upstreamRole(),
 		&rbacv1.ClusterRoleBinding{
 			TypeMeta: typeMeta(rbac, "ClusterRoleBinding"), ObjectMeta: c.heldMeta("", name),
 			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},

@@ -120,7 +120,7 @@ func TestRender(t *testing.T) {
 				}
 				kinds = append(kinds, object.GetKind())
 			}
-			want := []string{"Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Secret", "Deployment"}
+			want := []string{"Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ClusterRole", "Role", "RoleBinding", "Secret", "Deployment"}
 			if diff := cmp.Diff(want, kinds); diff != "" {
 				t.Errorf("order (-want +got):\n%s", diff)
 			}

@@ -55,6 +55,7 @@ func downstreamObjects(namespace string) []client.Object {
 		reference(rbacv1.SchemeGroupVersion.WithKind("Role"), namespace, DeploymentName),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", namespace),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", namespace),
+		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", syncRole(namespace)),
 		reference(corev1.SchemeGroupVersion.WithKind("ServiceAccount"), namespace, DeploymentName),
 		reference(corev1.SchemeGroupVersion.WithKind("Namespace"), "", namespace),
 	}
@@ -67,6 +68,7 @@ func upstreamObjects(namespace string) []client.Object {
 		reference(corev1.SchemeGroupVersion.WithKind("ServiceAccount"), namespace, DeploymentName),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", namespace),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", namespace),
+		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", syncRole(namespace)),
 		reference(corev1.SchemeGroupVersion.WithKind("Namespace"), "", namespace),
 	}
 }

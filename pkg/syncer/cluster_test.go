@@ -51,7 +51,8 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	const (
 		leases = "/apis/coordination.k8s.io/v1/namespaces/kcp-syncer-edge-1-k/leases"
-		status = "/clusters/abc/apis/workload.kcp.io/v1alpha1/synctargets/edge-1/status"
+		targets = "/clusters/abc/apis/workload.kcp.io/v1alpha1/synctargets"
+		status  = targets + "/edge-1/status"
 	)
 	switch r.Method + " " + r.URL.Path {
 	case "GET /api/v1/namespaces/kube-system":
@@ -62,6 +63,11 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 		s.serveNodes(w, r)
 	case "GET " + leases + "/" + options.LeaseName, "POST " + leases, "PUT " + leases + "/" + options.LeaseName:
 		s.serveLease(w, r)
+	case "GET " + targets:
+		if r.URL.Query().Get("fieldSelector") != "metadata.name=edge-1" {
+			s.t.Errorf("a request that no role allows: %s %s", r.Method, r.URL)
+		}
+		s.serveNone(w, r)
 	case "PATCH " + status:
 		body, _ := io.ReadAll(r.Body)
 		s.mu.Lock()
@@ -84,6 +90,23 @@ func (s *server) serveNodes(w http.ResponseWriter, r *http.Request) {
 		bookmark := `{"type":"BOOKMARK","object":{"kind":"Node","apiVersion":"v1",` +
 			`"metadata":{"resourceVersion":"1","annotations":{"k8s.io/initial-events-end":"true"}}}}`
 		_, _ = fmt.Fprintf(w, "{\"type\":\"ADDED\",\"object\":%s}\n%s\n", strings.ReplaceAll(nodeJSON, "\n", ""), bookmark)
+	}
+	w.(http.Flusher).Flush()
+	select {
+	case <-r.Context().Done():
+	case <-s.stop:
+	}
+}
+
+// serveNone lists no SyncTarget: upon which nothing is synced, and nothing asked.
+func (s *server) serveNone(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("watch") == "" {
+		_, _ = fmt.Fprint(w, `{"kind":"SyncTargetList","apiVersion":"workload.kcp.io/v1alpha1","metadata":{"resourceVersion":"1"},"items":[]}`)
+		return
+	}
+	if r.URL.Query().Get("sendInitialEvents") == "true" {
+		_, _ = fmt.Fprint(w, `{"type":"BOOKMARK","object":{"kind":"SyncTarget","apiVersion":"workload.kcp.io/v1alpha1",`+
+			`"metadata":{"resourceVersion":"1","annotations":{"k8s.io/initial-events-end":"true"}}}}`+"\n")
 	}
 	w.(http.Flusher).Flush()
 	select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,6 +17,7 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/downstream"
 	"github.com/synctarget/synctarget/pkg/syncer/heartbeat"
 	"github.com/synctarget/synctarget/pkg/syncer/options"
+	"github.com/synctarget/synctarget/pkg/syncer/resource"
 	"github.com/synctarget/synctarget/pkg/syncer/upstream"
 )
 
@@ -52,6 +54,9 @@ func Run(ctx context.Context, o *options.Options, build Build) error {
 		return err
 	}
 	if err := addHeartbeat(mgr, upstreamConfig, o, instance, build); err != nil {
+		return err
+	}
+	if err := addSync(mgr, upstreamConfig, o, build); err != nil {
 		return err
 	}
 	log.FromContext(ctx).Info("starting", "version", build.Version, "syncTarget", o.SyncTargetName,
@@ -96,4 +101,37 @@ func addHeartbeat(mgr manager.Manager, upstreamConfig *rest.Config, o *options.O
 		}
 	}
 	return nil
+}
+
+// addSync adds what carries workloads down and status up.
+func addSync(mgr manager.Manager, upstreamConfig *rest.Config, o *options.Options, build Build) error {
+	target, err := upstream.NewSyncTarget(upstreamConfig, o.SyncTargetName)
+	if err != nil {
+		return err
+	}
+	metrics, err := resource.NewMetrics(build.Registerer)
+	if err != nil {
+		return err
+	}
+	config := resource.Config{
+		Workspace: paced(upstreamConfig, o), Cluster: paced(mgr.GetConfig(), o),
+		Target:  target,
+		Owner:   resource.Owner{Key: o.Key, UID: o.SyncTargetUID, Name: o.SyncTargetName, Workspace: path.Base(upstreamConfig.Host)},
+		Metrics: metrics,
+	}
+	engine, err := resource.New(config)
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(engine); err != nil {
+		return fmt.Errorf("adding the sync: %w", err)
+	}
+	return nil
+}
+
+// paced limits the requests to one side.
+func paced(config *rest.Config, o *options.Options) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = o.QPS, o.Burst
+	return config
 }

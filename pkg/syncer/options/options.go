@@ -25,6 +25,9 @@ const (
 	MaxHeartbeatInterval = 2 * time.Minute
 	// MaxLogLevel is the highest verbosity: from 8 on, Kubernetes' client logs what it sends and receives, Secrets too.
 	MaxLogLevel = 7
+	// DefaultQPS and DefaultBurst pace the sync.
+	DefaultQPS   = 40
+	DefaultBurst = 60
 	// LeaseName is the Lease by which the replicas elect a leader, in the syncer's own Namespace.
 	LeaseName = "syncer"
 	// DefaultKcpKubeconfig is where the installer mounts the kubeconfig of the workspace.
@@ -51,6 +54,10 @@ type Options struct {
 	MetricsBindAddress string
 	// HealthProbeBindAddress serves /healthz and /readyz.
 	HealthProbeBindAddress string
+	// QPS is how many requests per second the sync may send to each side in the long run; negative is unlimited.
+	QPS float32
+	// Burst is how many it may send at once.
+	Burst int
 	// LogLevel is the verbosity: 0 is what changes the world, higher is more detail.
 	LogLevel int
 }
@@ -60,6 +67,8 @@ func New() *Options {
 	return &Options{
 		KcpKubeconfig:          DefaultKcpKubeconfig,
 		HeartbeatInterval:      DefaultHeartbeatInterval,
+		QPS:                    DefaultQPS,
+		Burst:                  DefaultBurst,
 		MetricsBindAddress:     fmt.Sprintf(":%d", DefaultMetricsPort),
 		HealthProbeBindAddress: fmt.Sprintf(":%d", DefaultHealthPort),
 	}
@@ -76,6 +85,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.HeartbeatInterval, "heartbeat-interval", o.HeartbeatInterval, "Mean time between two heartbeats.")
 	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, `Address that serves /metrics; "0" turns it off.`)
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "Address that serves /healthz and /readyz.")
+	fs.Float32Var(&o.QPS, "qps", o.QPS, "Requests per second that the sync may send to each side in the long run; negative is unlimited.")
+	fs.IntVar(&o.Burst, "burst", o.Burst, "Requests that the sync may send to each side at once.")
 	fs.IntVar(&o.LogLevel, "log-level", o.LogLevel, "Verbosity of the log, from 0 to 7.")
 }
 
@@ -97,6 +108,8 @@ func (o *Options) Args() []string {
 	add("heartbeat-interval", o.HeartbeatInterval.String(), d.HeartbeatInterval.String())
 	add("metrics-bind-address", o.MetricsBindAddress, d.MetricsBindAddress)
 	add("health-probe-bind-address", o.HealthProbeBindAddress, d.HealthProbeBindAddress)
+	add("qps", strconv.FormatFloat(float64(o.QPS), 'g', -1, 32), strconv.FormatFloat(float64(d.QPS), 'g', -1, 32))
+	add("burst", strconv.Itoa(o.Burst), strconv.Itoa(d.Burst))
 	add("log-level", strconv.Itoa(o.LogLevel), strconv.Itoa(d.LogLevel))
 	return args
 }
@@ -114,6 +127,9 @@ func (o *Options) Validate() error {
 		if required.value == "" {
 			errs = append(errs, fmt.Errorf("--%s is required", required.flag))
 		}
+	}
+	if o.QPS == 0 || o.QPS > 0 && o.Burst < 1 {
+		errs = append(errs, fmt.Errorf("--qps must not be 0 and --burst must be at least 1, not %g and %d", o.QPS, o.Burst))
 	}
 	if o.HeartbeatInterval < MinHeartbeatInterval || o.HeartbeatInterval > MaxHeartbeatInterval {
 		errs = append(errs, fmt.Errorf("--heartbeat-interval must be between %s and %s, not %s", MinHeartbeatInterval, MaxHeartbeatInterval, o.HeartbeatInterval))

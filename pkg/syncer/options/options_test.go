@@ -37,6 +37,8 @@ func fill(t *testing.T, text func() string, number func() int64) *Options {
 			field.SetString(text())
 		case reflect.Int, reflect.Int64:
 			field.SetInt(number())
+		case reflect.Float32:
+			field.SetFloat(float64(float32(number())))
 		default:
 			t.Fatalf("teach this test to fill %s, a %s", v.Type().Field(i).Name, field.Kind())
 		}
@@ -72,6 +74,7 @@ func TestArgsIsTheInverseOfAddFlags(t *testing.T) {
 			opts:   &Options{},
 			want: []string{
 				"--kcp-kubeconfig=", "--heartbeat-interval=0s", "--metrics-bind-address=", "--health-probe-bind-address=",
+				"--qps=0", "--burst=0",
 			},
 		},
 	}
@@ -141,6 +144,7 @@ func TestValidate(t *testing.T) {
 			change: func(o *Options) { *o = Options{} },
 			want: "--kcp-kubeconfig is required\n--sync-target-name is required\n--sync-target-uid is required\n" +
 				"--sync-target-key is required\n--namespace is required\n" +
+				"--qps must not be 0 and --burst must be at least 1, not 0 and 0\n" +
 				"--heartbeat-interval must be between 1s and 2m0s, not 0s",
 		},
 		"IntervalTooShort": {
@@ -156,6 +160,15 @@ func TestValidate(t *testing.T) {
 		"ShortestInterval": {
 			reason: "The limits themselves are allowed.",
 			change: func(o *Options) { o.HeartbeatInterval = time.Second },
+		},
+		"UnlimitedQPS": {
+			reason: "As client-go has it; a burst means nothing then.",
+			change: func(o *Options) { o.QPS, o.Burst = -1, 0 },
+		},
+		"NoBurst": {
+			reason: "Without a burst nothing could be sent at all.",
+			change: func(o *Options) { o.Burst = 0 },
+			want:   "--qps must not be 0 and --burst must be at least 1, not 40 and 0",
 		},
 		"NegativeLogLevel": {
 			reason: "There is nothing below 0.",

@@ -60,3 +60,6 @@ const (
 	// ReasonAbandoned: the Warning event that names what a deletion may have left behind.
 	ReasonAbandoned = "Abandoned"
 )
+
+// ReasonNamespaceRefused is the Warning event for a Namespace that is labelled to be opened, and is never synced.
+const ReasonNamespaceRefused = "NamespaceRefused"

@@ -35,6 +35,28 @@ const (
 	// FieldOwnerSyncer owns the fields that the syncer applies.
 	FieldOwnerSyncer = "workload.kcp.io/syncer"
 
+	// LabelStatePrefix and a key make the label by which a user opens a Namespace to a SyncTarget; its value is StateSync.
+	LabelStatePrefix = "state.workload.kcp.io/"
+	// StateSync is the value that opens a Namespace.
+	StateSync = "Sync"
+	// LabelSync set to "false" keeps an object of an opened Namespace from being synced.
+	LabelSync = "workload.kcp.io/sync"
+	// SyncerFinalizerPrefix and a key make the finalizer that holds a user's object while a copy of it exists.
+	SyncerFinalizerPrefix = "workload.kcp.io/syncer-"
+	// AnnotationSyncPrefix and a key make the annotation, a small JSON, that tells how the copy of an object fares.
+	AnnotationSyncPrefix = "workload.kcp.io/sync-"
+	// AnnotationTakeOver set to "true" lets the syncer take fields of a copy over from their owners.
+	AnnotationTakeOver = "workload.kcp.io/take-over"
+	// AnnotationAdopt set to a key lets that SyncTarget's syncer take over an object in the physical cluster that
+	// is not its own.
+	AnnotationAdopt = "workload.kcp.io/adopt"
+	// AnnotationNamespace names, on downstream objects, the Namespace of the workspace that they belong to.
+	AnnotationNamespace = "workload.kcp.io/namespace"
+	// AnnotationSourceUID names, on copies, the UID of the object that they are copies of.
+	AnnotationSourceUID = "workload.kcp.io/source-uid"
+	// AnnotationSourceGeneration names, on copies, the generation of the object that was applied.
+	AnnotationSourceGeneration = "workload.kcp.io/source-generation"
+
 	// DefaultKubeconfigKey is the key read from the referenced Secret when the reference names none.
 	DefaultKubeconfigKey = "kubeconfig"
 )
@@ -69,3 +91,12 @@ func SyncerNamespace(name, key string) string {
 	}
 	return namespacePrefix + name + "-" + key
 }
+
+// StateLabel is the label that opens a Namespace to the SyncTarget with this key.
+func StateLabel(key string) string { return LabelStatePrefix + key }
+
+// SyncerFinalizer is the finalizer by which the syncer of the SyncTarget with this key holds an object.
+func SyncerFinalizer(key string) string { return SyncerFinalizerPrefix + key }
+
+// SyncAnnotation is the annotation in which the syncer of the SyncTarget with this key reports on an object.
+func SyncAnnotation(key string) string { return AnnotationSyncPrefix + key }

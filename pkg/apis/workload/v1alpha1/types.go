@@ -276,6 +276,52 @@ type SyncTargetStatus struct {
 	// +listMapKey=resource
 	// +kubebuilder:validation:MaxItems=256
 	SyncedResources []SyncedResourceStatus `json:"syncedResources,omitempty"`
+
+	// namespaces are those of the workspace that are labelled to be opened to this target, or were. Written by the
+	// controller.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=1024
+	Namespaces []NamespaceStatus `json:"namespaces,omitempty"`
+
+	// drainedNamespaces are the closing ones in which the syncer has left nothing of its own. Written by the syncer.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MaxLength=63
+	DrainedNamespaces []string `json:"drainedNamespaces,omitempty"`
+}
+
+// NamespaceState says whether what is in a Namespace is synced.
+// +kubebuilder:validation:Enum=Opening;Open;Closing;Refused
+type NamespaceState string
+
+const (
+	// NamespaceOpening means that the syncer is yet to be given its rights.
+	NamespaceOpening NamespaceState = "Opening"
+	// NamespaceOpen means that what is in the Namespace is synced.
+	NamespaceOpen NamespaceState = "Open"
+	// NamespaceClosing means that the copies are being removed, and then the syncer's rights.
+	NamespaceClosing NamespaceState = "Closing"
+	// NamespaceRefused means that the Namespace is never synced; the message says why.
+	NamespaceRefused NamespaceState = "Refused"
+)
+
+// NamespaceStatus says how a Namespace of the workspace fares.
+type NamespaceStatus struct {
+	// name of the Namespace.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+	// state says whether what is in the Namespace is synced.
+	// +required
+	State NamespaceState `json:"state"`
+	// message says why not.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
 }
 
 // SyncerStatus is what the syncer reports of itself and of its cluster.
@@ -313,6 +359,17 @@ type SyncerStatus struct {
 // SyncedResourceState says whether a resource can be synced.
 // +kubebuilder:validation:Enum=Accepted;Incompatible;Missing;Forbidden
 type SyncedResourceState string
+
+const (
+	// ResourceAccepted means that objects of the resource are synced.
+	ResourceAccepted SyncedResourceState = "Accepted"
+	// ResourceIncompatible means that the two sides disagree on what an object is; the message says where.
+	ResourceIncompatible SyncedResourceState = "Incompatible"
+	// ResourceMissing means that one of the sides does not serve the resource.
+	ResourceMissing SyncedResourceState = "Missing"
+	// ResourceForbidden means that the resource is never synced, or that one of the sides does not let the syncer.
+	ResourceForbidden SyncedResourceState = "Forbidden"
+)
 
 // SyncedResourceStatus says how a synced resource fares.
 type SyncedResourceStatus struct {

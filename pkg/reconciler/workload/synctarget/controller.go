@@ -68,6 +68,8 @@ type Reconciler struct {
 	lanes     *lanes
 	// races slow down passes that lose one race after another for the same object.
 	races workqueue.TypedRateLimiter[mcreconcile.Request]
+	// stripWith is agent.Strip; a field so that unit tests need no server.
+	stripWith func(ctx context.Context, c agent.Config, token []byte, namespace string) error
 }
 
 // New returns a Reconciler.
@@ -81,7 +83,8 @@ func New(cfg Config) (*Reconciler, error) {
 	r := &Reconciler{
 		Config: cfg, physical: connections{cfg.PClusters},
 		pulses: newPulses(cfg.Clock), installed: newInstalled(), tokens: newTokens(), lanes: newLanes(1),
-		races: workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](conflictRetry, retryMax),
+		races:     workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](conflictRetry, retryMax),
+		stripWith: agent.Strip,
 	}
 	r.install = []phase{
 		{condition: workloadv1alpha1.ConditionValid, run: r.validate, failed: validateFailed},
@@ -89,6 +92,7 @@ func New(cfg Config) (*Reconciler, error) {
 		{condition: workloadv1alpha1.ConditionReady, run: r.health, failed: healthFailed, behind: unlessSpecIsWrong},
 	}
 	r.remove = []step{
+		{name: "copies", run: r.drain, left: leftInNamespaces},
 		{name: "agent", run: r.removeAgent, left: leftDownstream},
 		{name: "identity", run: r.removeIdentity, left: leftUpstream, settles: true},
 		{name: "secret", run: r.releaseSecret, left: leftHold},

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -52,6 +51,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 	elapsed := r.Clock.Since(s.target.DeletionTimestamp.Time)
 	abandon := s.target.Annotations[workloadv1alpha1.AnnotationAbandon] == "true"
 	letGo := abandon || elapsed >= r.DeleteDeadline
+	s.letGo = letGo
 	overdue := elapsed >= r.DeleteDeadline+settling
 	for _, step := range r.remove {
 		v, err := step.run(ctx, s)
@@ -93,8 +93,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 
 // hangs tells whether the identity's Namespace, which goes by itself once it is deleted, has had its time.
 func (r *Reconciler) hangs(ctx context.Context, s *scope) bool {
-	namespace := &metav1.PartialObjectMetadata{}
-	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	namespace := namespaceMeta()
 	err := s.upstream.Get(ctx, client.ObjectKey{Name: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)}, namespace)
 	return err == nil && namespace.DeletionTimestamp != nil && r.Clock.Since(namespace.DeletionTimestamp.Time) >= settling
 }

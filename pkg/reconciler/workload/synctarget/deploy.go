@@ -33,6 +33,8 @@ const (
 	refusedRecheck = time.Minute
 	// unwatchedRecheck leaves a pass its time in the minute within which changes by hand are mended.
 	unwatchedRecheck = 50 * time.Second
+	// namespaceRecheck is for what keeps a Namespace from being opened.
+	namespaceRecheck = 10 * time.Second
 	// driftInterval is the mean time between two reads of everything that is installed; each is jittered by 20 %.
 	driftInterval = 10 * time.Minute
 )
@@ -40,6 +42,12 @@ const (
 // deploy installs the syncer and keeps it as it should be.
 func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 	if err := r.holdSecret(ctx, s); err != nil {
+		return verdict{}, err
+	}
+	if err := r.planNamespaces(ctx, s); err != nil {
+		return verdict{}, err
+	}
+	if err := r.closeNamespaces(ctx, s); err != nil {
 		return verdict{}, err
 	}
 	cfg := r.agentConfig(s)
@@ -57,11 +65,17 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 		return *stop, nil
 	}
 	cfg.Token = token
+	if err := r.admit(ctx, s, cfg); err != nil {
+		return verdict{}, err
+	}
 	v := awaitInstall(s)
 	if !s.pullMode() {
 		if v, err = r.installAgent(ctx, s, cfg); err != nil {
 			return verdict{}, err
 		}
+	}
+	if v.ok() && s.unsettled() {
+		return v.after(namespaceRecheck), nil
 	}
 	if v.ok() {
 		next := wait.Jitter(driftInterval*4/5, 0.5)
@@ -118,6 +132,9 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	}
 	if err := cluster.Watch(objects...); err != nil {
 		return verdict{}, fmt.Errorf("watching what is installed: %w", err)
+	}
+	if err := r.furnish(ctx, s, cfg, cluster); err != nil {
+		return r.refusal(s, err)
 	}
 	rollout, err := agent.Rollout(ctx, cluster.Client(), workloadv1alpha1.SyncerNamespace(s.target.Name, s.key))
 	if err != nil {
@@ -278,8 +295,8 @@ func (i *installed) forget(uid types.UID) {
 
 // inputsOf is the hash of everything that an installation follows from.
 func (r *Reconciler) inputsOf(s *scope, cfg agent.Config) [sha256.Size]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s\x00%s\x00%s\x00%v\x00%s",
-		s.target.Generation, s.clusterID, cfg.Image, cfg.KcpURL, cfg.KcpCA, cfg.Proxy, s.kubeconfig))
+	return sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s\x00%s\x00%s\x00%v\x00%s\x00%s",
+		s.target.Generation, s.clusterID, cfg.Image, cfg.KcpURL, cfg.KcpCA, cfg.Proxy, s.openings(), s.kubeconfig))
 }
 
 func (s *scope) pclusterID() pcluster.ID {

@@ -42,19 +42,6 @@ func TestFairQueue(t *testing.T) {
 	}
 }
 
-func TestTurnsForget(t *testing.T) {
-	q := &turns{waiting: map[multicluster.ClusterName][]mcreconcile.Request{}}
-	for range 3 {
-		q.Push(request("a", "1"))
-		q.Push(request("b", "1"))
-		q.Pop()
-		q.Pop()
-	}
-	if q.Len() != 0 || len(q.waiting)+len(q.order) != 0 {
-		t.Errorf("an empty queue remembers %v, %v", q.waiting, q.order)
-	}
-}
-
 func TestLanes(t *testing.T) {
 	l := newLanes(5)
 	leave, ok := l.enter("a")

@@ -33,6 +33,11 @@ type scope struct {
 	answered bool
 	// clusterID is the physical cluster to pin; starts as status.clusterID, set by deploy or, in pull mode, by health.
 	clusterID string
+	// namespaces is what is to become of status.namespaces, if planned; set by deploy, or by drain in a deletion.
+	namespaces []workloadv1alpha1.NamespaceStatus
+	planned    bool
+	// letGo: a deletion waits no longer; set by reconcileDelete.
+	letGo bool
 }
 
 // pullMode tells whether the user, not the service, installs the syncer.

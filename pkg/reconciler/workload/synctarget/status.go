@@ -3,6 +3,7 @@ package synctarget
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -23,6 +24,9 @@ func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, ve
 	status.Key = s.key
 	status.ClusterID = s.clusterID
 	status.ObservedGeneration = target.Generation
+	if s.planned {
+		status.Namespaces = s.namespaces
+	}
 	now := metav1.NewTime(r.Clock.Now()).Rfc3339Copy()
 	for _, condition := range []string{workloadv1alpha1.ConditionValid, workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ConditionReady} {
 		v, found := verdicts[condition]
@@ -84,6 +88,12 @@ func (r *Reconciler) announce(s *scope, before, after *workloadv1alpha1.SyncTarg
 			eventType = corev1.EventTypeWarning
 		}
 		r.Events.Event(s.clusterName, after, eventType, now.Reason, now.Message)
+	}
+	for _, n := range after.Status.Namespaces {
+		if n.State == workloadv1alpha1.NamespaceRefused && !slices.Contains(before.Status.Namespaces, n) {
+			r.Events.Event(s.clusterName, after, corev1.EventTypeWarning, workloadv1alpha1.ReasonNamespaceRefused,
+				fmt.Sprintf("Namespace %q is not synced: %s", n.Name, n.Message))
+		}
 	}
 	if before.Status.Phase != workloadv1alpha1.PhaseReady && after.Status.Phase == workloadv1alpha1.PhaseReady &&
 		meta.FindStatusCondition(before.Status.Conditions, workloadv1alpha1.ConditionReady) != nil && !wasReady(before) {

@@ -87,12 +87,13 @@ func validateSpec(spec *workloadv1alpha1.SyncTargetSpec) error {
 // neededClaims are the verbs without which the service cannot do its work, by resource. config/kcp/claims.yaml
 // asks for them and says why; a test holds the two together.
 var neededClaims = map[schema.GroupResource][]string{
-	{Resource: "namespaces"}:      {"get", "create", "patch", "delete"},
+	{Resource: "namespaces"}:      {"get", "list", "watch", "create", "patch", "delete"},
 	{Resource: "serviceaccounts"}: {"get", "create", "patch", "delete"},
 	{Resource: "secrets"}:         {"get", "list", "watch", "create", "patch", "delete"},
 	{Resource: "events"}:          {"create", "patch"},
 	{Group: "rbac.authorization.k8s.io", Resource: "clusterroles"}:        {"get", "create", "patch", "delete"},
 	{Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"}: {"get", "create", "patch", "delete"},
+	{Group: "rbac.authorization.k8s.io", Resource: "rolebindings"}:        {"get", "create", "patch", "delete"},
 }
 
 // missingClaims lists what the workspace's APIBinding did not accept, sorted. Rejected events cost only events.

@@ -241,7 +241,8 @@ func TestNeededClaims(t *testing.T) {
 		if claim.State != apisv1alpha2.ClaimAccepted {
 			t.Errorf("config/samples/binding/apibinding.yaml does not accept %s", claim.Resource)
 		}
-		if claim.Selector.MatchLabels[workloadv1alpha1.LabelVisible] != "true" {
+		// Namespaces are opened by one label alone.
+		if all := claim.Resource == "namespaces"; claim.Selector.MatchAll != all || !all && claim.Selector.MatchLabels[workloadv1alpha1.LabelVisible] != "true" {
 			t.Errorf("config/samples/binding/apibinding.yaml opens all %s, not only the labelled ones", claim.Resource)
 		}
 		accepted[schema.GroupResource{Group: claim.Group, Resource: claim.Resource}] = claim.Verbs

@@ -3,13 +3,16 @@ package synctarget
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -74,6 +77,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager
 	for _, src := range []mcsource.Source{
 		mcsource.Kind[client.Object](&workloadv1alpha1.SyncTarget{}, r.targetEvents),
 		mcsource.Kind[client.Object](secretMeta(), r.secretEvents),
+		mcsource.Kind[client.Object](namespaceMeta(), namespaceEvents),
 		mcsource.Kind[client.Object](&apisv1alpha2.APIBinding{}, bindingEvents),
 	} {
 		if err := c.MultiClusterWatch(src); err != nil {
@@ -185,6 +189,33 @@ func (r *Reconciler) secretEvents(clusterName multicluster.ClusterName, cl clust
 		}
 		return requests(clusterName, &targets)
 	})
+}
+
+// namespaceEvents queues the targets that a Namespace is opened to, or was.
+func namespaceEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
+	return handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, namespace client.Object) []mcreconcile.Request {
+		keys := map[string]bool{}
+		for label := range namespace.GetLabels() {
+			if key, ok := strings.CutPrefix(label, workloadv1alpha1.LabelStatePrefix); ok {
+				keys[key] = true
+			}
+		}
+		var targets workloadv1alpha1.SyncTargetList
+		if len(keys) == 0 || cl.GetCache().List(ctx, &targets) != nil {
+			return nil
+		}
+		targets.Items = slices.DeleteFunc(targets.Items, func(target workloadv1alpha1.SyncTarget) bool {
+			return !keys[workloadv1alpha1.Key(clusterName.String(), target.Name)]
+		})
+		return requests(clusterName, &targets)
+	})
+}
+
+// namespaceMeta names the metadata-only view of Namespaces.
+func namespaceMeta() *metav1.PartialObjectMetadata {
+	meta := &metav1.PartialObjectMetadata{}
+	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	return meta
 }
 
 // bindingEvents queues every target of a workspace whose accepted claims change.

@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+)
+
+// What the syncer may do to the synced resources stands in one ClusterRole on each side, which no ClusterRoleBinding
+// binds: a RoleBinding in each opened Namespace, and in its counterpart, is all that gives these rights.
+
+// Grant returns what lets the syncer into a Namespace of the workspace. It is held until the syncer has left.
+func Grant(c Config, namespace string) []client.Object {
+	return []client.Object{&rbacv1.RoleBinding{
+		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "RoleBinding"), ObjectMeta: c.heldMeta(namespace, c.namespace()),
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: syncRole(c.namespace())},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: DeploymentName, Namespace: c.namespace()}},
+	}}
+}
+
+// Counterpart returns what a Namespace of the workspace becomes in the physical cluster, in the order to apply it.
+func Counterpart(c Config, namespace string) []client.Object {
+	name := mapping.Namespace(c.key(), namespace)
+	place := &corev1.Namespace{TypeMeta: typeMeta("v1", "Namespace"), ObjectMeta: c.meta("", name)}
+	binding := &rbacv1.RoleBinding{
+		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "RoleBinding"), ObjectMeta: c.meta(name, DeploymentName),
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: syncRole(c.namespace())},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: DeploymentName, Namespace: c.namespace()}},
+	}
+	for _, object := range []client.Object{place, binding} {
+		object.GetAnnotations()[workloadv1alpha1.AnnotationNamespace] = namespace
+	}
+	return []client.Object{place, binding}
+}
+
+// Revoke takes back what Grant gave, like RemoveIdentity.
+func Revoke(ctx context.Context, c client.Client, name, key string, uid types.UID, namespace string) (waiting string, done bool, err error) {
+	binding := reference(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), namespace, workloadv1alpha1.SyncerNamespace(name, key))
+	live, err := get(ctx, c, binding)
+	if err != nil || live == nil || live.GetLabels()[workloadv1alpha1.LabelKey] != key {
+		return "", err == nil, err
+	}
+	left, err := discard(ctx, c, live, workloadv1alpha1.Hold(key))
+	if err != nil || left == nil {
+		return "", err == nil, err
+	}
+	return describe(binding) + " is still being deleted" + because(left), false, nil
+}
+
+// Granted tells whether what Grant gives is there.
+func Granted(ctx context.Context, c client.Client, name, key, namespace string) (bool, error) {
+	live, err := get(ctx, c, reference(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), namespace, workloadv1alpha1.SyncerNamespace(name, key)))
+	return live != nil, err
+}
+
+func syncRole(name string) string { return name + ":sync" }
+
+// upstreamRole is what the syncer may do in an opened Namespace: read what it syncs, hold it by a finalizer, and
+// report.
+func (c *Config) upstreamRole() *rbacv1.ClusterRole {
+	rules := c.rules([]string{"get", "list", "watch", "patch"}, "")
+	rules = append(rules, c.rules([]string{"patch"}, "/status")...)
+	return &rbacv1.ClusterRole{
+		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "ClusterRole"), ObjectMeta: c.heldMeta("", syncRole(c.namespace())),
+		Rules: append(rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}}),
+	}
+}
+
+// downstreamRole is what the syncer may do in the counterpart of an opened Namespace.
+func (c *Config) downstreamRole() *rbacv1.ClusterRole {
+	rules := c.rules([]string{"get", "list", "watch", "create", "patch", "delete"}, "")
+	return &rbacv1.ClusterRole{
+		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "ClusterRole"), ObjectMeta: c.meta("", syncRole(c.namespace())),
+		// The syncer removes the Namespace that it has emptied. Bound in a Namespace, the rule speaks of that one alone.
+		Rules: append(rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"get", "patch", "delete"}},
+			// And hands its rights back where it leaves one standing.
+			rbacv1.PolicyRule{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, ResourceNames: []string{DeploymentName}, Verbs: []string{"get", "delete"}}),
+	}
+}
+
+// rules give the verbs on a subresource of everything that is synced, one rule for each group.
+func (c *Config) rules(verbs []string, subresource string) []rbacv1.PolicyRule {
+	byGroup := map[string][]string{}
+	for _, resource := range c.Target.Spec.Synced() {
+		if resource.Syncable() == nil {
+			byGroup[resource.Group] = append(byGroup[resource.Group], resource.Resource+subresource)
+		}
+	}
+	var rules []rbacv1.PolicyRule
+	for group, resources := range byGroup {
+		slices.Sort(resources)
+		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: slices.Compact(resources), Verbs: verbs})
+	}
+	slices.SortFunc(rules, func(a, b rbacv1.PolicyRule) int { return strings.Compare(a.APIGroups[0], b.APIGroups[0]) })
+	return rules
+}
+
+// isCounterpart tells what Counterpart builds from the rest of what is installed.
+func isCounterpart(object metav1.Object) bool {
+	return object.GetAnnotations()[workloadv1alpha1.AnnotationNamespace] != ""
+}

@@ -1,0 +1,68 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// Strip takes the syncer's finalizer and report off everything in a Namespace of the workspace, in the place of a syncer
+// that is gone, and with its token.
+func Strip(ctx context.Context, c Config, token []byte, namespace string) error {
+	workspace, err := client.New(&rest.Config{
+		Host: c.KcpURL, BearerToken: string(token), TLSClientConfig: rest.TLSClientConfig{CAData: c.KcpCA}, QPS: -1,
+	}, client.Options{})
+	if err != nil {
+		return fmt.Errorf("making a client of the workspace: %w", err)
+	}
+	for _, resource := range c.Target.Spec.Synced() {
+		if resource.Syncable() != nil {
+			continue
+		}
+		if err := stripResource(ctx, workspace, c.key(), schema.GroupResource(resource), namespace); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func stripResource(ctx context.Context, workspace client.Client, key string, resource schema.GroupResource, namespace string) error {
+	gvk, err := workspace.RESTMapper().KindFor(resource.WithVersion(""))
+	if meta.IsNoMatchError(err) {
+		return nil // not served: there is nothing to hold
+	}
+	if err != nil {
+		return fmt.Errorf("finding out about %s: %w", resource, err)
+	}
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+	if err := workspace.List(ctx, list, client.InNamespace(namespace)); err != nil {
+		return fmt.Errorf("listing %s: %w", resource, err)
+	}
+	for i := range list.Items {
+		object := &list.Items[i]
+		object.SetGroupVersionKind(gvk)
+		if !slices.Contains(object.Finalizers, workloadv1alpha1.SyncerFinalizer(key)) {
+			continue
+		}
+		log.FromContext(ctx).Info("Taking the syncer's finalizer off", "object", describe(object))
+		changed := object.DeepCopy()
+		changed.Finalizers = slices.DeleteFunc(changed.Finalizers, func(f string) bool { return f == workloadv1alpha1.SyncerFinalizer(key) })
+		delete(changed.Annotations, workloadv1alpha1.SyncAnnotation(key))
+		err := workspace.Patch(ctx, changed, client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{}))
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("taking the syncer's finalizer off %s: %w", describe(object), err)
+		}
+	}
+	return nil
+}

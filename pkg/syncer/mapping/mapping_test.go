@@ -1,0 +1,47 @@
+package mapping
+
+import (
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// TestNamespace: what runs in physical clusters is found again by these names. They must never change.
+func TestNamespace(t *testing.T) {
+	for _, tc := range []struct{ key, namespace, want string }{
+		{"0123456789abcdef", "default", "kcp-dxw2r1kfo07d30wpy4uvm2gwnmkek77k"},
+		{"0123456789abcdef", "prod", "kcp-vr0rnvb3tlnjwn1ce8o588gcdfbwb5wj"},
+		{"fedcba9876543210", "default", "kcp-zo4nfjzdbtckajeso96qgrilmdhdaoqy"},
+	} {
+		if got := Namespace(tc.key, tc.namespace); got != tc.want {
+			t.Errorf("Namespace(%q, %q) = %q, want %q", tc.key, tc.namespace, got, tc.want)
+		}
+	}
+}
+
+// FuzzNamespace: two Namespaces never meet, and every name can be one.
+func FuzzNamespace(f *testing.F) {
+	for _, seed := range [][4]string{
+		{"0123456789abcdef", "default", "0123456789abcdef", "default"},
+		{"0123456789abcdef", "a", "0123456789abcde", "f/a"},
+		{"0123456789abcdef", "a-b", "0123456789abcdef", "a"},
+		{"", "", "0123456789abcdef", strings.Repeat("a", 63)},
+	} {
+		f.Add(seed[0], seed[1], seed[2], seed[3])
+	}
+	f.Fuzz(func(t *testing.T, key1, ns1, key2, ns2 string) {
+		if strings.Contains(key1+key2, "/") {
+			t.Skip("a key is base36")
+		}
+		one, two := Namespace(key1, ns1), Namespace(key2, ns2)
+		if same := key1 == key2 && ns1 == ns2; same != (one == two) {
+			t.Errorf("Namespace(%q, %q) = %q and Namespace(%q, %q) = %q", key1, ns1, one, key2, ns2, two)
+		}
+		for _, name := range []string{one, two} {
+			if problems := validation.IsDNS1123Label(name); len(problems) > 0 || len(name) != len(prefix)+hashLength {
+				t.Errorf("%q cannot be the name of a Namespace: %q", name, problems)
+			}
+		}
+	})
+}

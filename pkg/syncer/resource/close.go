@@ -1,0 +1,132 @@
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+var (
+	namespaces   = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	roleBindings = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"}
+)
+
+// closePlace ends a closing place once nothing of ours is left in it: it removes the counterpart, or leaves it to those
+// who have something in it, and reports the Namespace as drained. The objects are withdrawn one by one, by passes of
+// their own.
+func (e *Engine) closePlace(ctx context.Context, p *place) error {
+	ending := p.ending()
+	if ending == nil {
+		return nil
+	}
+	others := false
+	for _, l := range p.all() {
+		if !l.synced() {
+			return nil // comes back when it has
+		}
+		mine, foreign, err := e.left(ctx, p, l)
+		if err != nil {
+			return err
+		}
+		if mine {
+			return nil // comes back with the event of the last one
+		}
+		others = others || foreign
+	}
+	if err := e.leave(ctx, p, others || ending.orphan); err != nil {
+		return err
+	}
+	e.stopPlace(p)
+	return e.reportDrained(ctx, p.namespace, true)
+}
+
+// left asks both servers whether anything of ours is left, and the physical cluster whether anything of others is there.
+func (e *Engine) left(ctx context.Context, p *place, l *lane) (mine, foreign bool, err error) {
+	sources, err := l.up.client.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return false, false, fmt.Errorf("listing %s in Namespace %q of the workspace: %w", l.resource.GroupResource, p.namespace, err)
+	}
+	copies, err := l.down.client.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return false, false, fmt.Errorf("listing %s in Namespace %q of the physical cluster: %w", l.resource.GroupResource, p.counterpart, err)
+	}
+	for i := range sources.Items {
+		if slices.Contains(sources.Items[i].GetFinalizers(), workloadv1alpha1.SyncerFinalizer(e.owner.Key)) {
+			mine = true
+			e.queue.Add(item{namespace: p.namespace, resource: l.resource.GroupResource, name: sources.Items[i].GetName()})
+		}
+	}
+	for i := range copies.Items {
+		object := &copies.Items[i]
+		switch {
+		case object.GetLabels()[workloadv1alpha1.LabelKey] == e.owner.Key:
+			mine = true
+			e.queue.Add(item{namespace: p.namespace, resource: l.resource.GroupResource, name: object.GetName()})
+		case !isFixture(object) && len(object.GetOwnerReferences()) == 0:
+			foreign = true
+		}
+	}
+	return mine, foreign, nil
+}
+
+// isFixture tells what every Namespace has.
+func isFixture(object *unstructured.Unstructured) bool {
+	if object.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Secret"}) {
+		kind, _, _ := unstructured.NestedString(object.Object, "type")
+		return kind == string(corev1.SecretTypeServiceAccountToken)
+	}
+	return stays(object)
+}
+
+// leave removes the counterpart if it is ours. Where it has to stay, our marks and our rights go.
+func (e *Engine) leave(ctx context.Context, p *place, stay bool) error {
+	counterparts := e.down.Resource(namespaces)
+	live, err := counterparts.Get(ctx, p.counterpart, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading Namespace %q in the physical cluster: %w", p.counterpart, err)
+	}
+	if live.GetLabels()[workloadv1alpha1.LabelKey] != e.owner.Key || live.GetDeletionTimestamp() != nil {
+		return nil
+	}
+	uid := live.GetUID()
+	if !stay {
+		log.FromContext(ctx).Info("Removing the counterpart", "namespace", p.namespace, "counterpart", p.counterpart)
+		err := counterparts.Delete(ctx, p.counterpart, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("deleting Namespace %q in the physical cluster: %w", p.counterpart, err)
+		}
+		return nil
+	}
+	log.FromContext(ctx).Info("Leaving the counterpart to what is in it", "namespace", p.namespace, "counterpart", p.counterpart)
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": string(uid), "labels": map[string]any{
+		workloadv1alpha1.LabelKey: nil, workloadv1alpha1.LabelUID: nil, "app.kubernetes.io/managed-by": nil,
+	}}})
+	if err != nil {
+		return err
+	}
+	if _, err := counterparts.Patch(ctx, p.counterpart, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer}); err != nil {
+		return fmt.Errorf("taking our marks off Namespace %q in the physical cluster: %w", p.counterpart, err)
+	}
+	err = e.down.Resource(roleBindings).Namespace(p.counterpart).Delete(ctx, bindingName, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("handing back the rights in Namespace %q of the physical cluster: %w", p.counterpart, err)
+	}
+	return nil
+}
+
+// bindingName is the RoleBinding that the installer makes in each counterpart.
+const bindingName = "syncer"

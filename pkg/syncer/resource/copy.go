@@ -1,0 +1,165 @@
+package resource
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+)
+
+// Owner is whose copies they are.
+type Owner struct {
+	// Key and UID of the SyncTarget, and its name.
+	Key, UID, Name string
+	// Workspace is its logical cluster.
+	Workspace string
+}
+
+// Copy returns what an object of the workspace is in the physical cluster, ready for a server-side apply: everything
+// that its author decides, and nothing that belongs to the server it comes from. It carries the owner's mark and the hash
+// of itself. The same object gives the same copy.
+func (o Owner) Copy(source *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	gvk := source.GroupVersionKind()
+	object := source.DeepCopy().Object
+	delete(object, "status")
+	delete(object, "metadata")
+	for _, field := range serverSet[gvk.GroupKind()] {
+		unstructured.RemoveNestedField(object, field...)
+	}
+	switch gvk.GroupKind() {
+	case schema.GroupKind{Kind: "Service"}:
+		withoutNodePorts(object)
+		if headless(source) {
+			_ = unstructured.SetNestedField(object, corev1.ClusterIPNone, "spec", "clusterIP")
+		}
+	case schema.GroupKind{Group: "batch", Kind: "Job"}:
+		withoutControllerUID(object)
+	}
+
+	c := &unstructured.Unstructured{Object: object}
+	c.SetName(source.GetName())
+	c.SetNamespace(mapping.Namespace(o.Key, source.GetNamespace()))
+	labels := travelling(source.GetLabels())
+	labels[workloadv1alpha1.LabelKey] = o.Key
+	labels[workloadv1alpha1.LabelUID] = o.UID
+	annotations := travelling(source.GetAnnotations())
+	annotations[workloadv1alpha1.AnnotationWorkspace] = o.Workspace
+	annotations[workloadv1alpha1.AnnotationSyncTarget] = o.Name
+	annotations[workloadv1alpha1.AnnotationNamespace] = source.GetNamespace()
+	annotations[workloadv1alpha1.AnnotationSourceUID] = string(source.GetUID())
+	if generation := source.GetGeneration(); generation > 0 {
+		annotations[workloadv1alpha1.AnnotationSourceGeneration] = strconv.FormatInt(generation, 10)
+	}
+	c.SetLabels(labels)
+	c.SetAnnotations(annotations)
+
+	hash, err := hashOf(c.Object)
+	if err != nil {
+		return nil, fmt.Errorf("encoding %s %q: %w", gvk.Kind, source.GetName(), err)
+	}
+	annotations[workloadv1alpha1.AnnotationAppliedHash] = hash
+	c.SetAnnotations(annotations)
+	return c, nil
+}
+
+// serverSet are the fields that the server of the workspace, or a controller there, may have set, and that only the
+// server of the physical cluster can set right.
+var serverSet = map[schema.GroupKind][][]string{
+	{Kind: "Service"}: {
+		{"spec", "clusterIP"}, {"spec", "clusterIPs"}, {"spec", "healthCheckNodePort"},
+		{"spec", "ipFamilies"}, {"spec", "ipFamilyPolicy"},
+	},
+	{Kind: "PersistentVolumeClaim"}: {{"spec", "volumeName"}},
+	// The token Secrets that it names do not travel; a cluster makes its own.
+	{Kind: "ServiceAccount"}: {{"secrets"}},
+}
+
+// withoutNodePorts leaves the choice of node ports to the physical cluster: what is free in one is taken in the other.
+func withoutNodePorts(object map[string]any) {
+	ports, _, _ := unstructured.NestedSlice(object, "spec", "ports")
+	for _, port := range ports {
+		if port, ok := port.(map[string]any); ok {
+			delete(port, "nodePort")
+		}
+	}
+	if ports != nil {
+		_ = unstructured.SetNestedSlice(object, ports, "spec", "ports")
+	}
+}
+
+// withoutControllerUID takes out what the Job controller of the workspace would have added, if there is one.
+func withoutControllerUID(object map[string]any) {
+	if manual, _, _ := unstructured.NestedBool(object, "spec", "manualSelector"); manual {
+		return
+	}
+	unstructured.RemoveNestedField(object, "spec", "selector")
+	for _, label := range []string{"controller-uid", "batch.kubernetes.io/controller-uid"} {
+		unstructured.RemoveNestedField(object, "spec", "template", "metadata", "labels", label)
+	}
+}
+
+// travelling are the labels or annotations that have a meaning in the physical cluster too.
+func travelling(in map[string]string) map[string]string {
+	out := maps.Clone(in)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.DeleteFunc(out, func(name, _ string) bool {
+		prefix, _, found := strings.Cut(name, "/")
+		return found && (prefix == "kcp.io" || strings.HasSuffix(prefix, ".kcp.io")) || slices.Contains(local, name)
+	})
+	return out
+}
+
+// local are the annotations that tell of the workspace's own copy.
+var local = []string{
+	corev1.LastAppliedConfigAnnotation,
+	"deployment.kubernetes.io/revision",
+}
+
+// stays says whether an object is never synced, whatever its labels: it belongs to its side, or opens it.
+func stays(object *unstructured.Unstructured) bool {
+	switch object.GroupVersionKind().GroupKind() {
+	case schema.GroupKind{Kind: "Secret"}:
+		kind, _, _ := unstructured.NestedString(object.Object, "type")
+		return kind == string(corev1.SecretTypeServiceAccountToken) || slices.ContainsFunc(object.GetFinalizers(), func(f string) bool {
+			return strings.HasPrefix(f, workloadv1alpha1.HoldPrefix)
+		})
+	case schema.GroupKind{Kind: "ConfigMap"}:
+		return object.GetName() == "kube-root-ca.crt" || object.GetName() == "openshift-service-ca.crt"
+	case schema.GroupKind{Kind: "ServiceAccount"}:
+		return object.GetName() == "default"
+	}
+	return false
+}
+
+// wanted tells whether an object of an opened Namespace is to have a copy.
+func wanted(object *unstructured.Unstructured) bool {
+	return object.GetDeletionTimestamp() == nil && object.GetLabels()[workloadv1alpha1.LabelSync] != "false" && !stays(object)
+}
+
+// hashOf identifies a content; maps are encoded in the order of their keys.
+func hashOf(content any) (string, error) {
+	data, err := json.Marshal(content)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return fmt.Sprintf("%x", sum[:16]), nil
+}
+
+// headless says whether a Service asks for no address, which is the author's choice and not the server's.
+func headless(source *unstructured.Unstructured) bool {
+	ip, _, _ := unstructured.NestedString(source.Object, "spec", "clusterIP")
+	return ip == corev1.ClusterIPNone
+}

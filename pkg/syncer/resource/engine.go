@@ -1,0 +1,496 @@
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/fairqueue"
+)
+
+const (
+	workers = 16
+	// retryBase and retryMax bound the backoff of one object; the others do not wait for it.
+	retryBase = 100 * time.Millisecond
+	retryMax  = time.Minute
+	// discoveryInterval is the mean time between two looks at what both sides serve, for which there is no watch.
+	discoveryInterval = time.Minute
+	discoveryTimeout  = 10 * time.Second
+	// requestTimeout bounds one pass, which makes a handful of requests.
+	passTimeout = 30 * time.Second
+	// statusInterval is the least time between two reports on the resources.
+	statusInterval = 30 * time.Second
+)
+
+// Upstream is the SyncTarget in kcp; its errors wrap the API server's.
+type Upstream interface {
+	Get(ctx context.Context) (*workloadv1alpha1.SyncTarget, error)
+	PatchStatus(ctx context.Context, patch []byte) error
+}
+
+// Config is what an Engine needs.
+type Config struct {
+	// Workspace and Cluster lead to the two sides.
+	Workspace, Cluster *rest.Config
+	// Target is the SyncTarget, and Owner what the copies are marked with.
+	Target  Upstream
+	Owner   Owner
+	Metrics *Metrics
+	Clock   clock.WithTicker
+}
+
+// Engine syncs. It runs on the leader alone.
+type Engine struct {
+	owner    Owner
+	target   Upstream
+	up, down dynamic.Interface
+	discover [2]discovery.DiscoveryInterface
+	queue    workqueue.TypedRateLimitingInterface[item]
+	metrics  *Metrics
+	clock    clock.WithTicker
+
+	targets cache.SharedIndexInformer
+	// catalog is what both sides serve of what the SyncTarget asks for; set by discovering.
+	catalog atomic.Pointer[[]Resource]
+
+	mu     sync.Mutex
+	places map[string]*place
+	// refused says of a resource how a side refuses to list it; set by watch errors.
+	refused map[workloadv1alpha1.GroupResource]string
+	// settlements are the applies that changed nothing, by item.
+	settlements sync.Map
+}
+
+// item is what waits in the queue: an object, a Namespace if there is no resource, or everything if there is neither.
+type item struct {
+	namespace string
+	resource  workloadv1alpha1.GroupResource
+	name      string
+}
+
+// New returns an Engine that is ready to Start.
+func New(c Config) (*Engine, error) {
+	e := &Engine{
+		owner: c.Owner, target: c.Target, metrics: c.Metrics, clock: c.Clock,
+		places: map[string]*place{}, refused: map[workloadv1alpha1.GroupResource]string{},
+	}
+	if e.clock == nil {
+		e.clock = clock.RealClock{}
+	}
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[item](retryBase, retryMax)
+	e.queue = fairqueue.New("sync", limiter, func(i item) string { return i.namespace })
+	var err error
+	if e.up, err = dynamic.NewForConfig(c.Workspace); err != nil {
+		return nil, fmt.Errorf("preparing the connection to the workspace: %w", err)
+	}
+	if e.down, err = dynamic.NewForConfig(c.Cluster); err != nil {
+		return nil, fmt.Errorf("preparing the connection to the physical cluster: %w", err)
+	}
+	for i, config := range []*rest.Config{c.Workspace, c.Cluster} {
+		if e.discover[i], err = discovery.NewDiscoveryClientForConfig(config); err != nil {
+			return nil, fmt.Errorf("preparing discovery: %w", err)
+		}
+	}
+	e.targets = e.newTargetInformer()
+	return e, nil
+}
+
+// newTargetInformer watches the one SyncTarget that we act for.
+func (e *Engine) newTargetInformer() cache.SharedIndexInformer {
+	client := e.up.Resource(workloadv1alpha1.SchemeGroupVersion.WithResource("synctargets"))
+	only := fields.OneTermEqualSelector(metav1.ObjectNameField, e.owner.Name).String()
+	return cache.NewSharedIndexInformerWithOptions(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			options.FieldSelector = only
+			return client.List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.FieldSelector = only
+			return client.Watch(ctx, options)
+		},
+	}, &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{ObjectDescription: "SyncTarget"})
+}
+
+// NeedLeaderElection keeps the standbys from syncing.
+func (e *Engine) NeedLeaderElection() bool { return true }
+
+// Start syncs until ctx ends, and returns nil then.
+func (e *Engine) Start(ctx context.Context) error {
+	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithName("sync"))
+	everything := func(any) { e.queue.Add(item{}) }
+	if _, err := e.targets.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: everything, UpdateFunc: func(_, object any) { everything(object) },
+	}); err != nil {
+		return fmt.Errorf("watching the SyncTarget: %w", err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() { e.targets.RunWithContext(ctx) })
+	running.Go(func() { wait.JitterUntilWithContext(ctx, e.look, discoveryInterval, 0.2, true) })
+	running.Go(func() { wait.UntilWithContext(ctx, e.reportResources, statusInterval) })
+	for range workers {
+		running.Go(func() {
+			for e.work(ctx) {
+			}
+		})
+	}
+	<-ctx.Done()
+	e.queue.ShutDown()
+	running.Wait()
+	return nil
+}
+
+// work does what is next in the queue.
+func (e *Engine) work(ctx context.Context) bool {
+	i, shutdown := e.queue.Get()
+	if shutdown {
+		return false
+	}
+	defer e.queue.Done(i)
+	passCtx, cancel := context.WithTimeout(ctx, passTimeout)
+	defer cancel()
+	again, err := e.pass(passCtx, i)
+	switch {
+	case err == nil:
+		e.queue.Forget(i)
+		if again > 0 {
+			e.queue.AddAfter(i, again)
+		}
+	case ctx.Err() != nil:
+	default:
+		log.FromContext(ctx).V(1).Info("trying again", "namespace", i.namespace, "resource", i.resource.String(), "name", i.name, "cause", err.Error())
+		if wait, ok := apierrors.SuggestsClientDelay(err); ok && wait > 0 {
+			e.queue.AddAfter(i, time.Duration(wait)*time.Second)
+			return true
+		}
+		e.queue.AddRateLimited(i)
+	}
+	return true
+}
+
+func (e *Engine) pass(ctx context.Context, i item) (time.Duration, error) {
+	if i == (item{}) {
+		return 0, e.plan(ctx)
+	}
+	e.mu.Lock()
+	p := e.places[i.namespace]
+	e.mu.Unlock()
+	if p == nil {
+		return 0, nil
+	}
+	if i.resource.Resource == "" {
+		return 0, e.closePlace(ctx, p)
+	}
+	l := p.lane(i.resource)
+	if l == nil {
+		return 0, nil
+	}
+	again, err := e.syncObject(ctx, p, l, i.name)
+	if err == nil && p.ending() != nil {
+		e.queue.Add(item{namespace: i.namespace}) // was it the last?
+	}
+	return again, err
+}
+
+// current is the SyncTarget as the cache shows it; nil if it does not, or shows another of the same name: then nothing
+// is begun and nothing is ended.
+func (e *Engine) current() *workloadv1alpha1.SyncTarget {
+	for _, object := range e.targets.GetStore().List() {
+		var target workloadv1alpha1.SyncTarget
+		o, ok := object.(*unstructured.Unstructured)
+		if !ok || runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &target) != nil {
+			continue
+		}
+		if string(target.UID) == e.owner.UID {
+			return &target
+		}
+	}
+	return nil
+}
+
+// plan opens and closes places as the SyncTarget's status says.
+func (e *Engine) plan(ctx context.Context) error {
+	target, catalog := e.current(), e.catalog.Load()
+	if target == nil {
+		return nil
+	}
+	if catalog == nil || !sameResources(*catalog, target.Spec.Synced()) {
+		return e.relook(ctx, target)
+	}
+	named := map[string]bool{}
+	var failures []error
+	for _, n := range target.Status.Namespaces {
+		named[n.Name] = true
+		drained := slices.Contains(target.Status.DrainedNamespaces, n.Name)
+		var err error
+		switch n.State {
+		case workloadv1alpha1.NamespaceOpen:
+			if drained {
+				// Taken back before anything is begun: our rights are about to be withdrawn on it.
+				if err = e.reportDrained(ctx, n.Name, false); err != nil {
+					break
+				}
+			}
+			e.openPlace(ctx, n.Name, nil, *catalog)
+		case workloadv1alpha1.NamespaceClosing:
+			if drained {
+				continue
+			}
+			var ending *closing
+			if ending, err = e.confirm(ctx, n.Name); err == nil && ending != nil {
+				e.openPlace(ctx, n.Name, ending, *catalog)
+				e.queue.Add(item{namespace: n.Name})
+			}
+		}
+		if err != nil {
+			failures = append(failures, err)
+		}
+	}
+	for _, name := range target.Status.DrainedNamespaces {
+		if !named[name] {
+			failures = append(failures, e.reportDrained(ctx, name, false))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// confirm asks kcp itself whether a Namespace is closing; nil if not.
+func (e *Engine) confirm(ctx context.Context, namespace string) (*closing, error) {
+	e.mu.Lock()
+	p := e.places[namespace]
+	e.mu.Unlock()
+	if p != nil && p.ending() != nil {
+		return p.ending(), nil
+	}
+	live, err := e.target.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if string(live.UID) != e.owner.UID {
+		return nil, nil
+	}
+	for _, n := range live.Status.Namespaces {
+		if n.Name == namespace && n.State == workloadv1alpha1.NamespaceClosing {
+			return &closing{orphan: live.DeletionTimestamp != nil && live.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan}, nil
+		}
+	}
+	return nil, nil
+}
+
+// openPlace makes a place what it should be, and has everything in it looked at when that is something new.
+func (e *Engine) openPlace(ctx context.Context, namespace string, ending *closing, catalog []Resource) {
+	e.mu.Lock()
+	p := e.places[namespace]
+	if p == nil {
+		p = newPlace(e.owner.Key, namespace)
+		e.places[namespace] = p
+		log.FromContext(ctx).Info("Opening", "namespace", namespace, "counterpart", p.counterpart, "closing", ending != nil)
+	}
+	e.mu.Unlock()
+	if p.setEnding(ending) {
+		for _, l := range p.all() {
+			e.lookAtAll(p, l)
+		}
+	}
+	e.ensureLanes(p, catalog)
+}
+
+// ensureLanes follows the catalog. A resource that is no longer served is only no longer followed.
+func (e *Engine) ensureLanes(p *place, catalog []Resource) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	keep := map[workloadv1alpha1.GroupResource]bool{}
+	for _, r := range catalog {
+		if !r.accepted() {
+			continue
+		}
+		keep[r.GroupResource] = true
+		if l := p.lanes[r.GroupResource]; l != nil {
+			if l.resource.GVR() == r.GVR() {
+				continue
+			}
+			l.stop()
+		}
+		p.lanes[r.GroupResource] = e.newLane(p, r)
+	}
+	for gr, l := range p.lanes {
+		if !keep[gr] {
+			l.stop()
+			delete(p.lanes, gr)
+		}
+	}
+}
+
+// newLane starts the informers of a resource in a place.
+func (e *Engine) newLane(p *place, r Resource) *lane {
+	ctx, cancel := context.WithCancel(context.Background()) // ends with the place, or with the process
+	l := &lane{
+		resource: r, stop: cancel,
+		up:   newSide(e.up, r.GVR(), p.namespace, e.clock),
+		down: newSide(e.down, r.GVR(), p.counterpart, e.clock),
+	}
+	for where, s := range map[string]*side{"workspace": l.up, "physical cluster": l.down} {
+		_ = s.follow(func(name string) {
+			e.queue.Add(item{namespace: p.namespace, resource: r.GroupResource, name: name})
+		})
+		_ = s.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
+			if apierrors.IsForbidden(err) {
+				e.note(r.GroupResource, fmt.Sprintf("the %s refuses to list it in an opened Namespace: %s", where, clip(err.Error())))
+			}
+		})
+		go s.informer.RunWithContext(ctx)
+	}
+	go func() {
+		if cache.WaitForCacheSync(ctx.Done(), l.up.informer.HasSynced, l.down.informer.HasSynced) {
+			e.note(r.GroupResource, "")
+			e.lookAtAll(p, l)
+			e.queue.Add(item{namespace: p.namespace})
+		}
+	}()
+	return l
+}
+
+// lookAtAll queues everything that is known of a resource in a place.
+func (e *Engine) lookAtAll(p *place, l *lane) {
+	for _, name := range append(l.up.names(), l.down.names()...) {
+		e.queue.Add(item{namespace: p.namespace, resource: l.resource.GroupResource, name: name})
+	}
+}
+
+// stopPlace ends a place that has been left.
+func (e *Engine) stopPlace(p *place) {
+	for _, l := range p.all() {
+		l.stop()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.places[p.namespace] == p {
+		delete(e.places, p.namespace)
+	}
+}
+
+func (e *Engine) note(resource workloadv1alpha1.GroupResource, refusal string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if refusal == "" {
+		delete(e.refused, resource)
+		return
+	}
+	e.refused[resource] = refusal
+}
+
+// look asks both sides what they serve.
+func (e *Engine) look(ctx context.Context) {
+	target := e.current()
+	if target == nil {
+		return // the SyncTarget's event comes first
+	}
+	if err := e.relook(ctx, target); err != nil {
+		log.FromContext(ctx).V(1).Info("discovery failed; what was known stands", "cause", err.Error())
+	}
+}
+
+func (e *Engine) relook(_ context.Context, target *workloadv1alpha1.SyncTarget) error {
+	wanted := target.Spec.Synced()
+	var sides [2]served
+	for i, client := range e.discover {
+		var err error
+		if sides[i], err = discover(client, wanted); err != nil {
+			return err
+		}
+	}
+	catalog := compile(wanted, sides[0], sides[1])
+	e.catalog.Store(&catalog)
+	e.queue.Add(item{})
+	return nil
+}
+
+func sameResources(catalog []Resource, wanted []workloadv1alpha1.GroupResource) bool {
+	return slices.EqualFunc(catalog, wanted, func(r Resource, gr workloadv1alpha1.GroupResource) bool { return r.GroupResource == gr })
+}
+
+// reportDrained says, or takes back, that nothing of ours is left in a Namespace.
+func (e *Engine) reportDrained(ctx context.Context, namespace string, drained bool) error {
+	live, err := e.target.Get(ctx)
+	if err != nil {
+		return err
+	}
+	names := slices.DeleteFunc(slices.Clone(live.Status.DrainedNamespaces), func(n string) bool { return n == namespace })
+	if drained {
+		names = append(names, namespace)
+	}
+	slices.Sort(names)
+	if string(live.UID) != e.owner.UID || slices.Equal(names, live.Status.DrainedNamespaces) {
+		return nil
+	}
+	return e.patchTarget(ctx, live, "drainedNamespaces", names)
+}
+
+// reportResources tells how the resources fare, if that has changed.
+func (e *Engine) reportResources(ctx context.Context) {
+	target, catalog := e.current(), e.catalog.Load()
+	if target == nil || catalog == nil {
+		return
+	}
+	report := e.resourceStatus(*catalog)
+	if slices.EqualFunc(report, target.Status.SyncedResources, sameStatus) {
+		return
+	}
+	if err := e.patchTarget(ctx, target, "syncedResources", report); err != nil {
+		log.FromContext(ctx).V(1).Info("reporting on the resources failed; it is tried again", "cause", err.Error())
+	}
+}
+
+func (e *Engine) resourceStatus(catalog []Resource) []workloadv1alpha1.SyncedResourceStatus {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := make([]workloadv1alpha1.SyncedResourceStatus, 0, len(catalog))
+	for _, r := range catalog {
+		status := workloadv1alpha1.SyncedResourceStatus{
+			Group: r.Group, Resource: r.GroupResource.Resource, Versions: r.Versions, State: r.State, Message: r.Message,
+		}
+		if refusal := e.refused[r.GroupResource]; refusal != "" && r.accepted() {
+			status.State, status.Message = workloadv1alpha1.ResourceForbidden, refusal
+		}
+		out = append(out, status)
+	}
+	return out
+}
+
+func sameStatus(a, b workloadv1alpha1.SyncedResourceStatus) bool {
+	return a.Group == b.Group && a.Resource == b.Resource && a.State == b.State && a.Message == b.Message && slices.Equal(a.Versions, b.Versions)
+}
+
+// patchTarget sets one field of the SyncTarget's status that is ours, unless it changed since it was read.
+func (e *Engine) patchTarget(ctx context.Context, read *workloadv1alpha1.SyncTarget, field string, value any) error {
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "test", "path": "/metadata/uid", "value": types.UID(e.owner.UID)},
+		{"op": "test", "path": "/metadata/resourceVersion", "value": read.ResourceVersion},
+		{"op": "add", "path": "/status/" + field, "value": value},
+	})
+	if err != nil {
+		return err
+	}
+	return e.target.PatchStatus(ctx, patch)
+}

@@ -1,0 +1,74 @@
+package resource
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+)
+
+// overlayLifetime is how long a watch may lag behind what a write has answered. After that the watch is believed.
+const overlayLifetime = 10 * time.Second
+
+// overlay is an informer's store with the answers of our own writes on top, until the watch delivers them: so that no
+// write is decided on, again, from what was before the last one.
+type overlay struct {
+	clock clock.PassiveClock
+	store cache.Store
+
+	mu    sync.Mutex
+	fresh map[string]written
+}
+
+type written struct {
+	object *unstructured.Unstructured
+	at     time.Time
+}
+
+func newOverlay(store cache.Store, clock clock.PassiveClock) *overlay {
+	return &overlay{clock: clock, store: store, fresh: map[string]written{}}
+}
+
+// get returns an object, nil for none, that must not be changed; ahead tells that the watch has yet to deliver it.
+func (o *overlay) get(key string) (object *unstructured.Unstructured, ahead bool) {
+	if found, ok, err := o.store.GetByKey(key); err == nil && ok {
+		object, _ = found.(*unstructured.Unstructured)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	w, ok := o.fresh[key]
+	if !ok {
+		return object, false
+	}
+	if o.clock.Since(w.at) > overlayLifetime || object != nil && !newer(w.object, object) {
+		delete(o.fresh, key)
+		return object, false
+	}
+	return w.object, true
+}
+
+// put notes what a write answered.
+func (o *overlay) put(key string, object *unstructured.Unstructured) {
+	object.SetManagedFields(nil)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fresh[key] = written{object: object, at: o.clock.Now()}
+}
+
+// drop forgets a write to an object that is seen to be gone.
+func (o *overlay) drop(key string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.fresh, key)
+}
+
+// newer compares resource versions, which are numbers in every API server there is; where they are not, the watch is
+// believed.
+func newer(a, b *unstructured.Unstructured) bool {
+	x, errX := strconv.ParseUint(a.GetResourceVersion(), 10, 64)
+	y, errY := strconv.ParseUint(b.GetResourceVersion(), 10, 64)
+	return errX == nil && errY == nil && x > y
+}

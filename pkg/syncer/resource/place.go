@@ -1,0 +1,137 @@
+package resource
+
+import (
+	"context"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+)
+
+// place is one Namespace of the workspace and its counterpart in the physical cluster.
+type place struct {
+	namespace, counterpart string
+
+	mu sync.Mutex
+	// closing is set when a live read has shown that everything of ours is to go. Set by the engine.
+	closing *closing
+	lanes   map[workloadv1alpha1.GroupResource]*lane
+}
+
+// closing says how a place ends.
+type closing struct {
+	// orphan leaves the copies where they are, without our marks.
+	orphan bool
+}
+
+// lane is one resource in one place.
+type lane struct {
+	resource Resource
+	up, down *side
+	stop     context.CancelFunc
+}
+
+// side is one resource in one Namespace of one server.
+type side struct {
+	client   dynamic.ResourceInterface
+	informer cache.SharedIndexInformer
+	objects  *overlay
+}
+
+func newPlace(key, namespace string) *place {
+	return &place{namespace: namespace, counterpart: mapping.Namespace(key, namespace), lanes: map[workloadv1alpha1.GroupResource]*lane{}}
+}
+
+// ending returns how the place is to end, nil while it is open.
+func (p *place) ending() *closing {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closing
+}
+
+func (p *place) setEnding(c *closing) (changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	changed = (c == nil) != (p.closing == nil) || c != nil && *c != *p.closing
+	p.closing = c
+	return changed
+}
+
+func (p *place) lane(resource workloadv1alpha1.GroupResource) *lane {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lanes[resource]
+}
+
+func (p *place) all() []*lane {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]*lane, 0, len(p.lanes))
+	for _, l := range p.lanes {
+		out = append(out, l)
+	}
+	return out
+}
+
+// synced tells whether both sides have been listed.
+func (l *lane) synced() bool { return l.up.informer.HasSynced() && l.down.informer.HasSynced() }
+
+// newSide prepares the informer of a resource in a Namespace.
+func newSide(client dynamic.Interface, gvr schema.GroupVersionResource, namespace string, clock clock.PassiveClock) *side {
+	c := client.Resource(gvr).Namespace(namespace)
+	informer := cache.NewSharedIndexInformerWithOptions(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return c.List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			return c.Watch(ctx, options)
+		},
+	}, &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{ObjectDescription: gvr.String()})
+	_ = informer.SetTransform(func(object any) (any, error) {
+		if o, ok := object.(*unstructured.Unstructured); ok {
+			o.SetManagedFields(nil)
+		}
+		return object, nil
+	})
+	return &side{client: c, informer: informer, objects: newOverlay(informer.GetStore(), clock)}
+}
+
+// follow calls notify with the name of every object that changes.
+func (s *side) follow(notify func(name string)) error {
+	each := func(object any) {
+		if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
+			_, name, _ := cache.SplitMetaNamespaceKey(key)
+			notify(name)
+		}
+	}
+	_, err := s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    each,
+		UpdateFunc: func(_, object any) { each(object) },
+		DeleteFunc: func(object any) {
+			if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
+				s.objects.drop(key)
+			}
+			each(object)
+		},
+	})
+	return err
+}
+
+// names of everything that the informer knows.
+func (s *side) names() []string {
+	var names []string
+	for _, key := range s.informer.GetStore().ListKeys() {
+		_, name, _ := cache.SplitMetaNamespaceKey(key)
+		names = append(names, name)
+	}
+	return names
+}

@@ -1,0 +1,133 @@
+package resource
+
+import (
+	"encoding/json"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// Report is the annotation on the user's object that tells how its copy fares.
+type Report struct {
+	// Generation of the object that was applied; absent where objects have none.
+	Generation int64 `json:"generation,omitempty"`
+	// Time of the last apply, by the syncer's clock, RFC 3339.
+	Time string `json:"time,omitempty"`
+	// Ready is the copy's status by kstatus: Current, InProgress, Failed, Terminating, Unknown.
+	Ready string `json:"ready,omitempty"`
+	// Message says what the copy waits for.
+	Message string `json:"message,omitempty"`
+	// Refused is why the physical cluster does not take the object, in its words.
+	Refused string `json:"refused,omitempty"`
+	// Conflict names who owns which fields of the copy that the object sets otherwise.
+	Conflict string `json:"conflict,omitempty"`
+}
+
+// maxWords bounds what a server says, in bytes: annotations of an object have 256 KiB together.
+const maxWords = 1024
+
+// parseReport reads an annotation; nothing of one that a user has spoilt.
+func parseReport(text string) Report {
+	var r Report
+	_ = json.Unmarshal([]byte(text), &r)
+	return r
+}
+
+func (r Report) String() string {
+	text, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // strings and a number always marshal
+	}
+	return string(text)
+}
+
+// blamed tells whether the object, and not the way to it, is at fault: the answer will be the same until it changes.
+func (r Report) blamed() bool { return r.Refused != "" || r.Conflict != "" }
+
+// of says what a copy shows of itself.
+func (r Report) of(dst *unstructured.Unstructured) Report {
+	r.Generation, _ = strconv.ParseInt(dst.GetAnnotations()[workloadv1alpha1.AnnotationSourceGeneration], 10, 64)
+	result, err := status.Compute(dst)
+	if err != nil {
+		r.Ready, r.Message = string(status.UnknownStatus), clip(err.Error())
+		return r
+	}
+	r.Ready = string(result.Status)
+	if result.Status != status.CurrentStatus {
+		r.Message = clip(result.Message)
+	}
+	return r
+}
+
+// refusal turns what the physical cluster answered to an apply into a Report; ok is false for an answer that another
+// attempt may change.
+func refusal(err error) (r Report, ok bool) {
+	switch {
+	case apierrors.IsConflict(err) && isOwnership(err):
+		r.Conflict = clip(err.Error()) + ". To take the fields over, annotate the object with " + workloadv1alpha1.AnnotationTakeOver + "=true"
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsForbidden(err), apierrors.IsRequestEntityTooLargeError(err),
+		apierrors.IsMethodNotSupported(err), apierrors.IsNotAcceptable(err), apierrors.IsUnsupportedMediaType(err), apierrors.IsNotFound(err):
+		r.Refused = clip(err.Error())
+	default:
+		return r, false
+	}
+	return r, true
+}
+
+// isOwnership tells a conflict of field owners from a lost race.
+func isOwnership(err error) bool {
+	_, found := apierrors.StatusCause(err, "FieldManagerConflict")
+	return found
+}
+
+// refusalRetry is when an object that was refused is tried again without a change: somebody may have mended the cluster.
+const refusalRetry = 5 * time.Minute
+
+// statusUp is the status of a copy in the words of its object: generations that were observed downstream are told as the
+// generation that was applied, so that `kubectl rollout status` tells the truth upstream. It is nil where there is none.
+func statusUp(dst *unstructured.Unstructured) any {
+	original, found, _ := unstructured.NestedMap(dst.Object, "status")
+	if !found {
+		return nil
+	}
+	applied, err := strconv.ParseInt(dst.GetAnnotations()[workloadv1alpha1.AnnotationSourceGeneration], 10, 64)
+	if err != nil {
+		return original
+	}
+	translate := func(in map[string]any) {
+		observed, ok := in["observedGeneration"].(int64)
+		switch {
+		case !ok:
+		case observed >= dst.GetGeneration():
+			in["observedGeneration"] = applied
+		default:
+			in["observedGeneration"] = max(applied-1, 0)
+		}
+	}
+	out := maps.Clone(original)
+	translate(out)
+	if conditions, ok := out["conditions"].([]any); ok {
+		for _, condition := range conditions {
+			if condition, ok := condition.(map[string]any); ok {
+				translate(condition)
+			}
+		}
+	}
+	return out
+}
+
+// clip keeps a server's words to one bounded line.
+func clip(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) <= maxWords {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxWords], "") + "…"
+}

@@ -1,0 +1,72 @@
+package resource
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// upToDate tells whether a copy is what was applied last, and still says what it should.
+func upToDate(live, desired *unstructured.Unstructured) bool {
+	return live.GetAnnotations()[workloadv1alpha1.AnnotationAppliedHash] == desired.GetAnnotations()[workloadv1alpha1.AnnotationAppliedHash] &&
+		contains(live.Object, desired.Object)
+}
+
+// contains tells whether everything in want stands in have too. What have holds beyond that is a server's default or
+// somebody else's. It is a hint, not a proof: lists may be merged or not, and only the server knows; an apply settles it.
+func contains(have, want any) bool {
+	switch want := want.(type) {
+	case map[string]any:
+		have, ok := have.(map[string]any)
+		if !ok {
+			return len(want) == 0
+		}
+		for key, value := range want {
+			if value != nil && !contains(have[key], value) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		have, ok := have.([]any)
+		if !ok {
+			return len(want) == 0
+		}
+		for i, w := range want {
+			if i < len(have) && contains(have[i], w) || containsAny(have, w) {
+				continue
+			}
+			return false
+		}
+		return true
+	case string:
+		return have == want || sameQuantity(have, want)
+	case int64:
+		return have == want || have == float64(want)
+	case float64:
+		return have == want || have == int64(want)
+	default:
+		return have == want
+	}
+}
+
+func containsAny(have []any, want any) bool {
+	for _, h := range have {
+		if contains(h, want) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameQuantity compares what a server may print in another form: 1000m is 1.
+func sameQuantity(have any, want string) bool {
+	h, ok := have.(string)
+	if !ok {
+		return false
+	}
+	a, errA := resource.ParseQuantity(h)
+	b, errB := resource.ParseQuantity(want)
+	return errA == nil && errB == nil && a.Cmp(b) == 0
+}
