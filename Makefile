@@ -56,7 +56,8 @@ packages:
 
 .PHONY: unit
 unit: packages ## Unit tests, with the race detector.
-	go test -race ./cmd/... ./pkg/... ./test/framework/...
+	go test -race ./cmd/... ./config/... ./pkg/... ./test/framework/...
+	cd test/tools/computegen && GOWORK=off go test ./...
 
 .PHONY: e2e
 e2e: ## Stories on a real kcp and a real cluster. RUN=regexp picks some.
@@ -71,6 +72,7 @@ bench: ## Measure the figures of the README.
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Style and import rules.
 	$< run
+	cd test/tools/computegen && GOWORK=off $< run
 
 .PHONY: verify
 verify: ## Generated files and modules are up to date.
@@ -79,10 +81,11 @@ verify: ## Generated files and modules are up to date.
 ##@ Generate
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(APIGEN) ## Deepcopy, CRD, APIResourceSchema, APIExport.
+generate: $(CONTROLLER_GEN) $(APIGEN) ## Deepcopy, CRD, APIResourceSchemas, APIExports.
 	$(CONTROLLER_GEN) object paths=./pkg/apis/...
 	$(CONTROLLER_GEN) crd paths=./pkg/apis/... output:crd:dir=config/crd/bases
 	$(APIGEN) --input-dir config/crd/bases --output-dir config/kcp
+	cd test/tools/computegen && GOWORK=off go run . --kubernetes ../kubernetes --output ../../../config/kcp-compute
 
 # Tools, one module each. Built aside and moved, so that an interrupted build is not taken for a finished one.
 tool = @mkdir -p $(@D) && echo "building $(@F) (once)" && cd test/tools/$(1) && GOWORK=off go build -o $@.tmp $(2) && mv $@.tmp $@

@@ -73,7 +73,10 @@ func up(ctx context.Context, env *framework.Environment) error {
 	if err := env.Up(ctx, o, os.Stdout); err != nil {
 		return err
 	}
-	return env.Install(ctx, framework.DefaultService(), os.Stdout)
+	if err := env.Install(ctx, framework.DefaultService(), os.Stdout); err != nil {
+		return err
+	}
+	return installCompute(ctx, env)
 }
 
 func down(ctx context.Context, env *framework.Environment) error { return env.Down(ctx, os.Stdout) }
