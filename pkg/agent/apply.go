@@ -85,13 +85,14 @@ func (a *applier) apply(ctx context.Context, object client.Object) (wrote bool, 
 func mayApply(live, desired *unstructured.Unstructured) error {
 	have, want := live.GetLabels(), desired.GetLabels()
 	switch {
-	case have[workloadv1alpha1.LabelKey] != want[workloadv1alpha1.LabelKey] || have[workloadv1alpha1.LabelUID] == "":
-		return &ForeignError{Object: describe(desired), Where: whereOf(desired)}
 	case isCounterpart(desired):
-		// What an earlier SyncTarget of this name left is taken over: workloads may be running in it.
-		if live.GetAnnotations()[workloadv1alpha1.AnnotationNamespace] != desired.GetAnnotations()[workloadv1alpha1.AnnotationNamespace] {
+		// What an earlier SyncTarget of this name left, or what stood for this Namespace before, is taken over: workloads may
+		// be running in it.
+		if key := have[workloadv1alpha1.LabelKey]; key != "" && key != want[workloadv1alpha1.LabelKey] || !sameSource(live, desired) {
 			return &ForeignError{Object: describe(desired), Where: whereOf(desired)}
 		}
+	case have[workloadv1alpha1.LabelKey] != want[workloadv1alpha1.LabelKey] || have[workloadv1alpha1.LabelUID] == "":
+		return &ForeignError{Object: describe(desired), Where: whereOf(desired)}
 	case have[workloadv1alpha1.LabelUID] != want[workloadv1alpha1.LabelUID]:
 		return &ResidueError{Object: describe(desired)}
 	}

@@ -2,12 +2,15 @@ package agent
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -107,4 +110,114 @@ func (c *Config) rules(verbs []string, subresource string) []rbacv1.PolicyRule {
 // isCounterpart tells what Counterpart builds from the rest of what is installed.
 func isCounterpart(object metav1.Object) bool {
 	return object.GetAnnotations()[workloadv1alpha1.AnnotationNamespace] != ""
+}
+
+// sameSource tells whether two counterparts stand for the same Namespace of the same workspace and SyncTarget.
+func sameSource(live, desired metav1.Object) bool {
+	for _, name := range []string{workloadv1alpha1.AnnotationNamespace, workloadv1alpha1.AnnotationWorkspace, workloadv1alpha1.AnnotationSyncTarget} {
+		if live.GetAnnotations()[name] != desired.GetAnnotations()[name] {
+			return false
+		}
+	}
+	return true
+}
+
+// RemoveCounterparts takes what the syncer has not removed itself: the copies, and the Namespaces that hold nothing
+// else. With orphan they stay, without our rights in them. It may be called again after any failure; waiting and done
+// are Remove's.
+//
+// Of what is not ours it looks for the resources that are synced by default. A Namespace that holds any is left standing.
+func RemoveCounterparts(ctx context.Context, c client.Client, key string, orphan bool) (waiting string, done bool, err error) {
+	var namespaces metav1.PartialObjectMetadataList
+	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
+	if err := c.List(ctx, &namespaces, client.MatchingLabels{workloadv1alpha1.LabelKey: key}); err != nil {
+		return "", false, fmt.Errorf("listing what the syncer has made: %w", err)
+	}
+	for i := range namespaces.Items {
+		counterpart := &namespaces.Items[i]
+		counterpart.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+		if !isCounterpart(counterpart) {
+			continue
+		}
+		left, err := removeCounterpart(ctx, c, counterpart, orphan)
+		if err != nil {
+			return "", false, err
+		}
+		if left != nil {
+			waiting = describe(left) + " is still being deleted" + because(left)
+		}
+	}
+	return waiting, waiting == "", nil
+}
+
+func removeCounterpart(ctx context.Context, c client.Client, counterpart *metav1.PartialObjectMetadata, orphan bool) (*unstructured.Unstructured, error) {
+	live, err := get(ctx, c, counterpart)
+	if err != nil || live == nil || live.GetUID() != counterpart.UID {
+		return nil, err
+	}
+	if !orphan && live.GetDeletionTimestamp() == nil {
+		foreign, err := removeCopies(ctx, c, counterpart)
+		if err != nil {
+			return nil, err
+		}
+		orphan = foreign
+	}
+	if !orphan {
+		return discard(ctx, c, live, "")
+	}
+	binding, err := get(ctx, c, reference(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), counterpart.Name, DeploymentName))
+	if err != nil {
+		return nil, err
+	}
+	if binding != nil && isCounterpart(binding) {
+		if _, err := discard(ctx, c, binding, ""); err != nil {
+			return nil, err
+		}
+	}
+	unmarked := live.DeepCopy()
+	unmarked.SetLabels(without(live.GetLabels(), workloadv1alpha1.LabelKey, workloadv1alpha1.LabelUID, "app.kubernetes.io/managed-by"))
+	if err := c.Patch(ctx, unmarked, client.MergeFromWithOptions(live, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("taking our marks off %s: %w", describe(live), err)
+	}
+	return nil, nil
+}
+
+// removeCopies deletes the copies in a counterpart, one by one where something of others is there too.
+func removeCopies(ctx context.Context, c client.Client, counterpart *metav1.PartialObjectMetadata) (foreign bool, err error) {
+	var copies []*metav1.PartialObjectMetadata
+	for _, gvk := range mapping.DefaultKinds() {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+		if err := c.List(ctx, list, client.InNamespace(counterpart.Name)); err != nil {
+			return false, fmt.Errorf("listing %s in Namespace %q: %w", gvk.Kind, counterpart.Name, err)
+		}
+		for i := range list.Items {
+			object := &list.Items[i]
+			object.SetGroupVersionKind(gvk)
+			switch {
+			case object.Labels[workloadv1alpha1.LabelKey] == counterpart.Labels[workloadv1alpha1.LabelKey]:
+				copies = append(copies, object)
+			case len(object.OwnerReferences) == 0 && !mapping.IsFixture(gvk.Kind, object.Name):
+				foreign = true
+			}
+		}
+	}
+	if !foreign {
+		return false, nil // they go with their Namespace
+	}
+	for _, object := range copies {
+		err := c.Delete(ctx, object, client.Preconditions{UID: &object.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+		if client.IgnoreNotFound(err) != nil {
+			return true, fmt.Errorf("deleting %s: %w", describe(object), err)
+		}
+	}
+	return true, nil
+}
+
+func without(in map[string]string, names ...string) map[string]string {
+	out := maps.Clone(in)
+	for _, name := range names {
+		delete(out, name)
+	}
+	return out
 }

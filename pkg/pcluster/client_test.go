@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -177,7 +177,7 @@ func TestClientOwnMistakes(t *testing.T) {
 			t.Errorf("%s: %v, want an error that does not judge the cluster", name, err)
 		}
 	}
-	if err := c.Get(ctx, client.ObjectKey{Namespace: "n", Name: "j"}, &batchv1.Job{}); !meta.IsNoMatchError(err) {
+	if err := c.Get(ctx, client.ObjectKey{Namespace: "n", Name: "b"}, &policyv1.PodDisruptionBudget{}); !meta.IsNoMatchError(err) {
 		t.Errorf("a kind that the mapper lacks: %v, want a no-match error", err)
 	}
 	if got := server.requestCount(); got != 1 {

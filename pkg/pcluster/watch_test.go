@@ -123,8 +123,8 @@ func TestWatchPaths(t *testing.T) {
 			t.Errorf("%T: -want +got:\n%s", object, diff)
 		}
 	}
-	if err := cluster.Watch(&appsv1.DaemonSet{ObjectMeta: local}); !meta.IsNoMatchError(err) {
-		t.Errorf("Watch(DaemonSet) = %v, want no match", err)
+	if err := cluster.Watch(&appsv1.ControllerRevision{ObjectMeta: local}); !meta.IsNoMatchError(err) {
+		t.Errorf("Watch(ControllerRevision) = %v, want no match", err)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	kcptesting "github.com/kcp-dev/sdk/testing"
 
 	"github.com/synctarget/synctarget/test/framework"
@@ -92,10 +94,10 @@ func removeTenants(ctx context.Context) error {
 	// Shortly after a restart of kcp, its own backoff may let a workspace that is already empty wait for minutes.
 	ctx, cancel := context.WithTimeout(ctx, 3*patience)
 	defer cancel()
-	for {
+	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		list, err := env.Kubectl(ctx, "root", "", "get", "workspaces", "-o=name")
 		if err != nil {
-			return err
+			return false, err
 		}
 		var left []string
 		for name := range strings.FieldsSeq(list) {
@@ -104,10 +106,11 @@ func removeTenants(ctx context.Context) error {
 			}
 		}
 		if len(left) == 0 {
-			return nil
+			return true, nil
 		}
-		if _, err := env.Kubectl(ctx, "root", "", append([]string{"delete", "--ignore-not-found"}, left...)...); err != nil {
-			return fmt.Errorf("removing the workspaces of an earlier test: %w", err)
+		if _, err := env.Kubectl(ctx, "root", "", append([]string{"delete", "--ignore-not-found", "--wait=false"}, left...)...); err != nil {
+			return false, fmt.Errorf("removing the workspaces of an earlier test: %w", err)
 		}
-	}
+		return false, nil
+	})
 }

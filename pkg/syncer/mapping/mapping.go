@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"math/big"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 const (
@@ -23,4 +25,33 @@ func Namespace(key, namespace string) string {
 		text = strings.Repeat("0", missing) + text
 	}
 	return prefix + text[len(text)-hashLength:]
+}
+
+// DefaultKinds are the kinds of the resources that are synced by default, as every physical cluster serves them.
+func DefaultKinds() []schema.GroupVersionKind {
+	return []schema.GroupVersionKind{
+		{Version: "v1", Kind: "ConfigMap"},
+		{Version: "v1", Kind: "PersistentVolumeClaim"},
+		{Version: "v1", Kind: "Secret"},
+		{Version: "v1", Kind: "Service"},
+		{Version: "v1", Kind: "ServiceAccount"},
+		{Group: "apps", Version: "v1", Kind: "DaemonSet"},
+		{Group: "apps", Version: "v1", Kind: "Deployment"},
+		{Group: "apps", Version: "v1", Kind: "StatefulSet"},
+		{Group: "batch", Version: "v1", Kind: "CronJob"},
+		{Group: "batch", Version: "v1", Kind: "Job"},
+		{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress"},
+		{Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy"},
+	}
+}
+
+// IsFixture tells what controllers of a cluster put into every Namespace.
+func IsFixture(kind, name string) bool {
+	switch kind {
+	case "ConfigMap":
+		return name == "kube-root-ca.crt" || name == "openshift-service-ca.crt"
+	case "ServiceAccount":
+		return name == "default"
+	}
+	return false
 }

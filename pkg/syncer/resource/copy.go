@@ -135,12 +135,8 @@ func stays(object *unstructured.Unstructured) bool {
 		return kind == string(corev1.SecretTypeServiceAccountToken) || slices.ContainsFunc(object.GetFinalizers(), func(f string) bool {
 			return strings.HasPrefix(f, workloadv1alpha1.HoldPrefix)
 		})
-	case schema.GroupKind{Kind: "ConfigMap"}:
-		return object.GetName() == "kube-root-ca.crt" || object.GetName() == "openshift-service-ca.crt"
-	case schema.GroupKind{Kind: "ServiceAccount"}:
-		return object.GetName() == "default"
 	}
-	return false
+	return object.GroupVersionKind().Group == "" && mapping.IsFixture(object.GetKind(), object.GetName())
 }
 
 // wanted tells whether an object of an opened Namespace is to have a copy.

@@ -177,7 +177,11 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 		return blocked(workloadv1alpha1.ReasonRemovalFailed,
 			"The syncer cannot be removed: the kubeconfig leads to cluster %q, but the syncer is in cluster %q", id, s.clusterID), nil
 	}
-	waiting, done, err := agent.Remove(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
+	orphan := s.target.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan
+	waiting, done, err := agent.RemoveCounterparts(ctx, cluster.Client(), s.key, orphan)
+	if err == nil && done {
+		waiting, done, err = agent.Remove(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
+	}
 	if err != nil {
 		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(err)), nil
 	}

@@ -107,7 +107,7 @@ func TestDeletionInOrder(t *testing.T) {
 }
 
 func TestStepHoldsBackTheLater(t *testing.T) {
-	for failing, name := range []string{"agent", "identity", "secret"} {
+	for failing, name := range []string{"copies", "agent", "identity", "secret"} {
 		for how, answer := range map[string]func() (verdict, error){
 			"not done": func() (verdict, error) { return blocked(workloadv1alpha1.ReasonRemoving, "waiting"), nil },
 			"an error": func() (verdict, error) { return verdict{}, errInjected },
@@ -126,7 +126,7 @@ func TestStepHoldsBackTheLater(t *testing.T) {
 					}
 				}
 				result := w.pass()
-				if diff := cmp.Diff([]string{"agent", "identity", "secret"}[:failing+1], ran); diff != "" {
+				if diff := cmp.Diff([]string{"copies", "agent", "identity", "secret"}[:failing+1], ran); diff != "" {
 					t.Errorf("steps that ran: -want +got\n%s", diff)
 				}
 				if w.gone() {
@@ -147,7 +147,7 @@ func TestSlowNamespacesAreWaitedFor(t *testing.T) {
 	if got, want := w.condition(workloadv1alpha1.ConditionDeployed), `False Removing: Namespace "`+testNamespace()+`" is still being deleted: held by finalizer kubernetes`; got != want {
 		t.Errorf("Deployed = %s, want %s", got, want)
 	}
-	if got := w.kcp.names(t); len(got) != 6 {
+	if got := w.kcp.names(t); len(got) != 7 {
 		t.Errorf("the identity went before the agent: %q", got)
 	}
 	w.there.finishNamespaces(t)

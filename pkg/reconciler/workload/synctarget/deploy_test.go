@@ -26,8 +26,8 @@ func TestClusterIsPinnedBeforeAnythingIsInstalled(t *testing.T) {
 		t.Fatalf("clusterID = %q, want %q", got, thisCluster)
 	}
 	w.pass()
-	if len(w.there.writes) != 8 {
-		t.Errorf("the pass after it wrote downstream %q, want all 8 objects", w.there.writes)
+	if len(w.there.writes) != 9 {
+		t.Errorf("the pass after it wrote downstream %q, want all 9 objects", w.there.writes)
 	}
 	var applied []string // in the form of writes
 	for _, object := range w.there.watched {
@@ -225,7 +225,7 @@ func TestPullMode(t *testing.T) {
 	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, "False AwaitingInstall: Waiting for you to install the syncer") {
 		t.Errorf("Deployed = %s", got)
 	}
-	if got := w.kcp.names(t); len(got) != 5 {
+	if got := w.kcp.names(t); len(got) != 6 {
 		t.Errorf("the syncer has no identity in the workspace: %q", got)
 	}
 	w.beat(w.clock.Now())

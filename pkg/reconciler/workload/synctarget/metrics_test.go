@@ -39,7 +39,7 @@ synctarget_oldest_heartbeat_age_seconds 90
 synctarget_logical_clusters 1
 # HELP synctarget_agent_applies_total Objects of the syncer applied to physical clusters, by result.
 # TYPE synctarget_agent_applies_total counter
-synctarget_agent_applies_total{result="applied"} 8
+synctarget_agent_applies_total{result="applied"} 9
 `), "synctarget_targets", "synctarget_oldest_heartbeat_age_seconds", "synctarget_logical_clusters", "synctarget_agent_applies_total"); err != nil {
 		t.Error(err)
 	}

@@ -249,7 +249,7 @@ func (s *scope) openings() string {
 }
 
 // drain is the first step of a deletion: everything is closed, and the syncer given the time to remove its copies. Where
-// there is no syncer any more, or the user waits no longer, the finalizers are taken off the users' objects for it.
+// there is no syncer any more, or the user waits no longer, or its token is about to end, the finalizers are taken off the users' objects for it.
 func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 	s.namespaces, s.planned = nil, true
 	for _, n := range s.target.Status.Namespaces {
@@ -257,10 +257,17 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 			s.namespaces = append(s.namespaces, workloadv1alpha1.NamespaceStatus{Name: n.Name, State: workloadv1alpha1.NamespaceClosing})
 		}
 	}
-	if err := r.closeNamespaces(ctx, s); err != nil {
+	err := r.closeNamespaces(ctx, s)
+	if err != nil {
 		return verdict{}, err
 	}
 	silent := s.target.Status.LastHeartbeatTime == nil || r.Clock.Since(r.pulses.get(s.target).since()) >= r.HeartbeatThreshold
+	if len(s.namespaces) > 0 && !silent && !s.letGo {
+		// Where the whole workspace is being deleted, the syncer's token is good for seconds yet, and nobody gets another.
+		if silent, err = r.identityEnds(ctx, s); err != nil {
+			return verdict{}, err
+		}
+	}
 	if silent || s.letGo {
 		for _, n := range slices.Clone(s.namespaces) {
 			if err := r.strip(ctx, s, n.Name); err != nil {
@@ -276,6 +283,19 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 		return passed(workloadv1alpha1.ReasonRemoved, "Copies removed"), nil
 	}
 	return blocked(workloadv1alpha1.ReasonRemoving, "Waiting for the syncer to leave Namespace %q", s.namespaces[0].Name), nil
+}
+
+// identityEnds tells whether the syncer's identity is being deleted, as it is with the whole workspace.
+func (r *Reconciler) identityEnds(ctx context.Context, s *scope) (bool, error) {
+	secret := secretMeta()
+	name := client.ObjectKey{Namespace: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key), Name: agent.TokenSecretName}
+	if err := s.upstream.Get(ctx, name, secret); err != nil {
+		if apierrors.IsNotFound(err) {
+			return true, nil
+		}
+		return false, fmt.Errorf("reading the syncer's token: %w", err)
+	}
+	return secret.DeletionTimestamp != nil, nil
 }
 
 // strip takes the syncer's finalizer off the objects of a Namespace, with the rights of the syncer itself: the service
@@ -297,6 +317,9 @@ func leftInNamespaces(s *scope) string {
 	var names []string
 	for _, n := range s.namespaces {
 		names = append(names, n.Name)
+	}
+	if len(names) == 0 {
+		names = []string{"(none)"}
 	}
 	return fmt.Sprintf("finalizer %q on the objects in Namespace %s of the workspace, and their copies in the physical cluster %q",
 		workloadv1alpha1.SyncerFinalizer(s.key), strings.Join(names, ", "), s.target.Spec.Cluster)

@@ -78,7 +78,7 @@ func TestValidate(t *testing.T) {
 	notAccepted := func(what string) string {
 		return `False ValidationFailed: permission claims of the APIBinding to "workload.kcp.io" are not accepted: ` + what + "; accept them in the APIBinding's spec.permissionClaims"
 	}
-	all := notAccepted("clusterrolebindings.rbac.authorization.k8s.io, clusterroles.rbac.authorization.k8s.io, namespaces, secrets, serviceaccounts")
+	all := notAccepted("clusterrolebindings.rbac.authorization.k8s.io, clusterroles.rbac.authorization.k8s.io, namespaces, rolebindings.rbac.authorization.k8s.io, secrets, serviceaccounts")
 	data := func(data map[string][]byte) []client.Object {
 		secret := newSecret()
 		secret.Data = data
@@ -119,7 +119,7 @@ func TestValidate(t *testing.T) {
 				case "clusterroles":
 					c.Verbs = []string{"get", "create", "delete", "list"}
 				}
-			}), nil, nil, notAccepted("clusterroles.rbac.authorization.k8s.io (patch), namespaces (patch, delete)"), false,
+			}), nil, nil, notAccepted("clusterroles.rbac.authorization.k8s.io (patch), namespaces (list, watch, patch, delete)"), false,
 		},
 		"every verb": {
 			"", claims(func(c *apisv1alpha2.AcceptablePermissionClaim) { c.Verbs = []string{"*"} }), nil, nil, valid, false,

@@ -1,0 +1,331 @@
+package synctarget
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/synctarget/synctarget/pkg/agent"
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// namespace is one of the workspace, labelled to be opened.
+func namespace(name string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{workloadv1alpha1.StateLabel(testKey()): workloadv1alpha1.StateSync}}}
+}
+
+// open is a target that is Ready, with a Namespace "shop" that is open.
+func open(t *testing.T) *world {
+	t.Helper()
+	w := usual(t)
+	w.ready()
+	w.create(namespace("shop"))
+	w.settle()
+	if got := w.namespaces(); got != "shop Open" {
+		t.Fatalf("namespaces: %s", got)
+	}
+	return w
+}
+
+func (w *world) create(object client.Object) {
+	w.t.Helper()
+	if err := w.kcp.raw.Create(w.t.Context(), object); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// label changes a Namespace's label; empty takes it off.
+func (w *world) label(name, value string) {
+	w.t.Helper()
+	var ns corev1.Namespace
+	if err := w.kcp.raw.Get(w.t.Context(), client.ObjectKey{Name: name}, &ns); err != nil {
+		w.t.Fatal(err)
+	}
+	ns.Labels = map[string]string{}
+	if value != "" {
+		ns.Labels[workloadv1alpha1.StateLabel(testKey())] = value
+	}
+	if err := w.kcp.raw.Update(w.t.Context(), &ns); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// drained is what the syncer reports.
+func (w *world) drained(names ...string) {
+	w.t.Helper()
+	w.report(func(status *workloadv1alpha1.SyncTargetStatus) { status.DrainedNamespaces = names })
+}
+
+// namespaces is the status in words.
+func (w *world) namespaces() string {
+	var all []string
+	for _, n := range w.target().Status.Namespaces {
+		all = append(all, strings.TrimSuffix(n.Name+" "+string(n.State)+": "+n.Message, ": "))
+	}
+	return strings.Join(all, ", ")
+}
+
+// granted tells whether the syncer has its rights in a Namespace of the workspace.
+func (w *world) granted(name string) bool {
+	err := w.kcp.raw.Get(w.t.Context(), client.ObjectKey{Namespace: name, Name: testNamespace()}, &rbacv1.RoleBinding{})
+	return err == nil
+}
+
+func TestNamespaceIsOpenedOnceTheRightsStand(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	w.create(namespace("shop"))
+	w.pass()
+	if got := w.namespaces(); got != "shop Open" {
+		t.Errorf("namespaces: %s", got)
+	}
+	last := w.kcp.writes[len(w.kcp.writes)-1]
+	if !w.granted("shop") || last != `patch-status SyncTarget "edge-1"` {
+		t.Errorf("Open is said before the rights stand: %q", w.kcp.writes)
+	}
+	if got := len(w.there.writes); got != 2 {
+		t.Errorf("wrote downstream %q, want the counterpart and its binding", w.there.writes)
+	}
+	w.settle()
+	w.pass()
+	if len(w.kcp.writes)+len(w.there.writes) != 0 {
+		t.Errorf("at rest it wrote %q and %q", w.kcp.writes, w.there.writes)
+	}
+}
+
+func TestUnreachableClusterLeavesNamespaceOpening(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	w.there.refuse = func(string) error { return errInjected }
+	w.create(namespace("shop"))
+	_, _ = w.reconcile()
+	if got := w.namespaces(); got != "shop Opening" {
+		t.Errorf("namespaces: %s", got)
+	}
+	w.label("shop", "")
+	w.there.refuse = func(string) error { return nil }
+	w.settle()
+	if got := w.namespaces(); got != "" || w.granted("shop") {
+		t.Errorf("what the syncer was never let into needs no draining: %s, granted = %t", got, w.granted("shop"))
+	}
+}
+
+func TestNamespaceIsClosedWhenDrained(t *testing.T) {
+	w := open(t)
+	w.label("shop", "")
+	w.settle()
+	if got := w.namespaces(); got != "shop Closing" || !w.granted("shop") {
+		t.Fatalf("namespaces: %s; granted = %t: the syncer needs its rights to leave", got, w.granted("shop"))
+	}
+	w.drained("shop")
+	w.settle()
+	if got := w.namespaces(); got != "" || w.granted("shop") {
+		t.Errorf("namespaces: %s; granted = %t after it was drained", got, w.granted("shop"))
+	}
+}
+
+func TestReopenedNamespaceKeepsItsRights(t *testing.T) {
+	w := open(t)
+	w.label("shop", "")
+	w.settle()
+	w.label("shop", workloadv1alpha1.StateSync)
+	w.settle()
+	if got := w.namespaces(); got != "shop Open" || !w.granted("shop") {
+		t.Errorf("namespaces: %s; granted = %t", got, w.granted("shop"))
+	}
+}
+
+// TestNamespaceIsNotClosedOnSilence: that a Namespace is not seen is no sign that it was closed.
+func TestNamespaceIsNotClosedOnSilence(t *testing.T) {
+	hide := func(t *testing.T, w *world) {
+		t.Helper()
+		if err := w.kcp.raw.Delete(t.Context(), namespace("shop")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := map[string]struct {
+		reason string
+		arrange
+		want string
+	}{
+		"cache is empty": {"The cache lags, or a watch was lost; the workspace itself says that it is open.",
+			func(_ *testing.T, w *world) { w.cache.reader = emptyNamespaces{w.kcp.raw} }, "shop Open"},
+		"hidden": {"The user took the claim's label off; the syncer's rights are still there.", hide, "shop Open"},
+		"gone": {"Its content, held by our finalizer, is gone too: so it is.", func(t *testing.T, w *world) {
+			hide(t, w)
+			binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: testNamespace()}}
+			if err := w.kcp.raw.Get(t.Context(), client.ObjectKeyFromObject(binding), binding); err != nil {
+				t.Fatal(err)
+			}
+			binding.Finalizers = nil
+			if err := w.kcp.raw.Update(t.Context(), binding); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.kcp.raw.Delete(t.Context(), binding); err != nil {
+				t.Fatal(err)
+			}
+		}, "shop Closing"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := open(t)
+			tc.arrange(t, w)
+			w.settle()
+			if got := w.namespaces(); !strings.HasPrefix(got, tc.want) {
+				t.Errorf("%s\nnamespaces: %s, want %s", tc.reason, got, tc.want)
+			}
+		})
+	}
+}
+
+type arrange = func(*testing.T, *world)
+
+// emptyNamespaces is a cache that shows no Namespace.
+type emptyNamespaces struct{ client.Reader }
+
+func (e emptyNamespaces) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if list.GetObjectKind().GroupVersionKind().Kind == "NamespaceList" {
+		return nil
+	}
+	return e.Reader.List(ctx, list, opts...)
+}
+
+func TestNamespacesThatAreRefused(t *testing.T) {
+	tests := map[string]struct {
+		name, want string
+	}{
+		"kubeconfig": {"default", `default Refused: it holds the kubeconfig of SyncTarget "edge-1", which is never synced; keep kubeconfigs in a Namespace of their own`},
+		"identity":   {testNamespace(), testNamespace() + " Refused: it holds the identity of a syncer, which is never synced"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := usual(t)
+			w.ready()
+			if tc.name == "default" {
+				w.create(namespace(tc.name))
+			} else {
+				var ns corev1.Namespace
+				if err := w.kcp.raw.Get(t.Context(), client.ObjectKey{Name: tc.name}, &ns); err != nil {
+					t.Fatal(err)
+				}
+				ns.Labels[workloadv1alpha1.StateLabel(testKey())] = workloadv1alpha1.StateSync
+				if err := w.kcp.raw.Update(t.Context(), &ns); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.pass()
+			if got := w.namespaces(); got != tc.want {
+				t.Errorf("namespaces: %s, want %s", got, tc.want)
+			}
+			if w.granted(tc.name) {
+				t.Error("the syncer was let in")
+			}
+			warnings := slices.DeleteFunc(slices.Clone(w.events.events), func(e string) bool { return !strings.Contains(e, workloadv1alpha1.ReasonNamespaceRefused) })
+			if len(warnings) != 1 {
+				t.Errorf("Events: %q", w.events.events)
+			}
+			w.settle()
+			w.pass()
+			if len(w.events.events) != 0 {
+				t.Errorf("said again: %q", w.events.events)
+			}
+		})
+	}
+}
+
+// TestKubeconfigInOpenNamespaceClosesIt: a Secret that was no kubeconfig when the Namespace was opened may become one.
+func TestKubeconfigInOpenNamespaceClosesIt(t *testing.T) {
+	w := open(t)
+	other := newTarget(func(target *workloadv1alpha1.SyncTarget) {
+		target.Name, target.UID = "edge-2", "another"
+		target.Spec.KubeconfigSecretRef.Namespace = "shop"
+	})
+	w.create(other)
+	w.settle()
+	if got := w.namespaces(); !strings.HasPrefix(got, `shop Closing: it holds the kubeconfig of SyncTarget "edge-2"`) {
+		t.Errorf("namespaces: %s", got)
+	}
+}
+
+func TestDeletionWaitsUntilDrained(t *testing.T) {
+	w := open(t)
+	w.beat(w.clock.Now().Add(time.Second))
+	w.settle()
+	w.delete()
+	w.settle()
+	if got, want := w.condition(workloadv1alpha1.ConditionDeployed), `False Removing: Waiting for the syncer to leave Namespace "shop"`; got != want || w.namespaces() != "shop Closing" {
+		t.Errorf("Deployed = %s, want %s; namespaces: %s", got, want, w.namespaces())
+	}
+	if len(w.there.names(t)) == 0 || !w.granted("shop") {
+		t.Error("the syncer cannot do its part any more")
+	}
+	w.drained("shop")
+	for range 5 {
+		if !w.gone() {
+			w.pass()
+		}
+	}
+	if !w.gone() || w.granted("shop") {
+		t.Errorf("gone = %t, granted = %t", w.gone(), w.granted("shop"))
+	}
+}
+
+// TestDeletionStripsForADeadSyncer: what the syncer can no longer do, the controller does with the syncer's own token.
+func TestDeletionStripsForADeadSyncer(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		arrange
+	}{
+		"silent": {"It has not been heard of for a threshold.", func(_ *testing.T, w *world) { w.clock.Step(threshold) }},
+		"abandoned": {"The user does not wait.", func(_ *testing.T, w *world) {
+			w.edit(func(target *workloadv1alpha1.SyncTarget) {
+				target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
+			})
+		}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := open(t)
+			var stripped []string
+			failing := true
+			w.r.stripWith = func(_ context.Context, c agent.Config, token []byte, namespace string) error {
+				if string(token) != w.kcp.token || c.KcpURL != "https://kcp.example.com/clusters/"+testCluster {
+					t.Errorf("with token %q at %s", token, c.KcpURL)
+				}
+				if failing && name == "silent" {
+					return apierrors.NewInternalError(errInjected)
+				}
+				stripped = append(stripped, namespace)
+				return nil
+			}
+			w.delete()
+			w.pass()
+			tc.arrange(t, w)
+			w.pass()
+			if name == "silent" {
+				if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, `False RemovalFailed: The syncer is gone, and its finalizer`) {
+					t.Errorf("Deployed = %s", got)
+				}
+				failing = false
+			}
+			for range 5 {
+				if !w.gone() {
+					w.pass()
+				}
+			}
+			if diff := cmp.Diff([]string{"shop"}, stripped); diff != "" || !w.gone() || w.granted("shop") {
+				t.Errorf("%s\nstripped -want +got\n%s\ngone = %t, granted = %t", tc.reason, diff, w.gone(), w.granted("shop"))
+			}
+		})
+	}
+}

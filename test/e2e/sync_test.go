@@ -1,0 +1,466 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+)
+
+// shop is a Namespace of a tenant that is opened to a target, and its counterpart.
+type shop struct {
+	*tenant
+	target      *workloadv1alpha1.SyncTarget
+	there       client.Client
+	namespace   string
+	counterpart string
+}
+
+// openShop makes a Namespace and opens it to a target.
+func (n *tenant) openShop(target *workloadv1alpha1.SyncTarget, namespace string) *shop {
+	n.t.Helper()
+	s := &shop{tenant: n, target: target, there: downstream(n.t), namespace: namespace, counterpart: mapping.Namespace(target.Status.Key, namespace)}
+	require.NoError(n.t, n.Create(n.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: namespace, Labels: map[string]string{workloadv1alpha1.StateLabel(target.Status.Key): workloadv1alpha1.StateSync},
+	}}))
+	s.awaitState(workloadv1alpha1.NamespaceOpen)
+	return s
+}
+
+// awaitState waits for the Namespace's state in the SyncTarget's status; empty is for none.
+func (s *shop) awaitState(want workloadv1alpha1.NamespaceState) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("Namespace %s is %q", s.namespace, want), func() (bool, string) {
+		target := &workloadv1alpha1.SyncTarget{}
+		if err := s.Get(s.t.Context(), client.ObjectKeyFromObject(s.target), target); err != nil {
+			return false, err.Error()
+		}
+		for _, n := range target.Status.Namespaces {
+			if n.Name == s.namespace {
+				return n.State == want, string(n.State) + " " + n.Message
+			}
+		}
+		return want == "", "not listed"
+	})
+}
+
+func (s *shop) configMap(name string, data map[string]string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}, Data: data}
+}
+
+func (s *shop) create(object client.Object) {
+	s.t.Helper()
+	require.NoError(s.t, s.Create(s.t.Context(), object))
+}
+
+// copyOf reads the copy of a ConfigMap.
+func (s *shop) copyOf(name string) (*corev1.ConfigMap, error) {
+	c := &corev1.ConfigMap{}
+	return c, s.there.Get(s.t.Context(), client.ObjectKey{Namespace: s.counterpart, Name: name}, c)
+}
+
+// awaitCopy waits until the copy of a ConfigMap holds just this.
+func (s *shop) awaitCopy(name string, data map[string]string) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("the copy of ConfigMap %s holds %v", name, data), func() (bool, string) {
+		c, err := s.copyOf(name)
+		return err == nil && maps.Equal(c.Data, data), fmt.Sprint(c.Data, err)
+	})
+}
+
+func (s *shop) awaitNoCopy(name string) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("there is no copy of ConfigMap %s", name), func() (bool, string) {
+		_, err := s.copyOf(name)
+		return apierrors.IsNotFound(err), fmt.Sprint(err)
+	})
+}
+
+// awaitReport waits until the report on an object holds these words.
+func (s *shop) awaitReport(object client.Object, words ...string) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("%s tells %q", object.GetName(), words), func() (bool, string) {
+		if err := s.Get(s.t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+			return false, err.Error()
+		}
+		report := object.GetAnnotations()[workloadv1alpha1.SyncAnnotation(s.target.Status.Key)]
+		return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(report, w) }), report
+	})
+}
+
+// TestSyncDown: what is in an opened Namespace is in the physical cluster, as far as it is the user's to say.
+func TestSyncDown(t *testing.T) {
+	n := newTenant(t)
+	s := n.openShop(n.register("edge-1"), "shop")
+	admin := s.there
+
+	config := s.configMap("config", map[string]string{"a": "1", "b": "2"})
+	s.create(config)
+	s.awaitCopy("config", map[string]string{"a": "1", "b": "2"})
+	s.awaitReport(config, `"ready":"Current"`)
+	s.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "password"}, StringData: map[string]string{"p": "x"}})
+	s.eventually("the Secret is there too", func() (bool, string) {
+		err := admin.Get(t.Context(), client.ObjectKey{Namespace: s.counterpart, Name: "password"}, &corev1.Secret{})
+		return err == nil, fmt.Sprint(err)
+	})
+
+	t.Log("a field that is removed upstream disappears, one of another owner stays")
+	c, err := s.copyOf("config")
+	require.NoError(t, err)
+	c.Data["theirs"] = "stays"
+	require.NoError(t, admin.Update(t.Context(), c, client.FieldOwner("somebody")))
+	change(n, config, func(c *corev1.ConfigMap) { c.Data = map[string]string{"b": "3"} })
+	s.awaitCopy("config", map[string]string{"b": "3", "theirs": "stays"})
+
+	t.Log("a conflict is told by manager and field, and taken over on demand")
+	change(n, config, func(c *corev1.ConfigMap) { c.Data["theirs"] = "mine" })
+	s.awaitReport(config, "somebody", ".data.theirs", workloadv1alpha1.AnnotationTakeOver)
+	c, err = s.copyOf("config")
+	require.NoError(t, err)
+	assert.Equal(t, "stays", c.Data["theirs"], "nothing is overwritten by force")
+	change(n, config, func(c *corev1.ConfigMap) {
+		c.Annotations[workloadv1alpha1.AnnotationTakeOver] = "true"
+	})
+	s.awaitCopy("config", map[string]string{"b": "3", "theirs": "mine"})
+	s.awaitReport(config, `"ready":"Current"`)
+
+	t.Log("an object that is not ours is left alone, and said to be in the way")
+	require.NoError(t, admin.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.counterpart, Name: "foreign"}, Data: map[string]string{"theirs": "1"}}))
+	foreign := s.configMap("foreign", map[string]string{"ours": "1"})
+	s.create(foreign)
+	s.awaitReport(foreign, "is not a copy", workloadv1alpha1.AnnotationAdopt)
+	s.awaitCopy("foreign", map[string]string{"theirs": "1"})
+
+	t.Log("what is opted out goes, what is deleted goes, what is deleted by hand comes back")
+	s.create(s.configMap("kept", map[string]string{"a": "1"}))
+	s.create(s.configMap("deleted", nil))
+	for _, name := range []string{"kept", "deleted"} {
+		s.eventually("there is a copy of "+name, func() (bool, string) { _, err := s.copyOf(name); return err == nil, fmt.Sprint(err) })
+	}
+	change(n, config, func(c *corev1.ConfigMap) { c.Labels = map[string]string{workloadv1alpha1.LabelSync: "false"} })
+	s.awaitNoCopy("config")
+	s.eventually("the object that was opted out is free of us", func() (bool, string) {
+		require.NoError(t, s.Get(t.Context(), client.ObjectKeyFromObject(config), config))
+		return len(config.Finalizers) == 0 && config.Annotations[workloadv1alpha1.SyncAnnotation(s.target.Status.Key)] == "", fmt.Sprint(config.Finalizers, config.Annotations)
+	})
+	require.NoError(t, s.Delete(t.Context(), s.configMap("deleted", nil)))
+	s.awaitGone(s.configMap("deleted", nil))
+	s.awaitNoCopy("deleted")
+	c, err = s.copyOf("kept")
+	require.NoError(t, err)
+	require.NoError(t, admin.Delete(t.Context(), c))
+	s.eventually("another copy is made", func() (bool, string) {
+		again, err := s.copyOf("kept")
+		return err == nil && again.UID != c.UID, fmt.Sprint(err)
+	})
+
+	t.Log("a Namespace that is closed is left, but for what is not ours")
+	change(n, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, func(ns *corev1.Namespace) {
+		delete(ns.Labels, workloadv1alpha1.StateLabel(s.target.Status.Key))
+	})
+	s.awaitState("")
+	s.awaitNoCopy("kept")
+	s.awaitCopy("foreign", map[string]string{"theirs": "1"})
+	s.requireFree()
+
+	t.Log("and can be opened again")
+	change(n, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, func(ns *corev1.Namespace) {
+		ns.Labels[workloadv1alpha1.StateLabel(s.target.Status.Key)] = workloadv1alpha1.StateSync
+	})
+	s.awaitState(workloadv1alpha1.NamespaceOpen)
+	s.awaitCopy("kept", map[string]string{"a": "1"})
+	require.NoError(t, s.Delete(t.Context(), s.target))
+	s.awaitGone(s.target)
+	requireNothingLeft(t, admin, s.target.Status.Key)
+	s.requireFree()
+	s.awaitCopy("foreign", map[string]string{"theirs": "1"})
+	require.NoError(t, admin.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.counterpart}}))
+}
+
+// requireFree fails if an object of the Namespace still carries anything of ours.
+func (s *shop) requireFree() {
+	s.t.Helper()
+	var list corev1.ConfigMapList
+	require.NoError(s.t, s.List(s.t.Context(), &list, client.InNamespace(s.namespace)))
+	for _, c := range list.Items {
+		assert.Empty(s.t, c.Finalizers, c.Name)
+		assert.NotContains(s.t, c.Annotations, workloadv1alpha1.SyncAnnotation(s.target.Status.Key), c.Name)
+	}
+}
+
+// TestSyncOfTwoWorkspaces: equal names of workspaces that share a cluster do not meet, nor can the one's syncer read
+// what the other, or another Namespace, holds.
+func TestSyncOfTwoWorkspaces(t *testing.T) {
+	one, two := newTenant(t), newTenant(t)
+	shops := []*shop{one.openShop(one.register("edge-1"), "shop"), two.openShop(two.register("edge-1"), "shop")}
+	for i, s := range shops {
+		s.create(s.configMap("config", map[string]string{"of": fmt.Sprint(i)}))
+	}
+	for i, s := range shops {
+		s.awaitCopy("config", map[string]string{"of": fmt.Sprint(i)})
+	}
+	require.NoError(t, one.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "private"}}))
+
+	secret := &corev1.Secret{}
+	require.NoError(t, one.Get(t.Context(), client.ObjectKey{Namespace: one.namespaceOf("edge-1"), Name: "syncer-token"}, secret))
+	config := rest.AnonymousClientConfig(one.config)
+	config.BearerToken = string(secret.Data["token"])
+	syncer, err := client.New(config, client.Options{Scheme: newScheme(t)})
+	require.NoError(t, err)
+	require.NoError(t, syncer.List(t.Context(), &corev1.ConfigMapList{}, client.InNamespace("shop")), "what is opened to it")
+	for _, namespace := range []string{"private", "default", one.namespaceOf("edge-1"), ""} {
+		assert.True(t, apierrors.IsForbidden(syncer.List(t.Context(), &corev1.SecretList{}, client.InNamespace(namespace))), "Secrets in Namespace %q", namespace)
+	}
+	assert.True(t, apierrors.IsForbidden(syncer.Delete(t.Context(), shops[0].configMap("config", nil))), "it deletes nothing upstream")
+
+	require.NoError(t, one.Delete(t.Context(), shops[0].target))
+	one.awaitGone(shops[0].target)
+	shops[0].awaitNoCopy("config")
+	shops[1].awaitCopy("config", map[string]string{"of": "1"})
+}
+
+// TestSyncOfCustomResource: a custom resource that both sides define travels down, its status comes up, and what the
+// physical cluster refuses is told on the object.
+func TestSyncOfCustomResource(t *testing.T) {
+	n := newTenant(t)
+	require.NoError(t, n.Create(t.Context(), widgetDefinition(100)))
+	admin := downstream(t)
+	require.NoError(t, client.IgnoreAlreadyExists(admin.Create(t.Context(), widgetDefinition(10))))
+	t.Cleanup(func() { _ = admin.Delete(context.Background(), widgetDefinition(10)) })
+
+	require.NoError(t, n.Create(t.Context(), kubeconfigSecret("edge-1", clusterKubeconfig(t))))
+	target := syncTarget("edge-1")
+	target.Spec.SyncedResources = []workloadv1alpha1.GroupResource{
+		{Group: "example.com", Resource: "widgets"}, {Group: "rbac.authorization.k8s.io", Resource: "roles"},
+	}
+	require.NoError(t, n.Create(t.Context(), target))
+	n.await("edge-1", "Deployed", "Deployed")
+	s := n.openShop(n.await("edge-1", "Ready", "Ready"), "shop")
+
+	good := widget("shop", "good", 5)
+	n.eventually("the workspace serves widgets", func() (bool, string) {
+		err := n.Create(t.Context(), good)
+		return err == nil, fmt.Sprint(err)
+	})
+	there := widget(s.counterpart, "good", 0)
+	s.eventually("the copy is there", func() (bool, string) {
+		err := admin.Get(t.Context(), client.ObjectKeyFromObject(there), there)
+		return err == nil, fmt.Sprint(err)
+	})
+	require.NoError(t, unstructured.SetNestedField(there.Object, "spinning", "status", "state"))
+	require.NoError(t, unstructured.SetNestedField(there.Object, there.GetGeneration(), "status", "observedGeneration"))
+	require.NoError(t, admin.Status().Update(t.Context(), there))
+	s.eventually("the status is upstream", func() (bool, string) {
+		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(good), good))
+		state, _, _ := unstructured.NestedString(good.Object, "status", "state")
+		observed, _, _ := unstructured.NestedInt64(good.Object, "status", "observedGeneration")
+		return state == "spinning" && observed == good.GetGeneration(), fmt.Sprint(good.Object["status"])
+	})
+
+	bad := widget("shop", "bad", 50)
+	s.create(bad)
+	s.awaitReport(bad, "refused", "spec.size", "10")
+	s.eventually("the SyncTarget tells which resources are synced", func() (bool, string) {
+		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(target), target))
+		states := map[string]workloadv1alpha1.SyncedResourceState{}
+		for _, r := range target.Status.SyncedResources {
+			states[r.Resource] = r.State
+		}
+		return states["widgets"] == workloadv1alpha1.ResourceAccepted && states["roles"] == workloadv1alpha1.ResourceForbidden, fmt.Sprint(target.Status.SyncedResources)
+	})
+	require.NoError(t, n.Delete(t.Context(), target))
+	n.awaitGone(target)
+	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(good), good))
+	assert.Empty(t, good.GetFinalizers())
+}
+
+// widgetDefinition limits spec.size.
+func widgetDefinition(limit int64) *unstructured.Unstructured {
+	schema := map[string]any{
+		"type": "object",
+		"properties": map[string]any{
+			"spec":   map[string]any{"type": "object", "properties": map[string]any{"size": map[string]any{"type": "integer", "maximum": limit}}},
+			"status": map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+		},
+	}
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+		"metadata": map[string]any{"name": "widgets.example.com"},
+		"spec": map[string]any{
+			"group": "example.com", "scope": "Namespaced",
+			"names": map[string]any{"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+			"versions": []any{map[string]any{
+				"name": "v1", "served": true, "storage": true, "schema": map[string]any{"openAPIV3Schema": schema},
+				"subresources": map[string]any{"status": map[string]any{}},
+			}},
+		},
+	}}
+}
+
+func widget(namespace, name string, size int64) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "example.com/v1", "kind": "Widget",
+		"metadata": map[string]any{"namespace": namespace, "name": name},
+		"spec":     map[string]any{"size": size},
+	}}
+}
+
+// TestSyncerIsKilled: killed at random during 200 changes, the syncer converges; nothing is lost and nothing left over.
+func TestSyncerIsKilled(t *testing.T) {
+	n := newTenant(t)
+	s := n.openShop(n.register("edge-1"), "shop")
+	ctx := t.Context()
+	want, kills := map[string]map[string]string{}, 0
+	for i := range 200 {
+		if rand.IntN(12) == 0 {
+			kills++
+			_, err := env.ClusterKubectl(ctx, "cluster-1", "", "-n", n.namespaceOf("edge-1"), "delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false")
+			require.NoError(t, err)
+		}
+		name := fmt.Sprintf("c-%d", rand.IntN(40))
+		switch _, exists := want[name]; {
+		case !exists:
+			want[name] = map[string]string{"at": fmt.Sprint(i)}
+			n.eventually(name+" is created", func() (bool, string) { // an earlier one of the name may still be going
+				err := s.Create(ctx, s.configMap(name, want[name]))
+				return err == nil, fmt.Sprint(err)
+			})
+		case rand.IntN(3) == 0:
+			require.NoError(t, s.Delete(ctx, s.configMap(name, nil)))
+			delete(want, name)
+		default:
+			want[name] = map[string]string{"at": fmt.Sprint(i)}
+			change(n, s.configMap(name, nil), func(c *corev1.ConfigMap) { c.Data = maps.Clone(want[name]) })
+		}
+	}
+	t.Logf("killed %d times", kills)
+	s.awaitExactly(want)
+}
+
+// awaitExactly waits until the copies of ConfigMaps are these and no others.
+func (s *shop) awaitExactly(want map[string]map[string]string) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("there are %d copies", len(want)), func() (bool, string) {
+		var list corev1.ConfigMapList
+		if err := s.there.List(s.t.Context(), &list, client.InNamespace(s.counterpart), client.MatchingLabels{workloadv1alpha1.LabelKey: s.target.Status.Key}); err != nil {
+			return false, err.Error()
+		}
+		got := map[string]map[string]string{}
+		for _, c := range list.Items {
+			got[c.Name] = c.Data
+		}
+		return maps.EqualFunc(got, want, maps.Equal[map[string]string, map[string]string]), fmt.Sprintf("%d copies: %v", len(got), got)
+	})
+}
+
+// TestSyncThroughPartition cuts the cluster off for longer than the threshold. What was deleted meanwhile goes, what was
+// not stays and is not even made anew.
+func TestSyncThroughPartition(t *testing.T) {
+	n := newTenant(t)
+	s := n.openShop(n.register("edge-1"), "shop")
+	for _, name := range []string{"stays", "goes"} {
+		s.create(s.configMap(name, map[string]string{"a": "1"}))
+		s.awaitCopy(name, map[string]string{"a": "1"})
+	}
+	before, err := s.copyOf("stays")
+	require.NoError(t, err)
+
+	require.NoError(t, env.Partition(t.Context(), "cluster-1"))
+	t.Cleanup(func() { _ = env.Heal(context.Background(), "cluster-1") })
+	require.NoError(t, s.Delete(t.Context(), s.configMap("goes", nil)))
+	s.create(s.configMap("comes", map[string]string{"a": "1"}))
+	n.await("edge-1", "Ready", "Unhealthy")
+	goes := s.configMap("goes", nil)
+	require.NoError(t, s.Get(t.Context(), client.ObjectKeyFromObject(goes), goes), "it is held while its copy exists")
+
+	require.NoError(t, env.Heal(t.Context(), "cluster-1"))
+	n.await("edge-1", "Ready", "Ready")
+	s.awaitExactly(map[string]map[string]string{"stays": {"a": "1"}, "comes": {"a": "1"}})
+	s.awaitGone(goes)
+	after, err := s.copyOf("stays")
+	require.NoError(t, err)
+	assert.Equal(t, before.UID, after.UID)
+	assert.Equal(t, before.ResourceVersion, after.ResourceVersion, "what was right is not written again")
+}
+
+// TestDeleteTargetWithCopies: by policy the copies go or stay, and nothing of ours is left on the user's objects.
+func TestDeleteTargetWithCopies(t *testing.T) {
+	n := newTenant(t)
+	deleting, orphaning, dead := n.openShop(n.register("edge-1"), "shop-1"), n.openShop(n.register("edge-2"), "shop-2"), n.openShop(n.register("edge-3"), "shop-3")
+	for _, s := range []*shop{deleting, orphaning, dead} {
+		s.create(s.configMap("config", map[string]string{"a": "1"}))
+		s.awaitCopy("config", map[string]string{"a": "1"})
+	}
+	change(n, syncTarget("edge-2"), func(st *workloadv1alpha1.SyncTarget) { st.Spec.DeletionPolicy = workloadv1alpha1.DeletionPolicyOrphan })
+	none := int32(0)
+	change(n, syncTarget("edge-3"), func(st *workloadv1alpha1.SyncTarget) { st.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Replicas: &none} })
+	n.eventually("no syncer runs for edge-3", func() (bool, string) {
+		var pods corev1.PodList
+		err := dead.there.List(t.Context(), &pods, client.InNamespace(n.namespaceOf("edge-3")))
+		return err == nil && len(pods.Items) == 0, fmt.Sprint(len(pods.Items), err)
+	})
+	for _, s := range []*shop{deleting, orphaning, dead} {
+		require.NoError(t, n.Delete(t.Context(), s.target))
+	}
+	for _, s := range []*shop{deleting, orphaning, dead} {
+		n.awaitGone(s.target)
+		s.requireFree()
+	}
+	for _, s := range []*shop{deleting, dead} {
+		err := s.there.Get(t.Context(), client.ObjectKey{Name: s.counterpart}, &corev1.Namespace{})
+		assert.True(t, apierrors.IsNotFound(err), "the counterpart %s: %v", s.counterpart, err)
+		requireNothingLeft(t, s.there, s.target.Status.Key)
+		requireNothingLeft(t, n, s.target.Status.Key)
+	}
+	c, err := orphaning.copyOf("config")
+	require.NoError(t, err)
+	for name := range c.Labels {
+		assert.False(t, strings.HasPrefix(name, workloadv1alpha1.GroupName), "label %s is left", name)
+	}
+	for name := range c.Annotations {
+		assert.False(t, strings.HasPrefix(name, workloadv1alpha1.GroupName), "annotation %s is left", name)
+	}
+	requireNothingLeft(t, orphaning.there, orphaning.target.Status.Key)
+	require.NoError(t, orphaning.there.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: orphaning.counterpart}}))
+}
+
+// TestDeleteWorkspaceWithCopies: a workspace that is deleted takes the syncer's identity along with everything else, and
+// still neither a finalizer nor a copy is left, even if the syncer has no time to do its part.
+func TestDeleteWorkspaceWithCopies(t *testing.T) {
+	n := newTenant(t)
+	s := n.openShop(n.register("edge-1"), "shop")
+	for i := range 20 {
+		s.create(s.configMap(fmt.Sprintf("config-%d", i), map[string]string{"a": "1"}))
+	}
+	s.awaitCopy("config-19", map[string]string{"a": "1"})
+	_, err := env.ClusterKubectl(t.Context(), "cluster-1", "", "-n", n.namespaceOf("edge-1"), "delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false")
+	require.NoError(t, err)
+
+	root := kcpRoot(t)
+	workspace := &tenancyv1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Name: n.path.Base()}}
+	require.NoError(t, root.Delete(t.Context(), workspace))
+	n.eventually("the workspace is gone", func() (bool, string) {
+		err := root.Get(t.Context(), client.ObjectKeyFromObject(workspace), workspace)
+		return apierrors.IsNotFound(err), fmt.Sprint(workspace.Status.Conditions)
+	})
+	requireNothingLeft(t, s.there, s.target.Status.Key)
+	_, err = s.copyOf("config-0")
+	assert.True(t, apierrors.IsNotFound(err), "a copy: %v", err)
+}
