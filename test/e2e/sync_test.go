@@ -13,15 +13,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+	"github.com/synctarget/synctarget/test/framework"
 )
 
 // shop is a Namespace of a tenant that is opened to a target, and its counterpart.
@@ -322,6 +325,88 @@ func widget(namespace, name string, size int64) *unstructured.Unstructured {
 	}}
 }
 
+// TestSyncOfDeployment: the workload that everybody means runs in the physical cluster, mounts what it needs, scales, and
+// reports upstream in terms of what the user wrote.
+func TestSyncOfDeployment(t *testing.T) {
+	n := newTenant(t)
+	_, err := env.Kubectl(t.Context(), n.path.String(), "", "apply", "-k", env.Repo+"/config/samples/compute")
+	require.NoError(t, err)
+	_, err = env.Kubectl(t.Context(), n.path.String(), "", "wait", "apibinding/compute", "--for=condition=Ready", "--timeout=60s")
+	require.NoError(t, err)
+	s := n.openShop(n.register("edge-1"), "shop")
+	s.create(s.configMap("config", map[string]string{"a": "1"}))
+	s.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "password"}, StringData: map[string]string{"p": "x"}})
+	web := idleDeployment("shop", "web")
+	s.create(web)
+	s.awaitAvailable(web, 1)
+
+	t.Log("kubectl tells of the rollout as in any cluster")
+	change(n, web, func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
+	_, err = env.Kubectl(t.Context(), n.path.String(), "", "-n=shop", "rollout", "status", "deployment/web", "--timeout=100s")
+	require.NoError(t, err)
+	s.awaitAvailable(web, 2)
+	change(n, web, func(d *appsv1.Deployment) { d.Spec.Template.Annotations = map[string]string{"again": "true"} })
+	_, err = env.Kubectl(t.Context(), n.path.String(), "", "-n=shop", "rollout", "status", "deployment/web", "--timeout=100s")
+	require.NoError(t, err)
+	pods := &corev1.PodList{}
+	require.NoError(t, s.there.List(t.Context(), pods, client.InNamespace(s.counterpart), client.MatchingLabels{"app": "web"}))
+	assert.NotEmpty(t, pods.Items)
+	for _, pod := range pods.Items {
+		if pod.DeletionTimestamp == nil {
+			assert.Equal(t, "true", pod.Annotations["again"], "rolled")
+		}
+	}
+
+	t.Log("what cannot run is said on the object, in the words of the cluster's controllers")
+	stuck := idleDeployment("shop", "stuck")
+	stuck.Spec.Template.Spec.Containers[0].Image = "synctarget.local/absent:1"
+	stuck.Spec.ProgressDeadlineSeconds = ptr.To[int32](2)
+	s.create(stuck)
+	s.awaitReport(stuck, `"ready":"Failed"`)
+
+	require.NoError(t, s.Delete(t.Context(), web))
+	s.awaitGone(web)
+	s.eventually("the copy is gone", func() (bool, string) {
+		err := s.there.Get(t.Context(), client.ObjectKey{Namespace: s.counterpart, Name: "web"}, &appsv1.Deployment{})
+		return apierrors.IsNotFound(err), fmt.Sprint(err)
+	})
+}
+
+// idleDeployment runs one pod that does nothing, with a ConfigMap and a Secret mounted.
+func idleDeployment(namespace, name string) *appsv1.Deployment {
+	labels := map[string]string{"app": name}
+	mounts := []corev1.VolumeMount{{Name: "config", MountPath: "/config"}, {Name: "password", MountPath: "/password"}}
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec: corev1.PodSpec{
+					TerminationGracePeriodSeconds: ptr.To[int64](1),
+					Containers:                    []corev1.Container{{Name: "idle", Image: framework.PauseImage, VolumeMounts: mounts}},
+					Volumes: []corev1.Volume{
+						{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "config"}}}},
+						{Name: "password", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "password"}}},
+					},
+				},
+			},
+		},
+	}
+}
+
+// awaitAvailable waits until a Deployment's own status, upstream, tells of so many available replicas.
+func (s *shop) awaitAvailable(d *appsv1.Deployment, replicas int32) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("Deployment %s has %d available replicas", d.Name, replicas), func() (bool, string) {
+		if err := s.Get(s.t.Context(), client.ObjectKeyFromObject(d), d); err != nil {
+			return false, err.Error()
+		}
+		return d.Status.AvailableReplicas == replicas && d.Status.Replicas == replicas && d.Status.ObservedGeneration == d.Generation,
+			fmt.Sprintf("%+v %v", d.Status, d.Annotations)
+	})
+}
+
 // TestSyncerIsKilled: killed at random during 200 changes, the syncer converges; nothing is lost and nothing left over.
 func TestSyncerIsKilled(t *testing.T) {
 	n := newTenant(t)
@@ -424,8 +509,13 @@ func TestDeleteTargetWithCopies(t *testing.T) {
 		s.requireFree()
 	}
 	for _, s := range []*shop{deleting, dead} {
-		err := s.there.Get(t.Context(), client.ObjectKey{Name: s.counterpart}, &corev1.Namespace{})
-		assert.True(t, apierrors.IsNotFound(err), "the counterpart %s: %v", s.counterpart, err)
+		// Past the deadline, which this suite has before the threshold, Namespaces that are on their way out are not waited for.
+		for _, namespace := range []string{s.counterpart, n.namespaceOf(s.target.Name)} {
+			s.eventually("Namespace "+namespace+" is gone", func() (bool, string) {
+				err := s.there.Get(t.Context(), client.ObjectKey{Name: namespace}, &corev1.Namespace{})
+				return apierrors.IsNotFound(err), fmt.Sprint(err)
+			})
+		}
 		requireNothingLeft(t, s.there, s.target.Status.Key)
 		requireNothingLeft(t, n, s.target.Status.Key)
 	}

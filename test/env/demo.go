@@ -49,8 +49,67 @@ func demo(ctx context.Context, env *framework.Environment) error {
 	if err := follow(ctx, env, workspace, start); err != nil {
 		return err
 	}
+	if err := runWorkload(ctx, env, workspace); err != nil {
+		return err
+	}
 	return tryNext(ctx, env, workspace)
 }
+
+// runWorkload binds the workload APIs, opens a Namespace to the SyncTarget and has a Deployment run in the cluster.
+func runWorkload(ctx context.Context, env *framework.Environment, workspace string) error {
+	fmt.Println("\nA workload: binding of the compute APIs, Namespace, Deployment")
+	key, err := env.Kubectl(ctx, workspace, "", "get", "synctarget", demoTarget, "-o=jsonpath={.status.key}")
+	if err != nil {
+		return err
+	}
+	namespace := fmt.Sprintf(demoNamespace, workloadv1alpha1.StateLabel(key), workloadv1alpha1.StateSync)
+	start := time.Now()
+	for _, step := range []struct {
+		stdin string
+		args  []string
+	}{
+		{"", []string{"apply", "-k", env.Repo + "/config/samples/compute"}},
+		{"", []string{"wait", "apibinding/compute", "--for=condition=Ready", "--timeout=60s"}},
+		{namespace, []string{"apply", "-f", "-"}},
+		{fmt.Sprintf(demoDeployment, idleImage(env)), []string{"apply", "-f", "-"}},
+		{"", []string{"-n=shop", "wait", "deployment/web", "--for=condition=Available", "--timeout=120s"}},
+	} {
+		if _, err := env.Kubectl(ctx, workspace, step.stdin, step.args...); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%5.1fs  Deployment web is Available\n", time.Since(start).Seconds())
+	table, err := env.Kubectl(ctx, workspace, "", "-n=shop", "get", "deployments")
+	if err != nil {
+		return err
+	}
+	fmt.Print(table)
+	return nil
+}
+
+// idleImage does nothing, on a cluster of the user's too.
+func idleImage(env *framework.Environment) string {
+	if env.Physical() {
+		return "registry.k8s.io/pause:3.10"
+	}
+	return framework.PauseImage
+}
+
+const demoNamespace = `apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {%s: %s}}
+`
+
+const demoDeployment = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: %q}]}
+`
 
 // tryNext shows the SyncTarget and prints commands that work as they stand, on a machine without kubectl too.
 func tryNext(ctx context.Context, env *framework.Environment, workspace string) error {
@@ -73,6 +132,7 @@ func tryNext(ctx context.Context, env *framework.Environment, workspace string) 
 		"export KUBECONFIG=" + env.KCPKubeconfig(),
 		"alias k='kubectl --server " + env.WorkspaceURL(workspace) + "'",
 		"k describe synctarget demo",
+		"k -n shop scale deployment web --replicas=3",
 		cluster + " get pods -A",
 		cluster + " -n " + workloadv1alpha1.SyncerNamespace(demoTarget, key) + " delete deployment syncer    # it comes back",
 		"k delete synctarget demo    # nothing is left on either side",

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,10 +36,11 @@ const (
 	// retryBase and retryMax bound the backoff of one object; the others do not wait for it.
 	retryBase = 100 * time.Millisecond
 	retryMax  = time.Minute
-	// discoveryInterval is the mean time between two looks at what both sides serve, for which there is no watch.
+	// discoveryInterval is the time between two looks at what both sides serve, for which there is no watch. After a start
+	// and a change of the spec the looks begin at discoveryBase and double from there.
+	discoveryBase     = time.Second
 	discoveryInterval = time.Minute
-	discoveryTimeout  = 10 * time.Second
-	// requestTimeout bounds one pass, which makes a handful of requests.
+	// passTimeout bounds one pass, which makes a handful of requests.
 	passTimeout = 30 * time.Second
 	// statusInterval is the least time between two reports on the resources.
 	statusInterval = 30 * time.Second
@@ -79,6 +81,8 @@ type Engine struct {
 	places map[string]*place
 	// refused says of a resource how a side refuses to list it; set by watch errors.
 	refused map[workloadv1alpha1.GroupResource]string
+	// asked wakes look, and changed report.
+	asked, changed chan struct{}
 	// settlements are the applies that changed nothing, by item.
 	settlements sync.Map
 }
@@ -94,6 +98,7 @@ type item struct {
 func New(c Config) (*Engine, error) {
 	e := &Engine{
 		owner: c.Owner, target: c.Target, metrics: c.Metrics, clock: c.Clock,
+		asked: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 		places: map[string]*place{}, refused: map[workloadv1alpha1.GroupResource]string{},
 	}
 	if e.clock == nil {
@@ -147,8 +152,8 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	var running sync.WaitGroup
 	running.Go(func() { e.targets.RunWithContext(ctx) })
-	running.Go(func() { wait.JitterUntilWithContext(ctx, e.look, discoveryInterval, 0.2, true) })
-	running.Go(func() { wait.UntilWithContext(ctx, e.reportResources, statusInterval) })
+	running.Go(func() { e.look(ctx) })
+	running.Go(func() { e.report(ctx) })
 	for range workers {
 		running.Go(func() {
 			for e.work(ctx) {
@@ -236,7 +241,8 @@ func (e *Engine) plan(ctx context.Context) error {
 		return nil
 	}
 	if catalog == nil || !sameResources(*catalog, target.Spec.Synced()) {
-		return e.relook(ctx, target)
+		signal(e.asked)
+		return nil // comes back when it is known
 	}
 	named := map[string]bool{}
 	var failures []error
@@ -393,25 +399,42 @@ func (e *Engine) stopPlace(p *place) {
 func (e *Engine) note(resource workloadv1alpha1.GroupResource, refusal string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if refusal == "" {
-		delete(e.refused, resource)
+	if e.refused[resource] == refusal {
 		return
 	}
-	e.refused[resource] = refusal
+	if e.refused[resource] = refusal; refusal == "" {
+		delete(e.refused, resource)
+	}
+	signal(e.changed)
 }
 
-// look asks both sides what they serve.
+// look asks both sides what they serve, again and again.
 func (e *Engine) look(ctx context.Context) {
-	target := e.current()
-	if target == nil {
-		return // the SyncTarget's event comes first
-	}
-	if err := e.relook(ctx, target); err != nil {
-		log.FromContext(ctx).V(1).Info("discovery failed; what was known stands", "cause", err.Error())
+	delay := discoveryBase
+	for {
+		timer := e.clock.NewTimer(wait.Jitter(delay, 0.2))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-e.asked:
+			timer.Stop()
+			delay = discoveryBase
+		case <-timer.C():
+			delay = min(2*delay, discoveryInterval)
+		}
+		target := e.current()
+		if target == nil {
+			continue // its event comes first
+		}
+		if err := e.relook(target); err != nil {
+			log.FromContext(ctx).V(1).Info("discovery failed; what was known stands", "cause", err.Error())
+		}
 	}
 }
 
-func (e *Engine) relook(_ context.Context, target *workloadv1alpha1.SyncTarget) error {
+// relook asks both sides what they serve, once.
+func (e *Engine) relook(target *workloadv1alpha1.SyncTarget) error {
 	wanted := target.Spec.Synced()
 	var sides [2]served
 	for i, client := range e.discover {
@@ -421,8 +444,10 @@ func (e *Engine) relook(_ context.Context, target *workloadv1alpha1.SyncTarget) 
 		}
 	}
 	catalog := compile(wanted, sides[0], sides[1])
-	e.catalog.Store(&catalog)
-	e.queue.Add(item{})
+	if before := e.catalog.Swap(&catalog); before == nil || !reflect.DeepEqual(*before, catalog) {
+		e.queue.Add(item{})
+		signal(e.changed)
+	}
 	return nil
 }
 
@@ -447,19 +472,50 @@ func (e *Engine) reportDrained(ctx context.Context, namespace string, drained bo
 	return e.patchTarget(ctx, live, "drainedNamespaces", names)
 }
 
-// reportResources tells how the resources fare, if that has changed.
-func (e *Engine) reportResources(ctx context.Context) {
+// signal wakes whoever waits on a channel of one element, once.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// report tells how the resources fare whenever that has changed, at most once in statusInterval.
+func (e *Engine) report(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.changed:
+		}
+		if err := e.reportResources(ctx); err != nil {
+			log.FromContext(ctx).V(1).Info("reporting on the resources failed; it is tried again", "cause", err.Error())
+			signal(e.changed)
+		}
+		timer := e.clock.NewTimer(statusInterval)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C():
+		}
+	}
+}
+
+func (e *Engine) reportResources(ctx context.Context) error {
 	target, catalog := e.current(), e.catalog.Load()
 	if target == nil || catalog == nil {
-		return
+		return nil
 	}
 	report := e.resourceStatus(*catalog)
 	if slices.EqualFunc(report, target.Status.SyncedResources, sameStatus) {
-		return
+		return nil
 	}
-	if err := e.patchTarget(ctx, target, "syncedResources", report); err != nil {
-		log.FromContext(ctx).V(1).Info("reporting on the resources failed; it is tried again", "cause", err.Error())
+	live, err := e.target.Get(ctx) // the cache may be a heartbeat behind
+	if err != nil {
+		return err
 	}
+	return e.patchTarget(ctx, live, "syncedResources", report)
 }
 
 func (e *Engine) resourceStatus(catalog []Resource) []workloadv1alpha1.SyncedResourceStatus {

@@ -1,0 +1,58 @@
+package resource
+
+import (
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/cache"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+func at(version string) *unstructured.Unstructured {
+	o := &unstructured.Unstructured{Object: map[string]any{}}
+	o.SetNamespace("n")
+	o.SetName("a")
+	o.SetResourceVersion(version)
+	return o
+}
+
+func TestOverlay(t *testing.T) {
+	tests := map[string]struct {
+		reason  string
+		watched *unstructured.Unstructured
+		act     func(o *overlay, clock *clocktesting.FakeClock)
+		want    string
+		ahead   bool
+	}{
+		"nothing":     {"", nil, func(*overlay, *clocktesting.FakeClock) {}, "", false},
+		"watched":     {"", at("1"), func(*overlay, *clocktesting.FakeClock) {}, "1", false},
+		"written":     {"The watch lags behind.", at("1"), func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("2")) }, "2", true},
+		"created":     {"The watch has yet to show it.", nil, func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("2")) }, "2", true},
+		"overtaken":   {"As numbers, not as text.", at("10"), func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("9")) }, "10", false},
+		"deleted":     {"The watch has shown its end.", nil, func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("2")); o.drop("n/a") }, "", false},
+		"out of date": {"A watch that shows nothing for so long is right.", nil, func(o *overlay, c *clocktesting.FakeClock) { o.put("n/a", at("2")); c.Step(overlayLifetime + 1) }, "", false},
+		"no number":   {"The watch is believed.", at("b"), func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("c")) }, "b", false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			clock := clocktesting.NewFakeClock(time.Now())
+			store := cache.NewStore(cache.MetaNamespaceKeyFunc)
+			if tc.watched != nil {
+				if err := store.Add(tc.watched); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o := newOverlay(store, clock)
+			tc.act(o, clock)
+			object, ahead := o.get("n/a")
+			got := ""
+			if object != nil {
+				got = object.GetResourceVersion()
+			}
+			if got != tc.want || ahead != tc.ahead {
+				t.Errorf("%s\nget() = version %q, ahead %t, want %q, %t", tc.reason, got, ahead, tc.want, tc.ahead)
+			}
+		})
+	}
+}

@@ -1,0 +1,100 @@
+package resource
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+func TestStatusUp(t *testing.T) {
+	copyWith := func(generation int64, source string, status any) *unstructured.Unstructured {
+		o := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"generation": generation}}}
+		if source != "" {
+			o.SetAnnotations(map[string]string{"workload.kcp.io/source-generation": source})
+		}
+		if status != nil {
+			o.Object["status"] = status
+		}
+		return o
+	}
+	tests := map[string]struct {
+		reason string
+		dst    *unstructured.Unstructured
+		want   any
+	}{
+		"none":         {"", copyWith(1, "1", nil), nil},
+		"observed":     {"What was applied has been observed.", copyWith(7, "3", map[string]any{"observedGeneration": int64(7)}), map[string]any{"observedGeneration": int64(3)}},
+		"not observed": {"Neither downstream nor, then, upstream.", copyWith(7, "3", map[string]any{"observedGeneration": int64(6)}), map[string]any{"observedGeneration": int64(2)}},
+		"conditions": {"They have one of their own.", copyWith(2, "9", map[string]any{"conditions": []any{map[string]any{"type": "A", "observedGeneration": int64(2)}, "odd"}}),
+			map[string]any{"conditions": []any{map[string]any{"type": "A", "observedGeneration": int64(9)}, "odd"}}},
+		"no generation": {"Its objects have none upstream.", copyWith(2, "", map[string]any{"observedGeneration": int64(2)}), map[string]any{"observedGeneration": int64(2)}},
+		"no field":      {"None is made up.", copyWith(2, "9", map[string]any{"phase": "Bound"}), map[string]any{"phase": "Bound"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			before := tc.dst.DeepCopy()
+			if diff := cmp.Diff(tc.want, statusUp(tc.dst)); diff != "" {
+				t.Errorf("%s\nstatusUp(): -want +got\n%s", tc.reason, diff)
+			}
+			if diff := cmp.Diff(before, tc.dst); diff != "" {
+				t.Errorf("the cached copy was changed:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRefusal(t *testing.T) {
+	widgets := schema.GroupResource{Group: "example.com", Resource: "widgets"}
+	ownership := apierrors.NewApplyConflict([]metav1.StatusCause{{Type: "FieldManagerConflict", Message: `conflict with "hpa"`, Field: ".spec.replicas"}}, `conflict with "hpa": .spec.replicas`)
+	tests := map[string]struct {
+		reason            string
+		err               error
+		refused, conflict string
+		ok                bool
+	}{
+		"invalid":   {"It stays invalid until it changes.", apierrors.NewInvalid(schema.GroupKind{Kind: "Widget"}, "a", nil), "is invalid", "", true},
+		"forbidden": {"An admission plugin says no.", apierrors.NewForbidden(widgets, "a", errors.New("quota")), "quota", "", true},
+		"ownership": {"By manager and field, with the way out.", ownership, "", `"hpa": .spec.replicas. To take the fields over`, true},
+		"lost race": {"A conflict of versions passes.", apierrors.NewConflict(widgets, "a", errors.New("changed")), "", "", false},
+		"outage":    {"So does no answer.", errors.New("connection refused"), "", "", false},
+		"busy":      {"", apierrors.NewTooManyRequests("later", 1), "", "", false},
+		"gateway":   {"", apierrors.NewGenericServerResponse(http.StatusBadGateway, "PATCH", widgets, "a", "", 0, true), "", "", false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, ok := refusal(tc.err)
+			if ok != tc.ok || !strings.Contains(got.Refused, tc.refused) || !strings.Contains(got.Conflict, tc.conflict) || (got.Refused != "") != (tc.refused != "") || (got.Conflict != "") != (tc.conflict != "") {
+				t.Errorf("%s\nrefusal(%v) = %+v, %t", tc.reason, tc.err, got, ok)
+			}
+		})
+	}
+}
+
+func TestReport(t *testing.T) {
+	deployment := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apps/v1", "kind": "Deployment",
+		"metadata": map[string]any{"generation": int64(2), "annotations": map[string]any{"workload.kcp.io/source-generation": "5"}},
+		"spec":     map[string]any{"replicas": int64(2)},
+		"status":   map[string]any{"observedGeneration": int64(2), "replicas": int64(2), "updatedReplicas": int64(1)},
+	}}
+	got := Report{Time: "t"}.of(deployment)
+	if got.Generation != 5 || got.Ready != "InProgress" || got.Message == "" || got.Time != "t" {
+		t.Errorf("of() = %+v", got)
+	}
+	if diff := cmp.Diff(got, parseReport(got.String())); diff != "" {
+		t.Errorf("a report does not survive its annotation:\n%s", diff)
+	}
+	if got := parseReport("{nonsense"); got != (Report{}) {
+		t.Errorf("parseReport() = %+v of what a user has spoilt", got)
+	}
+	if got := clip(strings.Repeat("ä\n ", 2*maxWords)); len(got) > maxWords+len("…") || strings.Contains(got, "\n") || !strings.HasSuffix(got, "…") {
+		t.Errorf("clip() = %d bytes: %q", len(got), got)
+	}
+}
