@@ -50,7 +50,7 @@ const nodeJSON = `{"kind":"Node","apiVersion":"v1","metadata":{"name":"n-1","uid
 func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	const (
-		leases = "/apis/coordination.k8s.io/v1/namespaces/kcp-syncer-edge-1-k/leases"
+		leases  = "/apis/coordination.k8s.io/v1/namespaces/kcp-syncer-edge-1-k/leases"
 		targets = "/clusters/abc/apis/workload.kcp.io/v1alpha1/synctargets"
 		status  = targets + "/edge-1/status"
 	)

@@ -129,8 +129,7 @@ var local = []string{
 
 // stays says whether an object is never synced, whatever its labels: it belongs to its side, or opens it.
 func stays(object *unstructured.Unstructured) bool {
-	switch object.GroupVersionKind().GroupKind() {
-	case schema.GroupKind{Kind: "Secret"}:
+	if object.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Secret"}) {
 		kind, _, _ := unstructured.NestedString(object.Object, "type")
 		return kind == string(corev1.SecretTypeServiceAccountToken) || slices.ContainsFunc(object.GetFinalizers(), func(f string) bool {
 			return strings.HasPrefix(f, workloadv1alpha1.HoldPrefix)

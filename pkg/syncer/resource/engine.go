@@ -524,7 +524,7 @@ func (e *Engine) resourceStatus(catalog []Resource) []workloadv1alpha1.SyncedRes
 	out := make([]workloadv1alpha1.SyncedResourceStatus, 0, len(catalog))
 	for _, r := range catalog {
 		status := workloadv1alpha1.SyncedResourceStatus{
-			Group: r.Group, Resource: r.GroupResource.Resource, Versions: r.Versions, State: r.State, Message: r.Message,
+			Group: r.Group, Resource: r.Resource, Versions: r.Versions, State: r.State, Message: r.Message,
 		}
 		if refusal := e.refused[r.GroupResource]; refusal != "" && r.accepted() {
 			status.State, status.Message = workloadv1alpha1.ResourceForbidden, refusal

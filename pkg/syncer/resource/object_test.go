@@ -1,0 +1,282 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+
+// sourceOf is an object of the workspace that has a copy.
+func sourceOf(change ...func(*unstructured.Unstructured)) *unstructured.Unstructured {
+	o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "data": map[string]any{"a": "1"}}}
+	o.SetNamespace("shop")
+	o.SetName("a")
+	o.SetUID("source-1")
+	o.SetResourceVersion("5")
+	o.SetFinalizers([]string{workloadv1alpha1.SyncerFinalizer(testOwner.Key)})
+	for _, c := range change {
+		c(o)
+	}
+	return o
+}
+
+func copied(t *testing.T) *unstructured.Unstructured {
+	t.Helper()
+	c, err := testOwner.Copy(sourceOf())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetUID("copy-1")
+	return c
+}
+
+func optedOut(o *unstructured.Unstructured) {
+	o.SetLabels(map[string]string{workloadv1alpha1.LabelSync: "false"})
+}
+
+func deleted(o *unstructured.Unstructured) {
+	now := metav1.Now()
+	o.SetDeletionTimestamp(&now)
+}
+
+// bench is one object on two fake servers; what the caches show is in pass, what the servers have is in them.
+type bench struct {
+	pass     *pass
+	up, down *dynamicfake.FakeDynamicClient
+}
+
+func newBench(t *testing.T, src, dst, liveSrc, liveDst *unstructured.Unstructured) *bench {
+	t.Helper()
+	server := func(object *unstructured.Unstructured) *dynamicfake.FakeDynamicClient {
+		kinds := map[schema.GroupVersionResource]string{configMaps: "ConfigMapList"}
+		if object == nil {
+			return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds)
+		}
+		return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds, object.DeepCopy())
+	}
+	b := &bench{up: server(liveSrc), down: server(liveDst)}
+	place := newPlace(testOwner.Key, "shop")
+	e := &Engine{owner: testOwner, clock: clock.RealClock{}}
+	b.pass = &pass{
+		Engine: e, place: place, name: "a", src: src, dst: dst,
+		lane: &lane{
+			resource: Resource{GroupResource: workloadv1alpha1.GroupResource{Resource: "configmaps"}, Kind: "ConfigMap", Versions: []string{"v1"}},
+			up:       &side{client: b.up.Resource(configMaps).Namespace("shop"), objects: newOverlay(cache.NewStore(cache.MetaNamespaceKeyFunc), e.clock)},
+			down:     &side{client: b.down.Resource(configMaps).Namespace(place.counterpart), objects: newOverlay(cache.NewStore(cache.MetaNamespaceKeyFunc), e.clock)},
+		},
+	}
+	return b
+}
+
+// writes are the requests other than reads, in order.
+func (b *bench) writes(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	for side, client := range map[string]*dynamicfake.FakeDynamicClient{"up": b.up, "down": b.down} {
+		for _, action := range client.Actions() {
+			if d, ok := action.(clienttesting.DeleteActionImpl); ok {
+				if p := d.DeleteOptions.Preconditions; p == nil || p.UID == nil || *p.UID != "copy-1" {
+					t.Errorf("deleted without the copy's UID as a precondition: %+v", p)
+				}
+			}
+			if verb := action.GetVerb(); verb != "get" && verb != "list" {
+				out = append(out, side+" "+verb)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TestNothingIsDeletedOnSilence: only what a live read has shown to be unwanted goes.
+func TestNothingIsDeletedOnSilence(t *testing.T) {
+	answer := func(err error) func(*bench) {
+		return func(b *bench) {
+			b.up.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, err })
+		}
+	}
+	gr := schema.GroupResource{Resource: "configmaps"}
+	foreign := func(t *testing.T) *unstructured.Unstructured {
+		c := copied(t)
+		c.SetLabels(map[string]string{"app": "somebody's"})
+		return c
+	}
+	tests := map[string]struct {
+		reason     string
+		src, live  *unstructured.Unstructured
+		dst        func(*testing.T) *unstructured.Unstructured
+		arrange    func(*bench)
+		want       []string
+		wantsError bool
+	}{
+		"cache lacks it":          {reason: "A lost watch, an empty list: the workspace itself still has it.", live: sourceOf(), dst: copied},
+		"cache shows the opt-out": {reason: "It was taken back meanwhile.", src: sourceOf(optedOut), live: sourceOf(), dst: copied},
+		"made anew":               {reason: "The one that the cache shows as deleted was followed by another.", src: sourceOf(deleted), live: sourceOf(func(o *unstructured.Unstructured) { o.SetUID("source-2") }), dst: copied},
+		"API is gone":             {reason: "A 404 that does not speak of the object is no answer about it.", dst: copied, arrange: answer(apierrors.NewGenericServerResponse(404, "get", gr, "", "", 0, true)), wantsError: true},
+		"forbidden":               {reason: "Nor is a refusal.", dst: copied, arrange: answer(apierrors.NewForbidden(gr, "a", errors.New("no"))), wantsError: true},
+		"unauthorized":            {reason: "", dst: copied, arrange: answer(apierrors.NewUnauthorized("no")), wantsError: true},
+		"outage":                  {reason: "Nor is none.", dst: copied, arrange: answer(errors.New("connection refused")), wantsError: true},
+		"not ours":                {reason: "An object that carries no mark of ours is not touched.", dst: foreign},
+		"not ours, opted out":     {reason: "Only our own finalizer goes.", src: sourceOf(optedOut), live: sourceOf(optedOut), dst: foreign, want: []string{"up patch"}},
+
+		"gone":      {reason: "The workspace says so.", dst: copied, want: []string{"down delete"}},
+		"deleted":   {reason: "", src: sourceOf(deleted), live: sourceOf(deleted), dst: copied, want: []string{"down delete"}},
+		"opted out": {reason: "", src: sourceOf(optedOut), live: sourceOf(optedOut), dst: copied, want: []string{"down delete"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			dst := tc.dst(t)
+			b := newBench(t, tc.src, dst, tc.live, dst)
+			if tc.arrange != nil {
+				tc.arrange(b)
+			}
+			_, err := b.pass.run(t.Context())
+			if (err != nil) != tc.wantsError {
+				t.Errorf("%s\nrun() = %v", tc.reason, err)
+			}
+			if diff := cmp.Diff(tc.want, b.writes(t)); diff != "" {
+				t.Errorf("%s\nwrites: -want +got\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+// TestFinalizerStandsForTheCopy: it goes when the physical cluster itself says that there is no copy.
+func TestFinalizerStandsForTheCopy(t *testing.T) {
+	tests := map[string]struct {
+		reason  string
+		liveDst func(*testing.T) *unstructured.Unstructured
+		arrange func(*bench)
+		want    []string
+		fails   bool
+	}{
+		"no copy":        {"", func(*testing.T) *unstructured.Unstructured { return nil }, nil, []string{"up patch"}, false},
+		"cache lacks it": {"It is there, and goes first.", copied, nil, []string{"down delete"}, false},
+		"cluster is silent": {"Then nothing is known.", copied, func(b *bench) {
+			b.down.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, errors.New("connection refused")
+			})
+		}, nil, true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, sourceOf(deleted), nil, sourceOf(deleted), tc.liveDst(t))
+			if tc.arrange != nil {
+				tc.arrange(b)
+			}
+			if _, err := b.pass.run(t.Context()); (err != nil) != tc.fails {
+				t.Errorf("%s\nrun() = %v", tc.reason, err)
+			}
+			if diff := cmp.Diff(tc.want, b.writes(t)); diff != "" {
+				t.Errorf("%s\nwrites: -want +got\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+// TestClosing: the end of a Namespace was confirmed once; each copy goes, or stays without our marks.
+func TestClosing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		orphan bool
+		want   []string
+	}{
+		"delete": {false, []string{"down delete"}},
+		"orphan": {true, []string{"down patch", "up patch"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, sourceOf(), copied(t), sourceOf(), copied(t))
+			b.pass.place.setEnding(&closing{orphan: tc.orphan})
+			if _, err := b.pass.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, b.writes(t)); diff != "" {
+				t.Errorf("writes: -want +got\n%s", diff)
+			}
+			if !tc.orphan {
+				return
+			}
+			left, err := b.pass.lane.down.client.Get(t.Context(), "a", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for mark := range left.GetLabels() {
+				t.Errorf("label %s is left", mark)
+			}
+			for mark := range left.GetAnnotations() {
+				if strings.HasPrefix(mark, workloadv1alpha1.GroupName) {
+					t.Errorf("annotation %s is left", mark)
+				}
+			}
+		})
+	}
+}
+
+// target is a SyncTarget in kcp.
+type target struct {
+	workloadv1alpha1.SyncTarget
+	err error
+}
+
+func (u *target) Get(context.Context) (*workloadv1alpha1.SyncTarget, error) {
+	return &u.SyncTarget, u.err
+}
+func (u *target) PatchStatus(context.Context, []byte) error { return errors.New("not expected") }
+
+// TestConfirm: a Namespace is left only if kcp itself says, of this very SyncTarget, that it is closing.
+func TestConfirm(t *testing.T) {
+	now := metav1.Now()
+	closingAll := []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceClosing}}
+	tests := map[string]struct {
+		reason string
+		change func(*target)
+		want   *closing
+		fails  bool
+	}{
+		"closing": {"", func(u *target) { u.Status.Namespaces = closingAll }, &closing{}, false},
+		"open": {"It was opened again.", func(u *target) {
+			u.Status.Namespaces = []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}
+		}, nil, false},
+		"unlisted": {"An absence is no statement.", func(*target) {}, nil, false},
+		"another":  {"It is no word about ours.", func(u *target) { u.UID, u.Status.Namespaces = "uid-2", closingAll }, nil, false},
+		"silent":   {"", func(u *target) { u.Status.Namespaces, u.err = closingAll, errors.New("connection refused") }, nil, true},
+		"deleted": {"Copies go with a SyncTarget, by default.", func(u *target) {
+			u.Status.Namespaces, u.DeletionTimestamp, u.Spec.DeletionPolicy = closingAll, &now, workloadv1alpha1.DeletionPolicyDelete
+		}, &closing{}, false},
+		"orphaned": {"", func(u *target) {
+			u.Status.Namespaces, u.DeletionTimestamp, u.Spec.DeletionPolicy = closingAll, &now, workloadv1alpha1.DeletionPolicyOrphan
+		}, &closing{orphan: true}, false},
+		"orphaning target, closed Namespace": {"The policy is about the target's own end.", func(u *target) {
+			u.Status.Namespaces, u.Spec.DeletionPolicy = closingAll, workloadv1alpha1.DeletionPolicyOrphan
+		}, &closing{}, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			u := &target{}
+			u.UID = types.UID(testOwner.UID)
+			tc.change(u)
+			e := &Engine{owner: testOwner, target: u, places: map[string]*place{}}
+			got, err := e.confirm(t.Context(), "shop")
+			if (err != nil) != tc.fails || (got == nil) != (tc.want == nil) || got != nil && *got != *tc.want {
+				t.Errorf("%s\nconfirm() = %+v, %v", tc.reason, got, err)
+			}
+		})
+	}
+}
