@@ -83,8 +83,14 @@ func (c *Config) downstreamRole() *rbacv1.ClusterRole {
 	rules := c.rules([]string{"get", "list", "watch", "create", "patch", "delete"}, "")
 	return &rbacv1.ClusterRole{
 		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "ClusterRole"), ObjectMeta: c.meta("", syncRole(c.namespace())),
-		// The syncer removes the Namespace that it has emptied. Bound in a Namespace, the rule speaks of that one alone.
-		Rules: append(rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"get", "patch", "delete"}},
+		Rules: append(rules,
+			// Warnings about the copies and what they own are told upstream.
+			rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"list", "watch"}},
+			rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get"}},
+			rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"replicasets"}, Verbs: []string{"get"}},
+			rbacv1.PolicyRule{APIGroups: []string{"batch"}, Resources: []string{"jobs"}, Verbs: []string{"get"}},
+			// The syncer removes the Namespace that it has emptied. Bound in a Namespace, the rule speaks of that one alone.
+			rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"get", "patch", "delete"}},
 			// And hands its rights back where it leaves one standing.
 			rbacv1.PolicyRule{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, ResourceNames: []string{DeploymentName}, Verbs: []string{"get", "delete"}}),
 	}

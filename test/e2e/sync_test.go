@@ -363,6 +363,19 @@ func TestSyncOfDeployment(t *testing.T) {
 	stuck.Spec.ProgressDeadlineSeconds = ptr.To[int32](2)
 	s.create(stuck)
 	s.awaitReport(stuck, `"ready":"Failed"`)
+	s.eventually("the Warnings of its Pods are on the Deployment", func() (bool, string) {
+		var events corev1.EventList
+		if err := n.List(t.Context(), &events, client.InNamespace("shop")); err != nil {
+			return false, err.Error()
+		}
+		var all []string
+		found := false
+		for _, event := range events.Items {
+			all = append(all, event.InvolvedObject.Kind+" "+event.InvolvedObject.Name+": "+event.Reason+": "+event.Message)
+			found = found || event.InvolvedObject.UID == stuck.UID && event.Type == corev1.EventTypeWarning && strings.Contains(event.Message, "synctarget.local/absent:1")
+		}
+		return found, strings.Join(all, "\n")
+	})
 
 	require.NoError(t, s.Delete(t.Context(), web))
 	s.awaitGone(web)

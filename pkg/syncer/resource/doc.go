@@ -6,6 +6,7 @@
 //	object    one pass over one object: carry it, or withdraw its copy
 //	copy      what travels down: a pure function, held by golden files
 //	report    what travels up: status, and the annotation that tells how the copy fares
+//	events    Warnings of the copies and of what they own
 //	close     the end of a place
 //
 // Nothing is deleted on silence. A copy is deleted when a live read has shown its object to be deleted, opted out or

@@ -207,6 +207,9 @@ func (e *Engine) pass(ctx context.Context, i item) (time.Duration, error) {
 	if i.resource.Resource == "" {
 		return 0, e.closePlace(ctx, p)
 	}
+	if i.resource == eventItem {
+		return e.relay(ctx, p, i.name)
+	}
 	l := p.lane(i.resource)
 	if l == nil {
 		return 0, nil
@@ -311,6 +314,9 @@ func (e *Engine) openPlace(ctx context.Context, namespace string, ending *closin
 	if p == nil {
 		p = newPlace(e.owner.Key, namespace)
 		e.places[namespace] = p
+		listening, cancel := context.WithCancel(context.Background()) // ends with the place, or with the process
+		p.deafen = cancel
+		e.listen(listening, p)
 		log.FromContext(ctx).Info("Opening", "namespace", namespace, "counterpart", p.counterpart, "closing", ending != nil)
 	}
 	e.mu.Unlock()
@@ -353,8 +359,8 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 	ctx, cancel := context.WithCancel(context.Background()) // ends with the place, or with the process
 	l := &lane{
 		resource: r, stop: cancel,
-		up:   newSide(e.up, r.GVR(), p.namespace, e.clock),
-		down: newSide(e.down, r.GVR(), p.counterpart, e.clock),
+		up:   newSide(e.up, r.GVR(), p.namespace, e.clock, ""),
+		down: newSide(e.down, r.GVR(), p.counterpart, e.clock, ""),
 	}
 	for where, s := range map[string]*side{"workspace": l.up, "physical cluster": l.down} {
 		_ = s.follow(func(name string) {
@@ -386,6 +392,7 @@ func (e *Engine) lookAtAll(p *place, l *lane) {
 
 // stopPlace ends a place that has been left.
 func (e *Engine) stopPlace(p *place) {
+	p.deafen()
 	for _, l := range p.all() {
 		l.stop()
 	}

@@ -25,6 +25,11 @@ type place struct {
 	// closing is set when a live read has shown that everything of ours is to go. Set by the engine.
 	closing *closing
 	lanes   map[workloadv1alpha1.GroupResource]*lane
+
+	// warnings are the Warning Events in the counterpart, and told what was written of them, by name. Set by listen.
+	warnings *side
+	told     sync.Map
+	deafen   context.CancelFunc
 }
 
 // closing says how a place ends.
@@ -85,14 +90,15 @@ func (p *place) all() []*lane {
 // synced tells whether both sides have been listed.
 func (l *lane) synced() bool { return l.up.informer.HasSynced() && l.down.informer.HasSynced() }
 
-// newSide prepares the informer of a resource in a Namespace.
-func newSide(client dynamic.Interface, gvr schema.GroupVersionResource, namespace string, clock clock.PassiveClock) *side {
+// newSide prepares the informer of a resource in a Namespace, of all objects if fieldSelector is empty.
+func newSide(client dynamic.Interface, gvr schema.GroupVersionResource, namespace string, clock clock.PassiveClock, fieldSelector string) *side {
 	c := client.Resource(gvr).Namespace(namespace)
 	informer := cache.NewSharedIndexInformerWithOptions(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			return c.List(ctx, options)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.FieldSelector = fieldSelector
 			return c.Watch(ctx, options)
 		},
 	}, &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{ObjectDescription: gvr.String()})

@@ -1,0 +1,198 @@
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// Warning Events of the copies, and of the Pods, ReplicaSets and Jobs that they own, appear on the user's objects. The
+// physical cluster has counted repetitions into one Event already; that one is written upstream under a name that
+// follows from it, so that neither a repetition nor a restart makes a second one.
+
+const (
+	// eventPace is the least time between two writes of one Event.
+	eventPace = time.Minute
+	// eventAge is how old an Event may be to be told: what is older was told, or is of no use any more.
+	eventAge = 10 * time.Minute
+	// maxOwners is how far an Event's object may be from its copy: Pod, Job, CronJob.
+	maxOwners = 3
+)
+
+var (
+	events   = schema.GroupVersionResource{Version: "v1", Resource: "events"}
+	warnings = fields.OneTermEqualSelector("type", corev1.EventTypeWarning).String()
+	// owned are the kinds between a copy and its Pods.
+	owned = map[schema.GroupKind]schema.GroupVersionResource{
+		{Kind: "Pod"}:                       {Version: "v1", Resource: "pods"},
+		{Group: "apps", Kind: "ReplicaSet"}: {Group: "apps", Version: "v1", Resource: "replicasets"},
+		{Group: "batch", Kind: "Job"}:       {Group: "batch", Version: "v1", Resource: "jobs"},
+	}
+)
+
+// eventItem is an Event in the queue.
+var eventItem = workloadv1alpha1.GroupResource{Resource: "events"}
+
+// listen starts to follow the Warnings of a place.
+func (e *Engine) listen(ctx context.Context, p *place) {
+	s := newSide(e.down, events, p.counterpart, e.clock, warnings)
+	_ = s.follow(func(name string) {
+		e.queue.Add(item{namespace: p.namespace, resource: eventItem, name: name})
+	})
+	p.warnings = s
+	go s.informer.RunWithContext(ctx)
+}
+
+// relay writes one Warning upstream, and returns when to look at it again.
+func (e *Engine) relay(ctx context.Context, p *place, name string) (time.Duration, error) {
+	object, _ := p.warnings.objects.get(p.counterpart + "/" + name)
+	if object == nil {
+		p.told.Delete(name)
+		return 0, nil
+	}
+	if p.ending() != nil {
+		return 0, nil
+	}
+	var event corev1.Event
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &event); err != nil {
+		return 0, nil
+	}
+	first, last, count := occurrences(&event)
+	if e.clock.Since(last) > eventAge {
+		return 0, nil
+	}
+	if sent, ok := p.told.Load(name); ok {
+		sent := sent.(told)
+		if sent.version == event.ResourceVersion {
+			return 0, nil
+		}
+		if wait := eventPace - e.clock.Since(sent.at); wait > 0 {
+			return wait, nil
+		}
+	}
+	source, err := e.sourceOf(ctx, p, &event)
+	if err != nil || source == nil {
+		return 0, err
+	}
+	message := event.Message
+	if event.InvolvedObject.Name != source.GetName() || event.InvolvedObject.Kind != source.GetKind() {
+		message = fmt.Sprintf("%s %q: %s", event.InvolvedObject.Kind, event.InvolvedObject.Name, message)
+	}
+	up := &corev1.Event{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: fmt.Sprintf("%s.%s", clipName(source.GetName()), event.UID)},
+		InvolvedObject: corev1.ObjectReference{
+			APIVersion: source.GetAPIVersion(), Kind: source.GetKind(), Namespace: p.namespace, Name: source.GetName(), UID: source.GetUID(),
+		},
+		Type: event.Type, Reason: event.Reason, Message: clip(message), Count: count,
+		FirstTimestamp: metav1.NewTime(first), LastTimestamp: metav1.NewTime(last),
+		Source: corev1.EventSource{Component: "syncer", Host: e.owner.Name}, ReportingController: "workload.kcp.io/syncer",
+	}
+	if err := e.write(ctx, up); err != nil {
+		return 0, fmt.Errorf("telling of a Warning about %s %q: %w", source.GetKind(), p.namespace+"/"+source.GetName(), err)
+	}
+	p.told.Store(name, told{version: event.ResourceVersion, at: e.clock.Now()})
+	return 0, nil
+}
+
+// told is what was last written of an Event.
+type told struct {
+	version string
+	at      time.Time
+}
+
+// occurrences are when an Event was first and last seen and how often, in either of the two forms that there are.
+func occurrences(event *corev1.Event) (first, last time.Time, count int32) {
+	first, last, count = event.FirstTimestamp.Time, event.LastTimestamp.Time, max(event.Count, 1)
+	if first.IsZero() {
+		first = event.EventTime.Time
+	}
+	if last.IsZero() {
+		last = first
+	}
+	if event.Series != nil {
+		last, count = event.Series.LastObservedTime.Time, event.Series.Count
+	}
+	return first, last, count
+}
+
+// write makes an Event, or brings the one that is there up to date.
+func (e *Engine) write(ctx context.Context, event *corev1.Event) error {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(event)
+	if err != nil {
+		return err
+	}
+	client := e.up.Resource(events).Namespace(event.Namespace)
+	_, err = client.Create(ctx, &unstructured.Unstructured{Object: content}, metav1.CreateOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer})
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	patch, err := json.Marshal(map[string]any{"count": event.Count, "lastTimestamp": event.LastTimestamp, "message": event.Message})
+	if err != nil {
+		return err
+	}
+	_, err = client.Patch(ctx, event.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer})
+	return err
+}
+
+// sourceOf finds the user's object that an Event is about in the end, nil for none.
+func (e *Engine) sourceOf(ctx context.Context, p *place, event *corev1.Event) (*unstructured.Unstructured, error) {
+	gk := schema.FromAPIVersionAndKind(event.InvolvedObject.APIVersion, event.InvolvedObject.Kind).GroupKind()
+	name := event.InvolvedObject.Name
+	for range maxOwners {
+		if source := e.copied(p, gk, name); source != nil {
+			return source, nil
+		}
+		gvr, ok := owned[gk]
+		if !ok {
+			return nil, nil
+		}
+		object, err := e.down.Resource(gvr).Namespace(p.counterpart).Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %s %q in the physical cluster: %w", gk.Kind, p.counterpart+"/"+name, err)
+		}
+		owner := metav1.GetControllerOf(object)
+		if owner == nil {
+			return nil, nil
+		}
+		gk, name = schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind(), owner.Name
+	}
+	return e.copied(p, gk, name), nil
+}
+
+// copied returns the object that one in the counterpart is a copy of, nil if it is none.
+func (e *Engine) copied(p *place, gk schema.GroupKind, name string) *unstructured.Unstructured {
+	for _, l := range p.all() {
+		if l.resource.Kind != gk.Kind || l.resource.Group != gk.Group {
+			continue
+		}
+		dst, _ := l.down.objects.get(p.counterpart + "/" + name)
+		if dst == nil || dst.GetLabels()[workloadv1alpha1.LabelKey] != e.owner.Key {
+			return nil
+		}
+		src, _ := l.up.objects.get(p.namespace + "/" + name)
+		return src
+	}
+	return nil
+}
+
+// clipName leaves room for a UID in the name of an Event.
+func clipName(name string) string {
+	const room = 253 - 1 - 36
+	return name[:min(len(name), room)]
+}

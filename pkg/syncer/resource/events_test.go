@@ -1,0 +1,173 @@
+package resource
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/tools/cache"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// stage is a place with a Deployment, its copy, and the ReplicaSet and the Pod of that.
+type stage struct {
+	engine *Engine
+	place  *place
+	up     *dynamicfake.FakeDynamicClient
+	clock  *clocktesting.FakeClock
+	events cache.Store
+	t      *testing.T
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	s := &stage{t: t, clock: clocktesting.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), place: newPlace(testOwner.Key, "shop")}
+	there := s.place.counterpart
+	owner := func(apiVersion, kind, name string) []metav1.OwnerReference {
+		return []metav1.OwnerReference{{APIVersion: apiVersion, Kind: kind, Name: name, Controller: ptr.To(true)}}
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.up = dynamicfake.NewSimpleDynamicClient(scheme)
+	down := dynamicfake.NewSimpleDynamicClient(scheme,
+		&appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: there, Name: "web-1", OwnerReferences: owner("apps/v1", "Deployment", "web")}},
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: there, Name: "web-1-x", OwnerReferences: owner("apps/v1", "ReplicaSet", "web-1")}},
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: there, Name: "foreign"}},
+	)
+	s.engine = &Engine{owner: testOwner, up: s.up, down: down, clock: s.clock}
+
+	source := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "apps/v1", "kind": "Deployment"}}
+	source.SetNamespace("shop")
+	source.SetName("web")
+	source.SetUID("source-1")
+	c, err := testOwner.Copy(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cached := func(object *unstructured.Unstructured) *side {
+		store := cache.NewStore(cache.MetaNamespaceKeyFunc)
+		if object != nil {
+			if err := store.Add(object); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.events = store
+		return &side{objects: newOverlay(store, s.clock)}
+	}
+	gr := workloadv1alpha1.GroupResource{Group: "apps", Resource: "deployments"}
+	s.place.lanes[gr] = &lane{resource: Resource{GroupResource: gr, Kind: "Deployment", Versions: []string{"v1"}}, up: cached(source), down: cached(c)}
+	s.place.warnings = cached(nil)
+	return s
+}
+
+// warn puts a Warning into the cache of the physical cluster.
+func (s *stage) warn(version, kind, apiVersion, name string, count int32, age time.Duration) {
+	s.t.Helper()
+	at := metav1.NewTime(s.clock.Now().Add(-age))
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Namespace: s.place.counterpart, Name: "e", UID: "event-1", ResourceVersion: version},
+		InvolvedObject: corev1.ObjectReference{APIVersion: apiVersion, Kind: kind, Namespace: s.place.counterpart, Name: name},
+		Type:           corev1.EventTypeWarning, Reason: "Failed", Message: "image is absent", Count: count, FirstTimestamp: at, LastTimestamp: at,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.events.Add(&unstructured.Unstructured{Object: content}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *stage) relay() time.Duration {
+	s.t.Helper()
+	again, err := s.engine.relay(s.t.Context(), s.place, "e")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return again
+}
+
+// told is what stands upstream.
+func (s *stage) told() []string {
+	s.t.Helper()
+	list, err := s.up.Resource(schema.GroupVersionResource{Version: "v1", Resource: "events"}).Namespace("shop").List(s.t.Context(), metav1.ListOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var out []string
+	for _, item := range list.Items {
+		var e corev1.Event
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(item.Object, &e); err != nil {
+			s.t.Fatal(err)
+		}
+		out = append(out, e.Name+" on "+e.InvolvedObject.Kind+" "+e.InvolvedObject.Namespace+"/"+e.InvolvedObject.Name+" "+string(e.InvolvedObject.UID)+": "+e.Message)
+	}
+	return out
+}
+
+func TestWarningsAreTold(t *testing.T) {
+	tests := map[string]struct {
+		reason                 string
+		apiVersion, kind, name string
+		age                    time.Duration
+		want                   []string
+	}{
+		"of the copy":                    {"", "apps/v1", "Deployment", "web", 0, []string{"web.event-1 on Deployment shop/web source-1: image is absent"}},
+		"of its Pod":                     {"By way of the ReplicaSet.", "v1", "Pod", "web-1-x", 0, []string{`web.event-1 on Deployment shop/web source-1: Pod "web-1-x": image is absent`}},
+		"of another":                     {"It is none of ours.", "v1", "Pod", "foreign", 0, nil},
+		"of one gone":                    {"", "v1", "Pod", "gone", 0, nil},
+		"of a kind that is not followed": {"", "v1", "Node", "n-1", 0, nil},
+		"old":                            {"It was told before a restart.", "apps/v1", "Deployment", "web", eventAge + time.Second, nil},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			s.warn("1", tc.kind, tc.apiVersion, tc.name, 1, tc.age)
+			s.relay()
+			if diff := cmp.Diff(tc.want, s.told()); diff != "" {
+				t.Errorf("%s\n-want +got\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+func TestWarningsAreToldOnceAMinute(t *testing.T) {
+	s := newStage(t)
+	s.warn("1", "Deployment", "apps/v1", "web", 1, 0)
+	s.relay()
+	s.up.ClearActions()
+	s.relay()
+	if got := len(s.up.Actions()); got != 0 {
+		t.Errorf("%d requests for what was told", got)
+	}
+	s.warn("2", "Deployment", "apps/v1", "web", 2, 0)
+	s.clock.Step(20 * time.Second)
+	if again := s.relay(); again != 40*time.Second || len(s.up.Actions()) != 0 {
+		t.Errorf("comes again after %s, with %d requests", again, len(s.up.Actions()))
+	}
+	s.clock.Step(40 * time.Second)
+	s.relay()
+	if got := s.told(); len(got) != 1 {
+		t.Errorf("a repetition made another: %q", got)
+	}
+	list, err := s.up.Resource(events).Namespace("shop").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if count, _, _ := unstructured.NestedInt64(list.Items[0].Object, "count"); count != 2 {
+		t.Errorf("count = %d", count)
+	}
+}
