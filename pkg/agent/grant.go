@@ -65,6 +65,24 @@ func Granted(ctx context.Context, c client.Client, name, key, namespace string) 
 	return live != nil, err
 }
 
+// Retain returns those of the resources that the syncer's role in the workspace allows it now. The syncer itself says what
+// it has yet to leave, and must not get a right by that.
+func Retain(ctx context.Context, c client.Client, name, key string, leaving []workloadv1alpha1.GroupResource) ([]workloadv1alpha1.GroupResource, error) {
+	if len(leaving) == 0 {
+		return nil, nil
+	}
+	var role rbacv1.ClusterRole
+	err := c.Get(ctx, client.ObjectKey{Name: syncRole(workloadv1alpha1.SyncerNamespace(name, key))}, &role)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("reading what the syncer may do: %w", err)
+	}
+	return slices.DeleteFunc(slices.Clone(leaving), func(r workloadv1alpha1.GroupResource) bool {
+		return !slices.ContainsFunc(role.Rules, func(rule rbacv1.PolicyRule) bool {
+			return slices.Contains(rule.APIGroups, r.Group) && slices.Contains(rule.Resources, r.Resource)
+		})
+	}), nil
+}
+
 func syncRole(name string) string { return name + ":sync" }
 
 // upstreamRole is what the syncer may do in an opened Namespace: read what it syncs, hold it by a finalizer, and
@@ -99,7 +117,7 @@ func (c *Config) downstreamRole() *rbacv1.ClusterRole {
 // rules give the verbs on a subresource of everything that is synced, one rule for each group.
 func (c *Config) rules(verbs []string, subresource string) []rbacv1.PolicyRule {
 	byGroup := map[string][]string{}
-	for _, resource := range c.Target.Spec.Synced() {
+	for _, resource := range slices.Concat(c.Target.Spec.Synced(), c.Retained) {
 		if resource.Syncable() == nil {
 			byGroup[resource.Group] = append(byGroup[resource.Group], resource.Resource+subresource)
 		}

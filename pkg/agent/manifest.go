@@ -38,6 +38,8 @@ type Config struct {
 	KcpURL string
 	// KcpCA is the PEM bundle that verifies it; empty for the system's roots.
 	KcpCA []byte
+	// Retained are resources that the spec no longer names, but that the syncer has yet to leave.
+	Retained []workloadv1alpha1.GroupResource
 	// Token is the syncer's, of its own ServiceAccount in the workspace.
 	Token []byte
 	// Proxy is handed on to the syncer.

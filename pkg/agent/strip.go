@@ -25,7 +25,7 @@ func Strip(ctx context.Context, c Config, token []byte, namespace string) error 
 	if err != nil {
 		return fmt.Errorf("making a client of the workspace: %w", err)
 	}
-	for _, resource := range c.Target.Spec.Synced() {
+	for _, resource := range slices.Concat(c.Target.Spec.Synced(), c.Target.Leaving()) {
 		if resource.Syncable() != nil {
 			continue
 		}

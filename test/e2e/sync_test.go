@@ -288,10 +288,20 @@ func TestSyncOfCustomResource(t *testing.T) {
 		}
 		return states["widgets"] == workloadv1alpha1.ResourceAccepted && states["roles"] == workloadv1alpha1.ResourceForbidden, fmt.Sprint(target.Status.SyncedResources)
 	})
+	t.Log("a resource that is no longer named is left")
+	change(n, syncTarget("edge-1"), func(st *workloadv1alpha1.SyncTarget) {
+		st.Spec.SyncedResources = []workloadv1alpha1.GroupResource{{Resource: "configmaps"}}
+	})
+	s.eventually("the widget is free, and its copy gone", func() (bool, string) {
+		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(good), good))
+		err := admin.Get(t.Context(), client.ObjectKeyFromObject(there), there)
+		return len(good.GetFinalizers()) == 0 && apierrors.IsNotFound(err), fmt.Sprint(good.GetFinalizers(), err)
+	})
+	s.create(s.configMap("config", map[string]string{"a": "1"}))
+	s.awaitCopy("config", map[string]string{"a": "1"})
 	require.NoError(t, n.Delete(t.Context(), target))
 	n.awaitGone(target)
-	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(good), good))
-	assert.Empty(t, good.GetFinalizers())
+	s.requireFree()
 }
 
 // widgetDefinition limits spec.size.

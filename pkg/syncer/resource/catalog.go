@@ -23,6 +23,8 @@ type Resource struct {
 	// Versions that both sides serve, in the order of the workspace's preference; the first is used.
 	Versions []string
 	Kind     string
+	// Leaving is set while copies of a resource that the spec no longer names are being removed.
+	Leaving bool
 	// HasStatus tells whether the workspace serves the status as a subresource.
 	HasStatus bool
 }
@@ -32,7 +34,21 @@ func (r Resource) GVR() schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: r.Group, Version: r.Versions[0], Resource: r.Resource}
 }
 
-func (r Resource) accepted() bool { return r.State == workloadv1alpha1.ResourceAccepted }
+// followed tells whether objects of the resource are looked at.
+func (r Resource) followed() bool {
+	return len(r.Versions) > 0 && (r.Leaving || r.State == workloadv1alpha1.ResourceAccepted)
+}
+
+// leaves marks what the spec no longer names.
+func leaves(catalog []Resource) []Resource {
+	for i := range catalog {
+		catalog[i].Leaving = true
+		if catalog[i].State == workloadv1alpha1.ResourceAccepted {
+			catalog[i].State, catalog[i].Message = workloadv1alpha1.ResourceForbidden, "spec.syncedResources no longer names it; its copies are being removed"
+		}
+	}
+	return catalog
+}
 
 // served is what one side serves.
 type served map[schema.GroupResource][]metav1.APIResource

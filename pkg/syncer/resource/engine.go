@@ -243,7 +243,7 @@ func (e *Engine) plan(ctx context.Context) error {
 	if target == nil {
 		return nil
 	}
-	if catalog == nil || !sameResources(*catalog, target.Spec.Synced()) {
+	if catalog == nil || !names(*catalog, target.Spec.Synced()) {
 		signal(e.asked)
 		return nil // comes back when it is known
 	}
@@ -334,12 +334,12 @@ func (e *Engine) ensureLanes(p *place, catalog []Resource) {
 	defer p.mu.Unlock()
 	keep := map[workloadv1alpha1.GroupResource]bool{}
 	for _, r := range catalog {
-		if !r.accepted() {
+		if !r.followed() {
 			continue
 		}
 		keep[r.GroupResource] = true
 		if l := p.lanes[r.GroupResource]; l != nil {
-			if l.resource.GVR() == r.GVR() {
+			if l.resource.GVR() == r.GVR() && l.resource.Leaving == r.Leaving {
 				continue
 			}
 			l.stop()
@@ -434,23 +434,26 @@ func (e *Engine) look(ctx context.Context) {
 		if target == nil {
 			continue // its event comes first
 		}
-		if err := e.relook(target); err != nil {
+		if err := e.relook(ctx, target); err != nil {
 			log.FromContext(ctx).V(1).Info("discovery failed; what was known stands", "cause", err.Error())
 		}
 	}
 }
 
 // relook asks both sides what they serve, once.
-func (e *Engine) relook(target *workloadv1alpha1.SyncTarget) error {
+func (e *Engine) relook(ctx context.Context, target *workloadv1alpha1.SyncTarget) error {
 	wanted := target.Spec.Synced()
+	leaving, err := e.leaving(ctx, target)
+	if err != nil {
+		return err
+	}
 	var sides [2]served
 	for i, client := range e.discover {
-		var err error
-		if sides[i], err = discover(client, wanted); err != nil {
+		if sides[i], err = discover(client, slices.Concat(wanted, leaving)); err != nil {
 			return err
 		}
 	}
-	catalog := compile(wanted, sides[0], sides[1])
+	catalog := append(compile(wanted, sides[0], sides[1]), leaves(compile(leaving, sides[0], sides[1]))...)
 	if before := e.catalog.Swap(&catalog); before == nil || !reflect.DeepEqual(*before, catalog) {
 		e.queue.Add(item{})
 		signal(e.changed)
@@ -458,8 +461,51 @@ func (e *Engine) relook(target *workloadv1alpha1.SyncTarget) error {
 	return nil
 }
 
-func sameResources(catalog []Resource, wanted []workloadv1alpha1.GroupResource) bool {
-	return slices.EqualFunc(catalog, wanted, func(r Resource, gr workloadv1alpha1.GroupResource) bool { return r.GroupResource == gr })
+// names tells whether the catalog is about these resources, beside those that are being left.
+func names(catalog []Resource, wanted []workloadv1alpha1.GroupResource) bool {
+	named := slices.DeleteFunc(slices.Clone(catalog), func(r Resource) bool { return r.Leaving })
+	return slices.EqualFunc(named, wanted, func(r Resource, gr workloadv1alpha1.GroupResource) bool { return r.GroupResource == gr })
+}
+
+// leaving returns what the spec, read live, no longer names, and of what a copy may be left.
+func (e *Engine) leaving(ctx context.Context, target *workloadv1alpha1.SyncTarget) ([]workloadv1alpha1.GroupResource, error) {
+	if len(target.Leaving()) == 0 {
+		return nil, nil
+	}
+	live, err := e.target.Get(ctx)
+	if err != nil || string(live.UID) != e.owner.UID {
+		return nil, err
+	}
+	return slices.DeleteFunc(live.Leaving(), func(gr workloadv1alpha1.GroupResource) bool {
+		left, err := e.hasLeft(ctx, live, gr)
+		if err != nil {
+			log.FromContext(ctx).V(1).Info("cannot tell yet whether a resource is left", "resource", gr.String(), "cause", err.Error())
+		}
+		return left
+	}), nil
+}
+
+// hasLeft asks both servers, for every opened Namespace, whether anything of ours is left of a resource.
+func (e *Engine) hasLeft(ctx context.Context, target *workloadv1alpha1.SyncTarget, gr workloadv1alpha1.GroupResource) (bool, error) {
+	for _, n := range target.Status.Namespaces {
+		if n.State != workloadv1alpha1.NamespaceOpen && n.State != workloadv1alpha1.NamespaceClosing {
+			continue
+		}
+		e.mu.Lock()
+		p := e.places[n.Name]
+		e.mu.Unlock()
+		if p == nil {
+			return false, nil
+		}
+		l := p.lane(gr)
+		if l == nil || !l.resource.Leaving || !l.synced() {
+			return false, nil
+		}
+		if mine, _, err := e.left(ctx, p, l); mine || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // reportDrained says, or takes back, that nothing of ours is left in a Namespace.
@@ -533,7 +579,7 @@ func (e *Engine) resourceStatus(catalog []Resource) []workloadv1alpha1.SyncedRes
 		status := workloadv1alpha1.SyncedResourceStatus{
 			Group: r.Group, Resource: r.Resource, Versions: r.Versions, State: r.State, Message: r.Message,
 		}
-		if refusal := e.refused[r.GroupResource]; refusal != "" && r.accepted() {
+		if refusal := e.refused[r.GroupResource]; refusal != "" && r.State == workloadv1alpha1.ResourceAccepted {
 			status.State, status.Message = workloadv1alpha1.ResourceForbidden, refusal
 		}
 		out = append(out, status)

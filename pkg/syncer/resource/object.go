@@ -47,6 +47,9 @@ func (o *pass) run(ctx context.Context) (time.Duration, error) {
 	if ending := o.place.ending(); ending != nil {
 		return 0, o.withdraw(ctx, ending.orphan)
 	}
+	if o.lane.resource.Leaving {
+		return 0, o.withdraw(ctx, false)
+	}
 	switch {
 	case o.src != nil && wanted(o.src):
 		return o.carry(ctx)

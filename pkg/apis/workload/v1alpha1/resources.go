@@ -33,6 +33,18 @@ func (s *SyncTargetSpec) Synced() []GroupResource {
 	return s.SyncedResources
 }
 
+// Leaving are the resources that the syncer reports on although the spec no longer names them: it is removing its copies
+// of them, and still needs its rights.
+func (t *SyncTarget) Leaving() []GroupResource {
+	var leaving []GroupResource
+	for _, r := range t.Status.SyncedResources {
+		if gr := (GroupResource{Group: r.Group, Resource: r.Resource}); gr.Syncable() == nil && !slices.Contains(t.Spec.Synced(), gr) {
+			leaving = append(leaving, gr)
+		}
+	}
+	return leaving
+}
+
 var (
 	resourceName = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
 	groupName    = regexp.MustCompile(`^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$`)

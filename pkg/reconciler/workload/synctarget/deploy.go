@@ -57,6 +57,10 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 		return v, nil
 	}
 
+	var err error
+	if cfg.Retained, err = agent.Retain(ctx, s.upstream, s.target.Name, s.key, s.target.Leaving()); err != nil {
+		return verdict{}, err
+	}
 	token, stop, err := r.ensureIdentity(ctx, s, cfg)
 	if err != nil {
 		return verdict{}, err
@@ -295,8 +299,8 @@ func (i *installed) forget(uid types.UID) {
 
 // inputsOf is the hash of everything that an installation follows from.
 func (r *Reconciler) inputsOf(s *scope, cfg agent.Config) [sha256.Size]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s\x00%s\x00%s\x00%v\x00%s\x00%s",
-		s.target.Generation, s.clusterID, cfg.Image, cfg.KcpURL, cfg.KcpCA, cfg.Proxy, s.openings(), s.kubeconfig))
+	return sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s\x00%s\x00%s\x00%v\x00%s\x00%v\x00%s",
+		s.target.Generation, s.clusterID, cfg.Image, cfg.KcpURL, cfg.KcpCA, cfg.Proxy, s.openings(), s.target.Leaving(), s.kubeconfig))
 }
 
 func (s *scope) pclusterID() pcluster.ID {
