@@ -33,7 +33,7 @@ func TestDriftIsMended(t *testing.T) {
 	cluster := downstream(t)
 
 	before := installed(t, cluster, target.Status.Key)
-	require.Len(t, before, 7, "all but the Namespace")
+	require.Len(t, before, 8, "all but the Namespace")
 	start := time.Now()
 	for _, object := range before {
 		require.NoError(t, cluster.Delete(t.Context(), object))
@@ -49,7 +49,7 @@ func TestDriftIsMended(t *testing.T) {
 		return len(missing) == 0, fmt.Sprint(missing)
 	})
 	assert.Less(t, time.Since(start), mendedWithin)
-	t.Logf("7 deleted objects were back after %s", time.Since(start).Round(100*time.Millisecond))
+	t.Logf("8 deleted objects were back after %s", time.Since(start).Round(100*time.Millisecond))
 	n.await("edge-1", "Deployed", "Deployed")
 
 	name := types.NamespacedName{Namespace: n.namespaceOf("edge-1"), Name: agent.DeploymentName}
@@ -78,7 +78,7 @@ func TestDriftIsMended(t *testing.T) {
 	n.eventually("the Namespace is back with everything in it", func() (bool, string) {
 		err := cluster.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace)
 		found := len(installed(t, cluster, target.Status.Key))
-		return err == nil && namespace.UID != old && found == 7, fmt.Sprint(err, found)
+		return err == nil && namespace.UID != old && found == 8, fmt.Sprint(err, found)
 	})
 	n.await("edge-1", "Deployed", "Deployed")
 	n.await("edge-1", "Ready", "Ready")

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	kstatus "github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -215,6 +216,7 @@ func (e *Engine) pass(ctx context.Context, i item) (time.Duration, error) {
 		return 0, nil
 	}
 	again, err := e.syncObject(ctx, p, l, i.name)
+	signal(e.changed)
 	if err == nil && p.ending() != nil {
 		e.queue.Add(item{namespace: i.namespace}) // was it the last?
 	}
@@ -582,13 +584,36 @@ func (e *Engine) resourceStatus(catalog []Resource) []workloadv1alpha1.SyncedRes
 		if refusal := e.refused[r.GroupResource]; refusal != "" && r.State == workloadv1alpha1.ResourceAccepted {
 			status.State, status.Message = workloadv1alpha1.ResourceForbidden, refusal
 		}
+		status.Objects, status.Failing = e.count(r.GroupResource)
 		out = append(out, status)
 	}
+	e.metrics.counted(out)
 	return out
 }
 
+// count tells how many objects of a resource are held, and how many of them fare badly. The caller holds e.mu.
+func (e *Engine) count(resource workloadv1alpha1.GroupResource) (objects, failing int32) {
+	for _, p := range e.places {
+		l := p.lane(resource)
+		if l == nil {
+			continue
+		}
+		for _, object := range l.up.informer.GetStore().List() {
+			o, ok := object.(*unstructured.Unstructured)
+			if !ok || !slices.Contains(o.GetFinalizers(), workloadv1alpha1.SyncerFinalizer(e.owner.Key)) {
+				continue
+			}
+			objects++
+			if report := parseReport(o.GetAnnotations()[workloadv1alpha1.SyncAnnotation(e.owner.Key)]); report.blamed() || report.Ready == string(kstatus.FailedStatus) {
+				failing++
+			}
+		}
+	}
+	return objects, failing
+}
+
 func sameStatus(a, b workloadv1alpha1.SyncedResourceStatus) bool {
-	return a.Group == b.Group && a.Resource == b.Resource && a.State == b.State && a.Message == b.Message && slices.Equal(a.Versions, b.Versions)
+	return a.Group == b.Group && a.Resource == b.Resource && a.State == b.State && a.Message == b.Message && a.Objects == b.Objects && a.Failing == b.Failing && slices.Equal(a.Versions, b.Versions)
 }
 
 // patchTarget sets one field of the SyncTarget's status that is ours, unless it changed since it was read.

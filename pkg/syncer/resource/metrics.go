@@ -13,6 +13,7 @@ import (
 // Metrics of the engine.
 type Metrics struct {
 	applies *prometheus.HistogramVec
+	objects *prometheus.GaugeVec
 }
 
 // NewMetrics registers the metrics.
@@ -22,8 +23,14 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 		Help:    "How long the physical cluster took to apply a copy, by resource and result: success, conflict, refused or error.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 	}, []string{"resource", "result"})}
-	if err := registerer.Register(m.applies); err != nil {
-		return nil, err
+	m.objects = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "syncer_objects",
+		Help: "Objects of the workspace that have, or are to have, a copy, by resource and state: synced or failing. Counted when it is reported, at most every 30 s.",
+	}, []string{"resource", "state"})
+	for _, c := range []prometheus.Collector{m.applies, m.objects} {
+		if err := registerer.Register(c); err != nil {
+			return nil, err
+		}
 	}
 	return m, nil
 }
@@ -42,6 +49,19 @@ func (m *Metrics) applied(resource workloadv1alpha1.GroupResource, took time.Dur
 		}
 	}
 	m.applies.WithLabelValues(resource.String(), result).Observe(took.Seconds())
+}
+
+// counted takes over what is reported.
+func (m *Metrics) counted(report []workloadv1alpha1.SyncedResourceStatus) {
+	m.objects.Reset()
+	for _, r := range report {
+		if r.State != workloadv1alpha1.ResourceAccepted {
+			continue
+		}
+		name := workloadv1alpha1.GroupResource{Group: r.Group, Resource: r.Resource}.String()
+		m.objects.WithLabelValues(name, "failing").Set(float64(r.Failing))
+		m.objects.WithLabelValues(name, "synced").Set(float64(r.Objects - r.Failing))
+	}
 }
 
 // asStatus is errors.As for the answer of an API server.

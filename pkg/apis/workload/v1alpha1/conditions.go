@@ -8,6 +8,9 @@ const (
 	ConditionDeployed = "Deployed"
 	// ConditionReady says whether the syncer is alive: whether its heartbeats arrive.
 	ConditionReady = "Ready"
+	// ConditionSynced sums up what the syncer reports of the opened Namespaces; without any it is absent. Ready does not
+	// depend on it.
+	ConditionSynced = "Synced"
 )
 
 // Reasons of the Valid condition.
@@ -59,6 +62,16 @@ const (
 	ReasonTerminating = "Terminating"
 	// ReasonAbandoned: the Warning event that names what a deletion may have left behind.
 	ReasonAbandoned = "Abandoned"
+)
+
+// Reasons of the Synced condition.
+const (
+	// ReasonSynced: what is in the opened Namespaces is in the physical cluster as it should be.
+	ReasonSynced = "Synced"
+	// ReasonNotSynced: something is not; the message names it and where to look.
+	ReasonNotSynced = "NotSynced"
+	// ReasonAwaitingReport: the syncer has not reported yet.
+	ReasonAwaitingReport = "AwaitingReport"
 )
 
 // ReasonNamespaceRefused is the Warning event for a Namespace that is labelled to be opened, and is never synced.

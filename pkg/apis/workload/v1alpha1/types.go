@@ -249,7 +249,7 @@ type SyncTargetStatus struct {
 	// +optional
 	Phase SyncTargetPhase `json:"phase,omitempty"`
 
-	// conditions are Valid, Deployed and Ready. Written by the controller.
+	// conditions are Valid, Deployed and Ready, and Synced once a Namespace is opened. Written by the controller.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -395,6 +395,14 @@ type SyncedResourceStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32768
 	Message string `json:"message,omitempty"`
+	// objects is how many are held in the opened Namespaces because they have, or are to have, a copy.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Objects int32 `json:"objects,omitempty"`
+	// failing is how many of them the physical cluster refuses, or whose copy has failed.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Failing int32 `json:"failing,omitempty"`
 }
 
 // SyncTargetList is a list of SyncTargets.

@@ -38,6 +38,14 @@ func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, ve
 			ObservedGeneration: target.Generation, LastTransitionTime: now,
 		})
 	}
+	if v, found := syncedVerdict(target, s.key); found {
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: workloadv1alpha1.ConditionSynced, Status: v.status, Reason: v.reason, Message: truncate(v.message, maxMessage),
+			ObservedGeneration: target.Generation, LastTransitionTime: now,
+		})
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, workloadv1alpha1.ConditionSynced)
+	}
 	status.Phase = phaseOf(target)
 }
 
@@ -110,7 +118,8 @@ func wasReady(target *workloadv1alpha1.SyncTarget) bool {
 func isFault(reason string) bool {
 	switch reason {
 	case workloadv1alpha1.ReasonRollingOut, workloadv1alpha1.ReasonAwaitingInstall, workloadv1alpha1.ReasonAwaitingHeartbeat,
-		workloadv1alpha1.ReasonRemoving, workloadv1alpha1.ReasonRemoved, workloadv1alpha1.ReasonTerminating:
+		workloadv1alpha1.ReasonRemoving, workloadv1alpha1.ReasonRemoved, workloadv1alpha1.ReasonTerminating,
+		workloadv1alpha1.ReasonAwaitingReport:
 		return false
 	}
 	return true

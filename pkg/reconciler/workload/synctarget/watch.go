@@ -161,6 +161,10 @@ func mayChangeVerdict(before, after *workloadv1alpha1.SyncTarget) bool {
 	if !meta.IsStatusConditionTrue(after.Status.Conditions, workloadv1alpha1.ConditionReady) || beatsElsewhere(&before.Status) != beatsElsewhere(&after.Status) {
 		return before.ResourceVersion != after.ResourceVersion
 	}
+	was, _ := syncedVerdict(before, before.Status.Key)
+	if is, _ := syncedVerdict(after, after.Status.Key); is != was {
+		return true
+	}
 	before, after = withoutHeartbeat(before), withoutHeartbeat(after)
 	return !equality.Semantic.DeepEqual(before, after)
 }

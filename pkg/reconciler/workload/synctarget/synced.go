@@ -1,0 +1,44 @@
+package synctarget
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// syncedVerdict sums up what the syncer reports of the opened Namespaces; there is none without such a Namespace. Like
+// the phase, it follows from the rest of the object alone. Its message holds no numbers, so that it changes when the
+// answer does.
+func syncedVerdict(target *workloadv1alpha1.SyncTarget, key string) (verdict, bool) {
+	status := &target.Status
+	if len(status.Namespaces) == 0 {
+		return verdict{}, false
+	}
+	for _, n := range status.Namespaces {
+		if n.Message != "" {
+			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q: %s", n.Name, n.Message), true
+		}
+	}
+	if len(status.SyncedResources) == 0 {
+		return unknown(workloadv1alpha1.ReasonAwaitingReport, "Waiting for the first report of the syncer"), true
+	}
+	var failing []string
+	for _, r := range status.SyncedResources {
+		gr := workloadv1alpha1.GroupResource{Group: r.Group, Resource: r.Resource}
+		named := slices.Contains(target.Spec.SyncedResources, gr)
+		// Of the default resources, what is not served is not missed.
+		if r.State != workloadv1alpha1.ResourceAccepted && (named || r.State != workloadv1alpha1.ResourceMissing) {
+			return blocked(workloadv1alpha1.ReasonNotSynced, "%s: %s: %s", gr, r.State, r.Message), true
+		}
+		if r.Failing > 0 {
+			failing = append(failing, gr.String())
+		}
+	}
+	if len(failing) > 0 {
+		return blocked(workloadv1alpha1.ReasonNotSynced, "Some of the %s are refused by the physical cluster or have failed there; on each, the annotation %q says why",
+			strings.Join(failing, ", "), workloadv1alpha1.SyncAnnotation(key)), true
+	}
+	return passed(workloadv1alpha1.ReasonSynced, fmt.Sprintf("What is in the opened Namespaces is in the physical cluster %q", target.Spec.Cluster)), true
+}

@@ -1,0 +1,92 @@
+package synctarget
+
+import (
+	"strings"
+	"testing"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+func TestSynced(t *testing.T) {
+	accepted := func(objects, failing int32) workloadv1alpha1.SyncedResourceStatus {
+		return workloadv1alpha1.SyncedResourceStatus{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted, Objects: objects, Failing: failing}
+	}
+	other := func(state workloadv1alpha1.SyncedResourceState) workloadv1alpha1.SyncedResourceStatus {
+		return workloadv1alpha1.SyncedResourceStatus{Group: "apps", Resource: "deployments", State: state, Message: "why"}
+	}
+	tests := map[string]struct {
+		reason string
+		change func(*workloadv1alpha1.SyncTargetStatus)
+		named  bool
+		want   string
+	}{
+		"no report": {"", func(s *workloadv1alpha1.SyncTargetStatus) { s.SyncedResources = nil }, false, "Unknown AwaitingReport: "},
+		"all right": {"", func(*workloadv1alpha1.SyncTargetStatus) {}, false, `True Synced: What is in the opened Namespaces is in the physical cluster "edge-1"`},
+		"failing":   {"", func(s *workloadv1alpha1.SyncTargetStatus) { s.SyncedResources[0] = accepted(9, 4) }, false, "False NotSynced: Some of the configmaps are refused"},
+		"not served": {"Nobody asked for it by name.", func(s *workloadv1alpha1.SyncTargetStatus) {
+			s.SyncedResources = append(s.SyncedResources, other(workloadv1alpha1.ResourceMissing))
+		}, false, "True Synced"},
+		"named": {"", func(s *workloadv1alpha1.SyncTargetStatus) {
+			s.SyncedResources = append(s.SyncedResources, other(workloadv1alpha1.ResourceMissing))
+		}, true, "False NotSynced: deployments.apps: Missing: why"},
+		"not allowed": {"", func(s *workloadv1alpha1.SyncTargetStatus) {
+			s.SyncedResources = append(s.SyncedResources, other(workloadv1alpha1.ResourceForbidden))
+		}, false, "False NotSynced: deployments.apps: Forbidden: why"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := open(t)
+			if tc.named {
+				w.edit(func(target *workloadv1alpha1.SyncTarget) {
+					target.Spec.SyncedResources = []workloadv1alpha1.GroupResource{{Resource: "configmaps"}, {Group: "apps", Resource: "deployments"}}
+				})
+			}
+			w.report(func(s *workloadv1alpha1.SyncTargetStatus) {
+				s.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{accepted(3, 0)}
+				tc.change(s)
+			})
+			w.settle()
+			if got := w.condition(workloadv1alpha1.ConditionSynced); !strings.HasPrefix(got, tc.want) {
+				t.Errorf("%s\nSynced = %s, want %s", tc.reason, got, tc.want)
+			}
+			if got := w.condition(workloadv1alpha1.ConditionReady); !strings.HasPrefix(got, "True") {
+				t.Errorf("Ready depends on it: %s", got)
+			}
+		})
+	}
+}
+
+// TestSyncedFollowsTheNamespaces: it is refused with the first reason, and gone with the last Namespace.
+func TestSyncedFollowsTheNamespaces(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	if got := w.condition(workloadv1alpha1.ConditionSynced); got != "none" {
+		t.Errorf("Synced = %s without a Namespace", got)
+	}
+	w.create(namespace("default"))
+	w.settle()
+	if got := w.condition(workloadv1alpha1.ConditionSynced); !strings.HasPrefix(got, `False NotSynced: Namespace "default": it holds the kubeconfig`) {
+		t.Errorf("Synced = %s", got)
+	}
+	w.label("default", "")
+	w.settle()
+	if got := w.condition(workloadv1alpha1.ConditionSynced); got != "none" {
+		t.Errorf("Synced = %s after the last one went", got)
+	}
+}
+
+// TestCountsCauseNoPass: a number that changes no answer costs nothing, one that does is looked at.
+func TestCountsCauseNoPass(t *testing.T) {
+	w := open(t)
+	count := func(objects, failing int32) *workloadv1alpha1.SyncTarget {
+		target := w.target()
+		target.Status.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted, Objects: objects, Failing: failing}}
+		return target
+	}
+	if mayChangeVerdict(count(1, 0), count(2, 0)) || mayChangeVerdict(count(3, 1), count(3, 2)) {
+		t.Error("a pass for a number")
+	}
+	if !mayChangeVerdict(count(3, 0), count(3, 1)) {
+		t.Error("no pass for the first failure")
+	}
+}
