@@ -5,12 +5,13 @@
 //	TestTimeToReady  how much later a SyncTarget is Ready than a plain Deployment of the same image is Available
 //	TestBlackHoles   how much later when clusters of others do not answer
 //	TestFootprint    what many SyncTargets cost at rest
+//	TestSync         how far the way of workloads down is from a bare client
 //
 // Like the end-to-end suite it installs the service in a provider workspace of its own, with the service's default
 // settings. Every moment is taken from a watch that was open before the clock started.
 //
 // The build tag keeps it out of `go test ./...`. BENCH_PAIRS, BENCH_HEALTHY, BENCH_BLACKHOLES, BENCH_WORKSPACES,
-// BENCH_TARGETS and BENCH_REST change the sizes.
+// BENCH_TARGETS, BENCH_REST and BENCH_OBJECTS change the sizes.
 package bench
 
 import (

@@ -1,0 +1,303 @@
+//go:build bench
+
+package bench
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+	"github.com/synctarget/synctarget/pkg/syncer/resource"
+	"github.com/synctarget/synctarget/pkg/syncer/upstream"
+)
+
+var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+
+// rig is a syncer's engine in this process, and beside it the floor: a bare client between the same two servers.
+type rig struct {
+	t            *testing.T
+	tenant       *tenant
+	target       *workloadv1alpha1.SyncTarget
+	up, down     dynamic.Interface
+	upC, downC   *rest.Config
+	requests     requests
+	stop         func()
+	counterparts map[string]string
+	arrivals     sync.Map // <namespace>/<name> → time
+}
+
+// requests counts what the engine sends.
+type requests struct {
+	writes atomic.Int64
+	last   atomic.Int64
+}
+
+func (r *requests) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		if req.Method != http.MethodGet {
+			r.writes.Add(1)
+		}
+		r.last.Store(time.Now().UnixNano())
+		return next.RoundTrip(req)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// newRig registers a SyncTarget in pull mode, so that the only syncer is the one in this process, and opens "sync" to it.
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	n := newTenant(t)
+	r := &rig{t: t, tenant: n, upC: rest.CopyConfig(n.config), counterparts: map[string]string{}}
+	var err error
+	r.downC, err = clientcmd.BuildConfigFromFlags("", env.ClusterKubeconfig("cluster-1"))
+	require.NoError(t, err)
+	r.upC.QPS, r.downC.QPS = -1, -1
+	r.up, err = dynamic.NewForConfig(r.upC)
+	require.NoError(t, err)
+	r.down, err = dynamic.NewForConfig(r.downC)
+	require.NoError(t, err)
+
+	r.target = &workloadv1alpha1.SyncTarget{ObjectMeta: metav1.ObjectMeta{Name: "edge-1"}, Spec: workloadv1alpha1.SyncTargetSpec{
+		Cluster: "cluster-1", Cells: map[string]workloadv1alpha1.CellValue{"region": "local"},
+		SyncedResources: []workloadv1alpha1.GroupResource{{Resource: "configmaps"}},
+	}}
+	require.NoError(t, n.Create(t.Context(), r.target))
+	n.eventually("the SyncTarget has a key", func() (bool, string) {
+		err := n.Get(t.Context(), client.ObjectKeyFromObject(r.target), r.target)
+		return err == nil && r.target.Status.Key != "", fmt.Sprint(err)
+	})
+	r.counterparts["sync"], r.counterparts["floor"] = mapping.Namespace(r.target.Status.Key, "sync"), "bench-floor-"+r.target.Status.Key
+	for name, counterpart := range r.counterparts {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		if name == "sync" {
+			ns.Labels = map[string]string{workloadv1alpha1.StateLabel(r.target.Status.Key): workloadv1alpha1.StateSync}
+		}
+		require.NoError(t, n.Create(t.Context(), ns))
+		there := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": counterpart}}}
+		namespaces := r.down.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"})
+		_, err := namespaces.Create(t.Context(), there, metav1.CreateOptions{})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = namespaces.Delete(context.Background(), counterpart, metav1.DeleteOptions{}) })
+		r.watchArrivals(name, counterpart)
+	}
+	n.eventually("the Namespace is open", func() (bool, string) {
+		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(r.target), r.target))
+		return len(r.target.Status.Namespaces) == 1 && r.target.Status.Namespaces[0].State == workloadv1alpha1.NamespaceOpen, fmt.Sprint(r.target.Status.Namespaces)
+	})
+	r.floor()
+	return r
+}
+
+// watchArrivals notes when each object is first seen in the physical cluster.
+func (r *rig) watchArrivals(namespace, counterpart string) {
+	w, err := r.down.Resource(configMaps).Namespace(counterpart).Watch(r.t.Context(), metav1.ListOptions{})
+	require.NoError(r.t, err)
+	go func() {
+		for event := range w.ResultChan() {
+			if o, ok := event.Object.(*unstructured.Unstructured); ok {
+				r.arrivals.LoadOrStore(namespace+"/"+o.GetName(), time.Now())
+			}
+		}
+	}()
+}
+
+// floor watches upstream and creates downstream, with as many workers as the engine has.
+func (r *rig) floor() {
+	names := make(chan *unstructured.Unstructured, 100_000)
+	factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(r.up, 0, "floor", nil)
+	_, err := factory.ForResource(configMaps).Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(o any) {
+		names <- o.(*unstructured.Unstructured)
+	}})
+	require.NoError(r.t, err)
+	for range 16 {
+		go func() {
+			for o := range names {
+				c := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "data": o.Object["data"]}}
+				c.SetName(o.GetName())
+				_, _ = r.down.Resource(configMaps).Namespace(r.counterparts["floor"]).Create(r.t.Context(), c, metav1.CreateOptions{})
+			}
+		}()
+	}
+	factory.Start(r.t.Context().Done())
+	factory.WaitForCacheSync(r.t.Context().Done())
+}
+
+// start starts the engine, with unlimited QPS, and returns when.
+func (r *rig) start() time.Time {
+	up, down := rest.CopyConfig(r.upC), rest.CopyConfig(r.downC)
+	up.Wrap(r.requests.wrap)
+	down.Wrap(r.requests.wrap)
+	target, err := upstream.NewSyncTarget(up, r.target.Name)
+	require.NoError(r.t, err)
+	metrics, err := resource.NewMetrics(prometheus.NewRegistry())
+	require.NoError(r.t, err)
+	engine, err := resource.New(resource.Config{
+		Workspace: up, Cluster: down, Target: target, Metrics: metrics,
+		Owner: resource.Owner{Key: r.target.Status.Key, UID: string(r.target.UID), Name: r.target.Name, Workspace: path.Base(r.upC.Host)},
+	})
+	require.NoError(r.t, err)
+	ctx, cancel := context.WithCancel(r.t.Context())
+	done := make(chan struct{})
+	started := time.Now()
+	go func() { defer close(done); _ = engine.Start(ctx) }()
+	r.stop = func() { cancel(); <-done }
+	return started
+}
+
+// create makes a ConfigMap of this size upstream and returns when it was asked for.
+func (r *rig) create(namespace, name string, size int) (time.Time, error) {
+	o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "data": map[string]any{"d": strings.Repeat("x", size)}}}
+	o.SetName(name)
+	at := time.Now()
+	_, err := r.up.Resource(configMaps).Namespace(namespace).Create(r.t.Context(), o, metav1.CreateOptions{})
+	return at, err
+}
+
+// await returns when an object arrived.
+func (r *rig) await(namespace, name string) time.Time {
+	r.t.Helper()
+	var at time.Time
+	r.tenant.eventually(namespace+"/"+name+" has arrived", func() (bool, string) {
+		v, ok := r.arrivals.Load(namespace + "/" + name)
+		if ok {
+			at = v.(time.Time)
+		}
+		return ok, ""
+	})
+	return at
+}
+
+// burst creates objects side by side and returns how many a second arrived.
+func (r *rig) burst(namespace, prefix string, count int) float64 {
+	r.t.Helper()
+	var all errgroup.Group
+	all.SetLimit(32)
+	begin := time.Now()
+	for i := range count {
+		all.Go(func() error {
+			_, err := r.create(namespace, fmt.Sprintf("%s-%d", prefix, i), 1024)
+			return err
+		})
+	}
+	require.NoError(r.t, all.Wait())
+	var last time.Time
+	for i := range count {
+		if at := r.await(namespace, fmt.Sprintf("%s-%d", prefix, i)); at.After(last) {
+			last = at
+		}
+	}
+	return float64(count) / last.Sub(begin).Seconds()
+}
+
+// quiet waits until the engine has sent nothing for a while, and returns when it last did.
+func (r *rig) quiet() time.Time {
+	r.t.Helper()
+	var last time.Time
+	r.tenant.eventually("the engine is at rest", func() (bool, string) {
+		last = time.Unix(0, r.requests.last.Load())
+		return time.Since(last) > 3*time.Second, last.String()
+	})
+	return last
+}
+
+func heap() float64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	return float64(stats.HeapAlloc) / (1 << 20)
+}
+
+func percentile(all []time.Duration, p int) time.Duration {
+	slices.Sort(all)
+	return all[min(len(all)-1, len(all)*p/100)]
+}
+
+// TestSync measures the way down. The floor is a bare client that watches upstream and creates downstream.
+func TestSync(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.create("sync", "first", 1) // the informers are there when it has arrived
+	r.await("sync", "first")
+	out := newTable("Sync: down, against a bare client between the same two servers")
+
+	// One object in 100 ms for each of the two, in turn.
+	count := size(t, "BENCH_OBJECTS", 200)
+	created := map[string][]time.Time{}
+	ticker := time.NewTicker(50 * time.Millisecond)
+	for i := range 2 * count {
+		<-ticker.C
+		namespace := []string{"floor", "sync"}[i%2]
+		at, err := r.create(namespace, fmt.Sprintf("paced-%d", i/2), 1024)
+		require.NoError(t, err)
+		created[namespace] = append(created[namespace], at)
+	}
+	ticker.Stop()
+	latency := map[string][]time.Duration{}
+	for namespace, times := range created {
+		for i, at := range times {
+			latency[namespace] = append(latency[namespace], r.await(namespace, fmt.Sprintf("paced-%d", i)).Sub(at))
+		}
+	}
+	out.row("create upstream → exists downstream, 10/s", "p50", "p99")
+	for _, namespace := range []string{"floor", "sync"} {
+		out.row("  "+namespace, milliseconds(percentile(latency[namespace], 50)), milliseconds(percentile(latency[namespace], 99)))
+	}
+
+	r.quiet()
+	floor := r.burst("floor", "burst", 1000)
+	synced := r.burst("sync", "burst", 1000)
+	out.row("burst of 1,000, objects/s", "floor", fmt.Sprintf("%.0f", floor))
+	out.row("", "sync", fmt.Sprintf("%.0f, %.0f %%", synced, 100*synced/floor))
+
+	r.quiet()
+	one := heap()
+	before := r.requests.writes.Load()
+	r.stop()
+	started := r.start()
+	settled := r.quiet()
+	out.row("restart with "+fmt.Sprint(1001+count)+" unchanged objects", "settled after", settled.Sub(started))
+	out.row("", "writes", r.requests.writes.Load()-before)
+
+	r.burst("sync", "more", 4000)
+	r.quiet()
+	out.row("live heap for each 1,000 objects of 1 KiB", "MiB", fmt.Sprintf("%.1f", (heap()-one)/4))
+	r.stop()
+	out.print()
+	// The syncer is gone, and the tenant's cleanup must not wait until that is noticed.
+	require.NoError(t, r.tenant.Get(t.Context(), client.ObjectKeyFromObject(r.target), r.target))
+	r.target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
+	require.NoError(t, r.tenant.Update(t.Context(), r.target))
+}
+
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%.0f ms", float64(d.Microseconds())/1000)
+}
