@@ -73,6 +73,7 @@ func TestSchemasAreStructural(t *testing.T) {
 
 // TestTypicalObjects: what a user writes is accepted, nothing of it is lost, and only what is listed here is added.
 func TestTypicalObjects(t *testing.T) {
+	all := schemas(t)
 	const container = ".spec.template.spec.containers[0]"
 	for file, defaults := range map[string][]string{
 		"deployment.yaml":            {".spec.replicas=1", container + ".ports[0].protocol=TCP", container + ".startupProbe.grpc.service="},
@@ -89,7 +90,7 @@ func TestTypicalObjects(t *testing.T) {
 			var given, object map[string]any
 			read(t, filepath.Join("testdata", file), &given)
 			read(t, filepath.Join("testdata", file), &object)
-			if unknown, err := admit(t, object); err != nil || len(unknown) > 0 {
+			if unknown, err := admit(t, all, object); err != nil || len(unknown) > 0 {
 				t.Fatalf("unknown fields %q, error: %v", unknown, err)
 			}
 			lost, added := compare("", given, object)
@@ -104,6 +105,7 @@ func TestTypicalObjects(t *testing.T) {
 }
 
 func TestWrongObjects(t *testing.T) {
+	all := schemas(t)
 	const deployment = `{"apiVersion":"apps/v1","kind":"Deployment","spec":{"selector":{},"template":{"spec":{"containers":[%s]}}}}`
 	for name, c := range map[string]struct{ object, want, unknown string }{
 		"no selector":      {object: `{"apiVersion":"apps/v1","kind":"Deployment","spec":{"template":{}}}`, want: "spec.selector: Required"},
@@ -119,7 +121,7 @@ func TestWrongObjects(t *testing.T) {
 			if err := json.Unmarshal([]byte(c.object), &object); err != nil {
 				t.Fatal(err)
 			}
-			unknown, err := admit(t, object)
+			unknown, err := admit(t, all, object)
 			if got := strings.Join(unknown, " "); got != c.unknown {
 				t.Errorf("unknown fields %q, not %q", got, c.unknown)
 			}
@@ -132,9 +134,9 @@ func TestWrongObjects(t *testing.T) {
 
 // admit does what the API server does to an object that is created: prune, set defaults, drop nulls, validate. It returns
 // the paths of what was pruned, and why the object is refused.
-func admit(t *testing.T, object map[string]any) (unknown []string, err error) {
+func admit(t *testing.T, all map[string]*v1alpha1.APIResourceSchema, object map[string]any) (unknown []string, err error) {
 	t.Helper()
-	for _, s := range schemas(t) {
+	for _, s := range all {
 		if s.Spec.Names.Kind != object["kind"] {
 			continue
 		}
