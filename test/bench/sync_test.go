@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -164,9 +165,10 @@ func (r *rig) start() time.Time {
 		Owner: resource.Owner{Key: r.target.Status.Key, UID: string(r.target.UID), Name: r.target.Name, Workspace: path.Base(r.upC.Host)},
 	})
 	require.NoError(r.t, err)
-	ctx, cancel := context.WithCancel(r.t.Context())
+	ctx, cancel := context.WithCancel(logr.NewContext(r.t.Context(), logr.Discard()))
 	done := make(chan struct{})
 	started := time.Now()
+	r.requests.last.Store(started.UnixNano())
 	go func() { defer close(done); _ = engine.Start(ctx) }()
 	r.stop = func() { cancel(); <-done }
 	return started
