@@ -247,7 +247,8 @@ func percentile(all []time.Duration, p int) time.Duration {
 func TestSync(t *testing.T) {
 	r := newRig(t)
 	r.start()
-	r.create("sync", "first", 1) // the informers are there when it has arrived
+	_, err := r.create("sync", "first", 1) // the informers are there when it has arrived
+	require.NoError(t, err)
 	r.await("sync", "first")
 	out := newTable("Sync: down, against a bare client between the same two servers")
 
