@@ -22,33 +22,48 @@ var (
 	roleBindings = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"}
 )
 
-// closePlace ends a closing place once nothing of ours is left in it: it removes the counterpart, or leaves it to those
-// who have something in it, and reports the Namespace as drained. The objects are withdrawn one by one, by passes of
-// their own.
+// closePlace ends a closing place once nothing of ours is left in it: it reports the Namespace as drained, and then removes
+// the counterpart, or leaves it to those who have something in it. In this order, since with the counterpart our rights in
+// it are gone, and nobody could tell any more that it was drained. The objects are withdrawn one by one, by passes of their
+// own.
 func (e *Engine) closePlace(ctx context.Context, p *place) error {
 	ending := p.ending()
 	if ending == nil {
 		return nil
 	}
-	others := false
-	for _, l := range p.all() {
-		if !l.synced() {
-			return nil // comes back when it has
-		}
-		mine, foreign, err := e.left(ctx, p, l)
-		if err != nil {
+	others, drained := p.isDrained()
+	if !drained {
+		var done bool
+		var err error
+		others, done, err = e.drained(ctx, p)
+		if err != nil || !done {
 			return err
 		}
-		if mine {
-			return nil // comes back with the event of the last one
+		if err := e.reportDrained(ctx, p.namespace, true); err != nil {
+			return err
 		}
-		others = others || foreign
+		p.setDrained(others)
 	}
 	if err := e.leave(ctx, p, others || ending.orphan); err != nil {
 		return err
 	}
 	e.stopPlace(p)
-	return e.reportDrained(ctx, p.namespace, true)
+	return nil
+}
+
+// drained asks both servers whether nothing of ours is left, and whether there is something of others.
+func (e *Engine) drained(ctx context.Context, p *place) (others, done bool, err error) {
+	for _, l := range p.all() {
+		if !l.synced() {
+			return false, false, nil // comes back when it has
+		}
+		mine, foreign, err := e.left(ctx, p, l)
+		if mine || err != nil {
+			return false, false, err // comes back with the event of the last one
+		}
+		others = others || foreign
+	}
+	return others, true, nil
 }
 
 // left asks both servers whether anything of ours is left, and the physical cluster whether anything of others is there.
