@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,6 +23,9 @@ type Resource struct {
 	Message string
 	// Versions that both sides serve, in the order of the workspace's preference; the first is used.
 	Versions []string
+	// Stranded is the version of a resource that the workspace alone serves. Its objects are told why they have no copy,
+	// and let go.
+	Stranded string
 	Kind     string
 	// Leaving is set while copies of a resource that the spec no longer names are being removed.
 	Leaving bool
@@ -31,12 +35,21 @@ type Resource struct {
 
 // GVR is the resource in the version that is used.
 func (r Resource) GVR() schema.GroupVersionResource {
+	if r.stranded() {
+		return schema.GroupVersionResource{Group: r.Group, Version: r.Stranded, Resource: r.Resource}
+	}
 	return schema.GroupVersionResource{Group: r.Group, Version: r.Versions[0], Resource: r.Resource}
 }
 
-// followed tells whether objects of the resource are looked at.
-func (r Resource) followed() bool {
-	return len(r.Versions) > 0 && (r.Leaving || r.State == workloadv1alpha1.ResourceAccepted)
+// stranded tells whether the physical cluster does not serve the resource at all, so that there is no copy either.
+func (r Resource) stranded() bool { return r.Stranded != "" }
+
+// followed tells whether objects of the resource are looked at: that they can be had, not that they can travel.
+func (r Resource) followed() bool { return r.stranded() || len(r.Versions) > 0 }
+
+// sameWay tells whether a lane for the one does for the other.
+func (r Resource) sameWay(other Resource) bool {
+	return r.GVR() == other.GVR() && r.State == other.State && r.Message == other.Message && r.Leaving == other.Leaving && r.HasStatus == other.HasStatus
 }
 
 // leaves marks what the spec no longer names.
@@ -105,7 +118,7 @@ func judge(gr workloadv1alpha1.GroupResource, workspace, cluster []metav1.APIRes
 			there[resource.Version] = true
 		}
 	}
-	clusterScoped, here := false, false
+	clusterScoped, here := false, ""
 	for _, resource := range workspace {
 		switch {
 		case !isWhole(resource):
@@ -113,19 +126,21 @@ func judge(gr workloadv1alpha1.GroupResource, workspace, cluster []metav1.APIRes
 		case !resource.Namespaced:
 			clusterScoped = true
 		default:
-			here = true
+			r.Kind = resource.Kind
+			here = cmp.Or(here, resource.Version)
 			if there[resource.Version] {
-				r.Versions, r.Kind = append(r.Versions, resource.Version), resource.Kind
+				r.Versions = append(r.Versions, resource.Version)
 			}
 		}
 	}
 	switch {
 	case clusterScoped:
 		r.State, r.Message = workloadv1alpha1.ResourceForbidden, "it is cluster-scoped; only what is in Namespaces is synced"
-	case !here:
+	case here == "":
 		r.State, r.Message = workloadv1alpha1.ResourceMissing, "the workspace does not serve it; bind an API that does"
 	case len(cluster) == 0:
 		r.State, r.Message = workloadv1alpha1.ResourceMissing, "the physical cluster does not serve it; install its CustomResourceDefinition there"
+		r.Stranded = here
 	case len(r.Versions) == 0:
 		r.State, r.Message = workloadv1alpha1.ResourceMissing, "there is no version of it that the workspace and the physical cluster both serve"
 	default:

@@ -72,9 +72,11 @@ func (e *Engine) left(ctx context.Context, p *place, l *lane) (mine, foreign boo
 	if err != nil {
 		return false, false, fmt.Errorf("listing %s in Namespace %q of the workspace: %w", l.resource.GroupResource, p.namespace, err)
 	}
-	copies, err := l.down.client.List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return false, false, fmt.Errorf("listing %s in Namespace %q of the physical cluster: %w", l.resource.GroupResource, p.counterpart, err)
+	copies := &unstructured.UnstructuredList{}
+	if l.down != nil {
+		if copies, err = l.down.client.List(ctx, metav1.ListOptions{}); err != nil {
+			return false, false, fmt.Errorf("listing %s in Namespace %q of the physical cluster: %w", l.resource.GroupResource, p.counterpart, err)
+		}
 	}
 	for i := range sources.Items {
 		if slices.Contains(sources.Items[i].GetFinalizers(), workloadv1alpha1.SyncerFinalizer(e.owner.Key)) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
@@ -70,6 +72,7 @@ type Engine struct {
 	target   Upstream
 	up, down dynamic.Interface
 	discover [2]discovery.DiscoveryInterface
+	schemas  schemas
 	queue    workqueue.TypedRateLimitingInterface[item]
 	metrics  *Metrics
 	clock    clock.WithTicker
@@ -119,6 +122,7 @@ func New(c Config) (*Engine, error) {
 			return nil, fmt.Errorf("preparing discovery: %w", err)
 		}
 	}
+	e.schemas = schemas{workspace: e.discover[0].OpenAPIV3(), cluster: e.discover[1].OpenAPIV3(), verdicts: map[schema.GroupVersionKind]verdict{}}
 	e.targets = e.newTargetInformer()
 	return e, nil
 }
@@ -174,6 +178,7 @@ func (e *Engine) work(ctx context.Context) bool {
 		return false
 	}
 	defer e.queue.Done(i)
+	e.metrics.waiting(e.queue.Len())
 	passCtx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
 	again, err := e.pass(passCtx, i)
@@ -341,7 +346,7 @@ func (e *Engine) ensureLanes(p *place, catalog []Resource) {
 		}
 		keep[r.GroupResource] = true
 		if l := p.lanes[r.GroupResource]; l != nil {
-			if l.resource.GVR() == r.GVR() && l.resource.Leaving == r.Leaving {
+			if l.resource.sameWay(r) {
 				continue
 			}
 			l.stop()
@@ -361,11 +366,16 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 	ctx, cancel := context.WithCancel(context.Background()) // ends with the place, or with the process
 	l := &lane{
 		resource: r, stop: cancel,
-		up:   newSide(e.up, r.GVR(), p.namespace, e.clock, ""),
-		down: newSide(e.down, r.GVR(), p.counterpart, e.clock, ""),
+		up: newSide(e.up, r.GVR(), p.namespace, e.clock, ""),
 	}
-	for where, s := range map[string]*side{"workspace": l.up, "physical cluster": l.down} {
+	sides := map[string]*side{"workspace": l.up}
+	if !r.stranded() {
+		l.down = newSide(e.down, r.GVR(), p.counterpart, e.clock, "")
+		sides["physical cluster"] = l.down
+	}
+	for where, s := range sides {
 		_ = s.follow(func(name string) {
+			s.seen.LoadOrStore(name, e.clock.Now())
 			e.queue.Add(item{namespace: p.namespace, resource: r.GroupResource, name: name})
 		})
 		_ = s.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
@@ -376,7 +386,7 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 		go s.informer.RunWithContext(ctx)
 	}
 	go func() {
-		if cache.WaitForCacheSync(ctx.Done(), l.up.informer.HasSynced, l.down.informer.HasSynced) {
+		if cache.WaitForCacheSync(ctx.Done(), l.synced) {
 			e.note(r.GroupResource, "")
 			e.lookAtAll(p, l)
 			e.queue.Add(item{namespace: p.namespace})
@@ -387,7 +397,11 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 
 // lookAtAll queues everything that is known of a resource in a place.
 func (e *Engine) lookAtAll(p *place, l *lane) {
-	for _, name := range append(l.up.names(), l.down.names()...) {
+	names := l.up.names()
+	if l.down != nil {
+		names = append(names, l.down.names()...)
+	}
+	for _, name := range names {
 		e.queue.Add(item{namespace: p.namespace, resource: l.resource.GroupResource, name: name})
 	}
 }
@@ -455,7 +469,11 @@ func (e *Engine) relook(ctx context.Context, target *workloadv1alpha1.SyncTarget
 			return err
 		}
 	}
-	catalog := append(compile(wanted, sides[0], sides[1]), leaves(compile(leaving, sides[0], sides[1]))...)
+	catalog := compile(wanted, sides[0], sides[1])
+	if err := e.schemas.judge(ctx, catalog); err != nil {
+		return err
+	}
+	catalog = append(catalog, leaves(compile(leaving, sides[0], sides[1]))...)
 	if before := e.catalog.Swap(&catalog); before == nil || !reflect.DeepEqual(*before, catalog) {
 		e.queue.Add(item{})
 		signal(e.changed)
@@ -575,32 +593,33 @@ func (e *Engine) reportResources(ctx context.Context) error {
 
 func (e *Engine) resourceStatus(catalog []Resource) []workloadv1alpha1.SyncedResourceStatus {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	places, refused := slices.Collect(maps.Values(e.places)), maps.Clone(e.refused)
+	e.mu.Unlock()
 	out := make([]workloadv1alpha1.SyncedResourceStatus, 0, len(catalog))
 	for _, r := range catalog {
 		status := workloadv1alpha1.SyncedResourceStatus{
 			Group: r.Group, Resource: r.Resource, Versions: r.Versions, State: r.State, Message: r.Message,
 		}
-		if refusal := e.refused[r.GroupResource]; refusal != "" && r.State == workloadv1alpha1.ResourceAccepted {
+		if refusal := refused[r.GroupResource]; refusal != "" && r.State == workloadv1alpha1.ResourceAccepted {
 			status.State, status.Message = workloadv1alpha1.ResourceForbidden, refusal
 		}
-		status.Objects, status.Failing = e.count(r.GroupResource)
+		status.Objects, status.Failing = e.count(places, r.GroupResource)
 		out = append(out, status)
 	}
 	e.metrics.counted(out)
 	return out
 }
 
-// count tells how many objects of a resource are held, and how many of them fare badly. The caller holds e.mu.
-func (e *Engine) count(resource workloadv1alpha1.GroupResource) (objects, failing int32) {
-	for _, p := range e.places {
+// count tells how many objects of a resource are held in these places, and how many of them fare badly.
+func (e *Engine) count(places []*place, resource workloadv1alpha1.GroupResource) (objects, failing int32) {
+	for _, p := range places {
 		l := p.lane(resource)
 		if l == nil {
 			continue
 		}
 		for _, object := range l.up.informer.GetStore().List() {
-			o, ok := object.(*unstructured.Unstructured)
-			if !ok || !slices.Contains(o.GetFinalizers(), workloadv1alpha1.SyncerFinalizer(e.owner.Key)) {
+			o := unpack(object)
+			if o == nil || !slices.Contains(o.GetFinalizers(), workloadv1alpha1.SyncerFinalizer(e.owner.Key)) {
 				continue
 			}
 			objects++

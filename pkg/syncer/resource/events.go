@@ -178,7 +178,7 @@ func (e *Engine) sourceOf(ctx context.Context, p *place, event *corev1.Event) (*
 // copied returns the object that one in the counterpart is a copy of, nil if it is none.
 func (e *Engine) copied(p *place, gk schema.GroupKind, name string) *unstructured.Unstructured {
 	for _, l := range p.all() {
-		if l.resource.Kind != gk.Kind || l.resource.Group != gk.Group {
+		if l.resource.Kind != gk.Kind || l.resource.Group != gk.Group || l.down == nil {
 			continue
 		}
 		dst, _ := l.down.objects.get(p.counterpart + "/" + name)

@@ -61,7 +61,7 @@ func newStage(t *testing.T) *stage {
 	cached := func(object *unstructured.Unstructured) *side {
 		store := cache.NewStore(cache.MetaNamespaceKeyFunc)
 		if object != nil {
-			if err := store.Add(object); err != nil {
+			if err := store.Add(mustPack(t, object)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -86,7 +86,7 @@ func (s *stage) warn(version, kind, apiVersion, name string, count int32, age ti
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if err := s.events.Add(&unstructured.Unstructured{Object: content}); err != nil {
+	if err := s.events.Add(mustPack(s.t, &unstructured.Unstructured{Object: content})); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -6,28 +6,48 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// Metrics of the engine.
+// Metrics of the engine. That of a nil is nobody's.
 type Metrics struct {
-	applies *prometheus.HistogramVec
-	objects *prometheus.GaugeVec
+	applies        *prometheus.HistogramVec
+	syncs, reports *prometheus.HistogramVec
+	objects        *prometheus.GaugeVec
+	depth          prometheus.Gauge
 }
 
 // NewMetrics registers the metrics.
 func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
-	m := &Metrics{applies: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name:    "syncer_apply_duration_seconds",
-		Help:    "How long the physical cluster took to apply a copy, by resource and result: success, conflict, refused or error.",
-		Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
-	}, []string{"resource", "result"})}
-	m.objects = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "syncer_objects",
-		Help: "Objects of the workspace that have, or are to have, a copy, by resource and state: synced or failing. Counted when it is reported, at most every 30 s.",
-	}, []string{"resource", "state"})
-	for _, c := range []prometheus.Collector{m.applies, m.objects} {
+	buckets := prometheus.ExponentialBuckets(0.001, 2, 14)
+	m := &Metrics{
+		applies: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "syncer_apply_duration_seconds",
+			Help:    "How long the physical cluster took to apply a copy, by resource and result: success, conflict, refused or error.",
+			Buckets: buckets,
+		}, []string{"resource", "result"}),
+		syncs: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "syncer_sync_latency_seconds",
+			Help:    "From when a change in the workspace reached the syncer until the physical cluster had applied it, by resource: the wait for a turn, and all attempts.",
+			Buckets: buckets,
+		}, []string{"resource"}),
+		reports: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "syncer_status_latency_seconds",
+			Help:    "From when a change of a copy reached the syncer until its status was written to the workspace, by resource.",
+			Buckets: buckets,
+		}, []string{"resource"}),
+		objects: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "syncer_objects",
+			Help: "Objects of the workspace that have, or are to have, a copy, by resource and state: synced or failing. Counted when it is reported, at most every 30 s.",
+		}, []string{"resource", "state"}),
+		depth: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "syncer_queue_depth",
+			Help: "Objects, Events and Namespaces that wait for their turn, without those that back off after a failure.",
+		}),
+	}
+	for _, c := range []prometheus.Collector{m.applies, m.syncs, m.reports, m.objects, m.depth} {
 		if err := registerer.Register(c); err != nil {
 			return nil, err
 		}
@@ -35,7 +55,31 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 	return m, nil
 }
 
+// carried notes that a change of the workspace is in the physical cluster; since is zero if the copy alone had changed.
+func (m *Metrics) carried(resource workloadv1alpha1.GroupResource, clock clock.PassiveClock, since time.Time) {
+	if m != nil && !since.IsZero() {
+		m.syncs.WithLabelValues(resource.String()).Observe(clock.Since(since).Seconds())
+	}
+}
+
+// told notes that a change of a copy is in the workspace; since is zero if the object alone had changed.
+func (m *Metrics) told(resource workloadv1alpha1.GroupResource, clock clock.PassiveClock, since time.Time) {
+	if m != nil && !since.IsZero() {
+		m.reports.WithLabelValues(resource.String()).Observe(clock.Since(since).Seconds())
+	}
+}
+
+// waiting notes how much waits.
+func (m *Metrics) waiting(depth int) {
+	if m != nil {
+		m.depth.Set(float64(depth))
+	}
+}
+
 func (m *Metrics) applied(resource workloadv1alpha1.GroupResource, took time.Duration, err error) {
+	if m == nil {
+		return
+	}
 	result := "success"
 	if err != nil {
 		report, ok := refusal(err)
@@ -53,6 +97,9 @@ func (m *Metrics) applied(resource workloadv1alpha1.GroupResource, took time.Dur
 
 // counted takes over what is reported.
 func (m *Metrics) counted(report []workloadv1alpha1.SyncedResourceStatus) {
+	if m == nil {
+		return
+	}
 	m.objects.Reset()
 	for _, r := range report {
 		if r.State != workloadv1alpha1.ResourceAccepted {

@@ -26,6 +26,8 @@ type pass struct {
 	name  string
 	// src is the object in the workspace, dst its copy; nil where the cache shows none. Not to be changed.
 	src, dst *unstructured.Unstructured
+	// changed and answered are since when a change of the object, and of the copy, wait; zero where none does.
+	changed, answered time.Time
 }
 
 // syncObject brings one object one step further, and returns when to look again without an event; 0 is never.
@@ -34,9 +36,19 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 		return 0, nil // everything is looked at when it has
 	}
 	src, srcAhead := l.up.objects.get(p.namespace + "/" + name)
-	dst, dstAhead := l.down.objects.get(p.counterpart + "/" + name)
-	o := &pass{Engine: e, place: p, lane: l, name: name, src: src, dst: dst}
+	o := &pass{Engine: e, place: p, lane: l, name: name, src: src, changed: l.up.takeSeen(name)}
+	dstAhead := false
+	if l.down != nil {
+		o.answered = l.down.takeSeen(name)
+		o.dst, dstAhead = l.down.objects.get(p.counterpart + "/" + name)
+	}
 	again, err := o.run(ctx)
+	if err != nil {
+		l.up.stillSeen(name, o.changed)
+		if l.down != nil {
+			l.down.stillSeen(name, o.answered)
+		}
+	}
 	if (srcAhead || dstAhead) && again == 0 {
 		again = overlayLifetime // for an event that never comes
 	}
@@ -85,8 +97,24 @@ func isGone(err error, name string) bool {
 	return apierrors.IsNotFound(err) && asStatus(err, &answer) && answer.Status().Details != nil && answer.Status().Details.Name == name
 }
 
+// explain tells on the object why objects of its resource do not travel. A copy that there is stays, and its status is told.
+func (o *pass) explain(ctx context.Context) error {
+	before := o.reported()
+	report := Report{Time: before.Time, Generation: before.Generation, Refused: clip(fmt.Sprintf("%s is not synced (%s): %s",
+		o.lane.resource.GroupResource, o.lane.resource.State, o.lane.resource.Message))}
+	return o.tell(ctx, report, before)
+}
+
+// reported is what was last told on the object.
+func (o *pass) reported() Report {
+	return parseReport(o.src.GetAnnotations()[workloadv1alpha1.SyncAnnotation(o.owner.Key)])
+}
+
 // carry brings the copy to what the object says, and tells the user how it fares.
 func (o *pass) carry(ctx context.Context) (time.Duration, error) {
+	if o.lane.resource.State != workloadv1alpha1.ResourceAccepted {
+		return 0, o.explain(ctx)
+	}
 	if !o.holds() {
 		if err := o.hold(ctx); err != nil {
 			return 0, err
@@ -96,7 +124,7 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	before := parseReport(o.src.GetAnnotations()[workloadv1alpha1.SyncAnnotation(o.owner.Key)])
+	before := o.reported()
 	report := Report{Time: before.Time}
 	switch {
 	case o.dst != nil && !o.ours(o.dst) && o.dst.GetAnnotations()[workloadv1alpha1.AnnotationAdopt] != o.owner.Key:
@@ -146,6 +174,8 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	} else {
 		o.lane.down.objects.put(o.place.counterpart+"/"+o.name, applied)
 		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
+		o.metrics.carried(o.lane.resource.GroupResource, o.clock, o.changed)
+		o.changed = time.Time{}
 	}
 	return report, nil
 }
@@ -187,6 +217,7 @@ func (o *pass) tell(ctx context.Context, report, before Report) error {
 			if err := o.patchUp(ctx, types.JSONPatchType, patch, "status"); err != nil {
 				return fmt.Errorf("writing the status of %s: %w", o, err)
 			}
+			o.metrics.told(o.lane.resource.GroupResource, o.clock, o.answered)
 		}
 	}
 	if report == before {
@@ -230,7 +261,7 @@ func (o *pass) withdraw(ctx context.Context, orphan bool) error {
 		if err := o.stripCopy(ctx); err != nil {
 			return err
 		}
-	} else if o.holds() && !orphan {
+	} else if o.holds() && !orphan && o.lane.down != nil {
 		// The cache shows no copy; the finalizer stands for one, so the server is asked.
 		live, err := o.lane.down.client.Get(ctx, o.name, metav1.GetOptions{})
 		if err != nil && !isGone(err, o.name) {

@@ -35,7 +35,7 @@ func newOverlay(store cache.Store, clock clock.PassiveClock) *overlay {
 // get returns an object, nil for none, that must not be changed; ahead tells that the watch has yet to deliver it.
 func (o *overlay) get(key string) (object *unstructured.Unstructured, ahead bool) {
 	if found, ok, err := o.store.GetByKey(key); err == nil && ok {
-		object, _ = found.(*unstructured.Unstructured)
+		object = unpack(found)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

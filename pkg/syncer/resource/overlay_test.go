@@ -39,7 +39,7 @@ func TestOverlay(t *testing.T) {
 			clock := clocktesting.NewFakeClock(time.Now())
 			store := cache.NewStore(cache.MetaNamespaceKeyFunc)
 			if tc.watched != nil {
-				if err := store.Add(tc.watched); err != nil {
+				if err := store.Add(mustPack(t, tc.watched)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"sync"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -44,8 +45,10 @@ type closing struct {
 // lane is one resource in one place.
 type lane struct {
 	resource Resource
-	up, down *side
-	stop     context.CancelFunc
+	up       *side
+	// down is nil for a resource that the physical cluster does not serve.
+	down *side
+	stop context.CancelFunc
 }
 
 // side is one resource in one Namespace of one server.
@@ -53,6 +56,22 @@ type side struct {
 	client   dynamic.ResourceInterface
 	informer cache.SharedIndexInformer
 	objects  *overlay
+	// seen is when a change was first seen that no pass has dealt with, by name.
+	seen sync.Map
+}
+
+// takeSeen returns since when a change waits, zero for none; the next one begins anew.
+func (s *side) takeSeen(name string) time.Time {
+	since, _ := s.seen.LoadAndDelete(name)
+	at, _ := since.(time.Time)
+	return at
+}
+
+// stillSeen puts back what a pass took and could not deal with.
+func (s *side) stillSeen(name string, since time.Time) {
+	if !since.IsZero() {
+		s.seen.Store(name, since)
+	}
 }
 
 func newPlace(key, namespace string) *place {
@@ -105,7 +124,9 @@ func (p *place) all() []*lane {
 }
 
 // synced tells whether both sides have been listed.
-func (l *lane) synced() bool { return l.up.informer.HasSynced() && l.down.informer.HasSynced() }
+func (l *lane) synced() bool {
+	return l.up.informer.HasSynced() && (l.down == nil || l.down.informer.HasSynced())
+}
 
 // newSide prepares the informer of a resource in a Namespace, of all objects if fieldSelector is empty.
 func newSide(client dynamic.Interface, gvr schema.GroupVersionResource, namespace string, clock clock.PassiveClock, fieldSelector string) *side {
@@ -119,12 +140,7 @@ func newSide(client dynamic.Interface, gvr schema.GroupVersionResource, namespac
 			return c.Watch(ctx, options)
 		},
 	}, &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{ObjectDescription: gvr.String()})
-	_ = informer.SetTransform(func(object any) (any, error) {
-		if o, ok := object.(*unstructured.Unstructured); ok {
-			o.SetManagedFields(nil)
-		}
-		return object, nil
-	})
+	_ = informer.SetTransform(pack)
 	return &side{client: c, informer: informer, objects: newOverlay(informer.GetStore(), clock)}
 }
 
