@@ -24,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/rest"
@@ -37,7 +38,11 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/upstream"
 )
 
-var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+var (
+	configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	// ingresses have a status that nobody writes in a cluster without an ingress controller.
+	ingresses = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "ingresses"}
+)
 
 // rig is a syncer's engine in this process, and beside it the floor: a bare client between the same two servers.
 type rig struct {
@@ -86,9 +91,13 @@ func newRig(t *testing.T) *rig {
 	r.down, err = dynamic.NewForConfig(r.downC)
 	require.NoError(t, err)
 
+	_, err = env.Kubectl(t.Context(), n.path.String(), "", "apply", "-k", env.Repo+"/config/samples/compute")
+	require.NoError(t, err)
+	_, err = env.Kubectl(t.Context(), n.path.String(), "", "wait", "apibinding/compute", "--for=condition=Ready", "--timeout=60s")
+	require.NoError(t, err)
 	r.target = &workloadv1alpha1.SyncTarget{ObjectMeta: metav1.ObjectMeta{Name: "edge-1"}, Spec: workloadv1alpha1.SyncTargetSpec{
 		Cluster: "cluster-1", Cells: map[string]workloadv1alpha1.CellValue{"region": "local"},
-		SyncedResources: []workloadv1alpha1.GroupResource{{Resource: "configmaps"}},
+		SyncedResources: []workloadv1alpha1.GroupResource{{Resource: "configmaps"}, {Group: ingresses.Group, Resource: ingresses.Resource}},
 	}}
 	require.NoError(t, n.Create(t.Context(), r.target))
 	n.eventually("the SyncTarget has a key", func() (bool, string) {
@@ -230,6 +239,88 @@ func (r *rig) quiet() time.Time {
 	return last
 }
 
+// ingress makes an Ingress on a side.
+func (r *rig) ingress(side dynamic.Interface, namespace, name string) {
+	r.t.Helper()
+	o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "spec": map[string]any{
+		"defaultBackend": map[string]any{"service": map[string]any{"name": "web", "port": map[string]any{"number": int64(80)}}},
+	}}}
+	o.SetName(name)
+	_, err := side.Resource(ingresses).Namespace(namespace).Create(r.t.Context(), o, metav1.CreateOptions{})
+	require.NoError(r.t, err)
+}
+
+// addressOf is what an Ingress says in its status.
+func addressOf(o *unstructured.Unstructured) string {
+	list, _, _ := unstructured.NestedSlice(o.Object, "status", "loadBalancer", "ingress")
+	if len(list) == 0 {
+		return ""
+	}
+	first, _ := list[0].(map[string]any)
+	address, _ := first["ip"].(string)
+	return address
+}
+
+// patchAddress writes the status of an Ingress, and returns when it was asked for.
+func (r *rig) patchAddress(side dynamic.Interface, namespace, address string) (time.Time, error) {
+	at := time.Now()
+	_, err := side.Resource(ingresses).Namespace(namespace).Patch(r.t.Context(), "web", types.MergePatchType,
+		fmt.Appendf(nil, `{"status":{"loadBalancer":{"ingress":[{"ip":%q}]}}}`, address), metav1.PatchOptions{}, "status")
+	return at, err
+}
+
+// follow calls notify with the address of the Ingress in a Namespace whenever it changes, until the test ends.
+func (r *rig) follow(side dynamic.Interface, namespace string, notify func(address string)) {
+	r.t.Helper()
+	w, err := side.Resource(ingresses).Namespace(namespace).Watch(r.t.Context(), metav1.ListOptions{})
+	require.NoError(r.t, err)
+	go func() {
+		last := ""
+		for event := range w.ResultChan() {
+			if o, ok := event.Object.(*unstructured.Unstructured); ok && addressOf(o) != last {
+				last = addressOf(o)
+				notify(last)
+			}
+		}
+	}()
+}
+
+// statusUp changes the status of an Ingress downstream, for the floor and the sync in turn, ten times a second each, and
+// returns how long each change took to be visible upstream.
+func (r *rig) statusUp(count int) map[string][]time.Duration {
+	r.t.Helper()
+	for _, namespace := range []string{"floor", "sync"} {
+		r.ingress(r.up, namespace, "web")
+		r.follow(r.up, namespace, func(address string) { r.arrivals.LoadOrStore(namespace+"/"+address, time.Now()) })
+	}
+	r.ingress(r.down, r.counterparts["floor"], "web")
+	// The floor watches downstream and writes upstream, and no more.
+	r.follow(r.down, r.counterparts["floor"], func(address string) { _, _ = r.patchAddress(r.up, "floor", address) })
+	r.tenant.eventually("the copy is there", func() (bool, string) {
+		_, err := r.down.Resource(ingresses).Namespace(r.counterparts["sync"]).Get(r.t.Context(), "web", metav1.GetOptions{})
+		return err == nil, fmt.Sprint(err)
+	})
+	r.quiet()
+	changed := map[string][]time.Time{}
+	address := func(i int) string { return fmt.Sprintf("10.0.%d.%d", i/250, i%250+1) }
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for i := range 2 * count {
+		<-ticker.C
+		namespace := []string{"floor", "sync"}[i%2]
+		at, err := r.patchAddress(r.down, r.counterparts[namespace], address(i/2))
+		require.NoError(r.t, err)
+		changed[namespace] = append(changed[namespace], at)
+	}
+	latency := map[string][]time.Duration{}
+	for namespace, times := range changed {
+		for i, at := range times {
+			latency[namespace] = append(latency[namespace], r.await(namespace, address(i)).Sub(at))
+		}
+	}
+	return latency
+}
+
 func heap() float64 {
 	var stats runtime.MemStats
 	runtime.GC()
@@ -243,14 +334,15 @@ func percentile(all []time.Duration, p int) time.Duration {
 	return all[min(len(all)-1, len(all)*p/100)]
 }
 
-// TestSync measures the way down. The floor is a bare client that watches upstream and creates downstream.
+// TestSync measures the way down and the way up. The floor is a bare client that watches one side and writes to the
+// other.
 func TestSync(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	_, err := r.create("sync", "first", 1) // the informers are there when it has arrived
 	require.NoError(t, err)
 	r.await("sync", "first")
-	out := newTable("Sync: down, against a bare client between the same two servers")
+	out := newTable("Sync: down and up, against a bare client between the same two servers")
 
 	// One object in 100 ms for each of the two, in turn.
 	count := size(t, "BENCH_OBJECTS", 200)
@@ -271,6 +363,12 @@ func TestSync(t *testing.T) {
 		}
 	}
 	out.row("create upstream → exists downstream, 10/s", "p50", "p99")
+	for _, namespace := range []string{"floor", "sync"} {
+		out.row("  "+namespace, milliseconds(percentile(latency[namespace], 50)), milliseconds(percentile(latency[namespace], 99)))
+	}
+
+	latency = r.statusUp(count)
+	out.row("status changes downstream → visible upstream, 10/s", "p50", "p99")
 	for _, namespace := range []string{"floor", "sync"} {
 		out.row("  "+namespace, milliseconds(percentile(latency[namespace], 50)), milliseconds(percentile(latency[namespace], 99)))
 	}

@@ -14,11 +14,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -239,14 +245,122 @@ func TestSyncOfTwoWorkspaces(t *testing.T) {
 	shops[1].awaitCopy("config", map[string]string{"of": "1"})
 }
 
+// TestSyncOfTwoTargets: what is opened to the one is closed to the other, on both sides.
+func TestSyncOfTwoTargets(t *testing.T) {
+	n := newTenant(t)
+	one, two := n.openShop(n.register("edge-1"), "shop-1"), n.openShop(n.register("edge-2"), "shop-2")
+	for _, s := range []*shop{one, two} {
+		s.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "password"}, StringData: map[string]string{"p": "x"}})
+		s.eventually("the Secret is there", func() (bool, string) {
+			err := s.there.Get(t.Context(), client.ObjectKey{Namespace: s.counterpart, Name: "password"}, &corev1.Secret{})
+			return err == nil, fmt.Sprint(err)
+		})
+	}
+	token := &corev1.Secret{}
+	require.NoError(t, n.Get(t.Context(), client.ObjectKey{Namespace: n.namespaceOf("edge-1"), Name: "syncer-token"}, token))
+	up := rest.AnonymousClientConfig(n.config)
+	up.BearerToken = string(token.Data["token"])
+	down, err := clientcmd.BuildConfigFromFlags("", env.ClusterKubeconfig("cluster-1"))
+	require.NoError(t, err)
+	down.Impersonate.UserName = "system:serviceaccount:" + n.namespaceOf("edge-1") + ":syncer"
+	for side, c := range map[string]struct {
+		config      *rest.Config
+		own, others string
+	}{
+		"workspace":        {up, "shop-1", "shop-2"},
+		"physical cluster": {down, one.counterpart, two.counterpart},
+	} {
+		syncer, err := client.New(c.config, client.Options{Scheme: newScheme(t)})
+		require.NoError(t, err)
+		require.NoError(t, syncer.List(t.Context(), &corev1.SecretList{}, client.InNamespace(c.own)), side)
+		for _, list := range []client.ObjectList{&corev1.SecretList{}, &corev1.ConfigMapList{}} {
+			assert.True(t, apierrors.IsForbidden(syncer.List(t.Context(), list, client.InNamespace(c.others))), "%T in the %s", list, side)
+		}
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"data":{"p":null}}`))
+		other := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: c.others, Name: "password"}}
+		assert.True(t, apierrors.IsForbidden(syncer.Patch(t.Context(), other, patch)), "a write in the %s", side)
+	}
+}
+
+// TestSyncOfEveryDefaultResource: what every workspace can have travels, as far as the two schemas are concerned, and
+// fares as it would if it had been made in the physical cluster.
+func TestSyncOfEveryDefaultResource(t *testing.T) {
+	n := newTenant(t)
+	_, err := env.Kubectl(t.Context(), n.path.String(), "", "apply", "-k", env.Repo+"/config/samples/compute")
+	require.NoError(t, err)
+	_, err = env.Kubectl(t.Context(), n.path.String(), "", "wait", "apibinding/compute", "--for=condition=Ready", "--timeout=60s")
+	require.NoError(t, err)
+	s := n.openShop(n.register("edge-1"), "shop")
+	for _, r := range workloadv1alpha1.DefaultSyncedResources() {
+		s.awaitResource(r.Resource, workloadv1alpha1.ResourceAccepted, "")
+	}
+
+	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "shop", Name: name} }
+	labels := map[string]string{"app": "other"}
+	selector := &metav1.LabelSelector{MatchLabels: labels}
+	pod := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: idleDeployment("", "").Spec.Template.Spec}
+	pod.Spec.Volumes, pod.Spec.Containers[0].VolumeMounts = nil, nil
+	run := *pod.DeepCopy()
+	run.Spec.RestartPolicy = corev1.RestartPolicyNever
+	port := []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromInt32(8080)}}
+	backend := networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "web", Port: networkingv1.ServiceBackendPort{Number: 80}}}
+	claim := corev1.PersistentVolumeClaimSpec{AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: apiresource.MustParse("1Gi")}}}
+	for _, tc := range []struct {
+		object client.Object
+		words  []string
+	}{
+		{&corev1.ServiceAccount{ObjectMeta: meta("robot")}, []string{`"ready":"Current"`}},
+		{&corev1.Service{ObjectMeta: meta("web"), Spec: corev1.ServiceSpec{Selector: labels, Ports: port}}, []string{`"ready":"Current"`}},
+		{&corev1.PersistentVolumeClaim{ObjectMeta: meta("disk"), Spec: claim}, []string{`"ready":"InProgress"`, "PVC is not Bound"}},
+		{&appsv1.StatefulSet{ObjectMeta: meta("db"), Spec: appsv1.StatefulSetSpec{ServiceName: "web", Selector: selector, Template: pod}}, []string{`"ready":"Current"`}},
+		{&appsv1.DaemonSet{ObjectMeta: meta("agent"), Spec: appsv1.DaemonSetSpec{Selector: selector, Template: pod}}, []string{`"ready":"Current"`}},
+		{&batchv1.Job{ObjectMeta: meta("once"), Spec: batchv1.JobSpec{Template: run}}, []string{`"ready":"Current"`}},
+		{&batchv1.CronJob{ObjectMeta: meta("daily"), Spec: batchv1.CronJobSpec{Schedule: "0 0 1 1 *", JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: run}}}}, []string{`"ready":"Current"`}},
+		{&networkingv1.Ingress{ObjectMeta: meta("entry"), Spec: networkingv1.IngressSpec{DefaultBackend: &backend}}, []string{`"ready":"Current"`}},
+		{&networkingv1.NetworkPolicy{ObjectMeta: meta("closed"), Spec: networkingv1.NetworkPolicySpec{PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}}}, []string{`"ready":"Current"`}},
+	} {
+		s.create(tc.object)
+		s.awaitReport(tc.object, tc.words...)
+	}
+	job := &batchv1.Job{}
+	s.eventually("the Job runs, and says so upstream", func() (bool, string) {
+		require.NoError(t, n.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "once"}, job))
+		return job.Status.Active == 1, fmt.Sprintf("%+v", job.Status)
+	})
+	service := &corev1.Service{}
+	require.NoError(t, s.there.Get(t.Context(), client.ObjectKey{Namespace: s.counterpart, Name: "web"}, service))
+	assert.NotEmpty(t, service.Spec.ClusterIP, "the physical cluster gave it an address")
+
+	t.Log("replicas that an autoscaler sets stay")
+	scaled := idleDeployment("shop", "scaled")
+	scaled.Spec.Replicas, scaled.Spec.Template.Spec = nil, pod.Spec
+	s.create(scaled)
+	there := &appsv1.Deployment{}
+	s.eventually("the Deployment is there", func() (bool, string) {
+		err := s.there.Get(t.Context(), client.ObjectKey{Namespace: s.counterpart, Name: "scaled"}, there)
+		return err == nil, fmt.Sprint(err)
+	})
+	require.NoError(t, s.there.Patch(t.Context(), there, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":2}}`)), client.FieldOwner("autoscaler")))
+	change(n, scaled, func(d *appsv1.Deployment) { d.Spec.MinReadySeconds = 1 })
+	s.eventually("the change has travelled", func() (bool, string) {
+		require.NoError(t, s.there.Get(t.Context(), client.ObjectKeyFromObject(there), there))
+		return there.Spec.MinReadySeconds == 1, fmt.Sprint(there.Spec.MinReadySeconds)
+	})
+	assert.Equal(t, int32(2), *there.Spec.Replicas)
+	s.awaitReport(scaled, `"ready":"Current"`)
+}
+
 // TestSyncOfCustomResource: a custom resource that both sides define travels down, its status comes up, and what the
 // physical cluster refuses is told on the object.
 func TestSyncOfCustomResource(t *testing.T) {
 	n := newTenant(t)
 	require.NoError(t, n.Create(t.Context(), widgetDefinition(100)))
 	admin := downstream(t)
-	require.NoError(t, client.IgnoreAlreadyExists(admin.Create(t.Context(), widgetDefinition(10))))
-	t.Cleanup(func() { _ = admin.Delete(context.Background(), widgetDefinition(10)) })
+	// What a rule says is in no schema that one could compare.
+	stricter := widgetDefinition(100, map[string]any{"rule": "self.size <= 10", "message": "size must be 10 at most here"})
+	require.NoError(t, client.IgnoreAlreadyExists(admin.Create(t.Context(), stricter)))
+	t.Cleanup(func() { _ = admin.Delete(context.Background(), widgetDefinition(100)) })
 
 	require.NoError(t, n.Create(t.Context(), kubeconfigSecret("edge-1", clusterKubeconfig(t))))
 	target := syncTarget("edge-1")
@@ -279,15 +393,47 @@ func TestSyncOfCustomResource(t *testing.T) {
 
 	bad := widget("shop", "bad", 50)
 	s.create(bad)
-	s.awaitReport(bad, "refused", "spec.size", "10")
-	s.eventually("the SyncTarget tells which resources are synced", func() (bool, string) {
-		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(target), target))
-		states := map[string]workloadv1alpha1.SyncedResourceState{}
-		for _, r := range target.Status.SyncedResources {
-			states[r.Resource] = r.State
-		}
-		return states["widgets"] == workloadv1alpha1.ResourceAccepted && states["roles"] == workloadv1alpha1.ResourceForbidden, fmt.Sprint(target.Status.SyncedResources)
+	s.awaitReport(bad, "refused", "spec", "size must be 10 at most here")
+	s.awaitResource("widgets", workloadv1alpha1.ResourceAccepted, "")
+	s.awaitResource("roles", workloadv1alpha1.ResourceForbidden, "never synced")
+
+	t.Log("definitions that contradict each other are told by field, on the SyncTarget and on each object, and harm no other resource")
+	change(n, widgetDefinition(0), func(crd *unstructured.Unstructured) { crd.Object["spec"] = widgetDefinition(1000).Object["spec"] })
+	change(n, syncTarget("edge-1"), func(st *workloadv1alpha1.SyncTarget) {
+		st.Spec.SyncedResources = append(st.Spec.SyncedResources, workloadv1alpha1.GroupResource{Resource: "configmaps"})
 	})
+	s.awaitResource("widgets", workloadv1alpha1.ResourceIncompatible, "spec.size: maximum 1000 in the workspace, maximum 100 in the physical cluster")
+	huge := widget("shop", "huge", 500)
+	s.eventually("a widget that nobody below could take", func() (bool, string) {
+		err := n.Create(t.Context(), huge)
+		return err == nil, fmt.Sprint(err)
+	})
+	s.awaitReport(huge, "refused", "Incompatible", "spec.size: maximum 1000")
+	require.Empty(t, huge.GetFinalizers())
+	s.create(s.configMap("early", map[string]string{"a": "1"}))
+	s.awaitCopy("early", map[string]string{"a": "1"})
+	require.NoError(t, n.Delete(t.Context(), huge))
+	s.awaitGone(huge)
+
+	t.Log("a definition that is deleted in the physical cluster holds nothing back")
+	require.NoError(t, admin.Delete(t.Context(), widgetDefinition(100)))
+	s.awaitResource("widgets", workloadv1alpha1.ResourceMissing, "install its CustomResourceDefinition")
+	s.awaitReport(good, "refused", "Missing", "install its CustomResourceDefinition")
+	require.NoError(t, n.Delete(t.Context(), bad))
+	s.awaitGone(bad)
+	s.eventually("the definition is back", func() (bool, string) {
+		err := admin.Create(t.Context(), widgetDefinition(1000))
+		return err == nil, fmt.Sprint(err)
+	})
+	change(n, syncTarget("edge-1"), func(st *workloadv1alpha1.SyncTarget) {
+		st.Spec.SyncedResources = append(st.Spec.SyncedResources, workloadv1alpha1.GroupResource{Resource: "secrets"})
+	})
+	s.awaitResource("widgets", workloadv1alpha1.ResourceAccepted, "")
+	s.eventually("the widget has a copy again", func() (bool, string) {
+		err := admin.Get(t.Context(), client.ObjectKeyFromObject(there), there)
+		return err == nil, fmt.Sprint(err)
+	})
+
 	t.Log("a resource that is no longer named is left")
 	change(n, syncTarget("edge-1"), func(st *workloadv1alpha1.SyncTarget) {
 		st.Spec.SyncedResources = []workloadv1alpha1.GroupResource{{Resource: "configmaps"}}
@@ -304,12 +450,33 @@ func TestSyncOfCustomResource(t *testing.T) {
 	s.requireFree()
 }
 
-// widgetDefinition limits spec.size.
-func widgetDefinition(limit int64) *unstructured.Unstructured {
+// awaitResource waits until the SyncTarget tells this of a resource.
+func (s *shop) awaitResource(resource string, want workloadv1alpha1.SyncedResourceState, words string) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("%s are %s", resource, want), func() (bool, string) {
+		target := &workloadv1alpha1.SyncTarget{}
+		if err := s.Get(s.t.Context(), client.ObjectKeyFromObject(s.target), target); err != nil {
+			return false, err.Error()
+		}
+		for _, r := range target.Status.SyncedResources {
+			if r.Resource == resource {
+				return r.State == want && strings.Contains(r.Message, words), fmt.Sprintf("%+v", r)
+			}
+		}
+		return false, "it tells nothing"
+	})
+}
+
+// widgetDefinition limits spec.size, by its schema and by rules.
+func widgetDefinition(limit int64, rules ...any) *unstructured.Unstructured {
+	size := map[string]any{"type": "object", "properties": map[string]any{"size": map[string]any{"type": "integer", "maximum": limit}}}
+	if len(rules) > 0 {
+		size["x-kubernetes-validations"] = rules
+	}
 	schema := map[string]any{
 		"type": "object",
 		"properties": map[string]any{
-			"spec":   map[string]any{"type": "object", "properties": map[string]any{"size": map[string]any{"type": "integer", "maximum": limit}}},
+			"spec":   size,
 			"status": map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true},
 		},
 	}

@@ -39,7 +39,7 @@ func TestJudge(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			got := judge(tc.resource, tc.workspace, tc.cluster)
-			if got.State != tc.state || !strings.Contains(got.Message, tc.message) || strings.Join(got.Versions, " ") != tc.versions || got.HasStatus != tc.status {
+			if got.State != tc.state || !strings.Contains(got.Message, tc.message) || strings.Join(got.Versions, " ") != tc.versions || got.HasStatus != tc.status || got.stranded() != (name == "not downstream") {
 				t.Errorf("%s\njudge() = %+v", tc.reason, got)
 			}
 		})

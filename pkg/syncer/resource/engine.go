@@ -35,7 +35,11 @@ import (
 )
 
 const (
-	workers = 16
+	workers = 32
+	// reportDelay and reportPatience are how long the first report on an object waits, again and again and in all, while
+	// others wait for their copies.
+	reportDelay    = 500 * time.Millisecond
+	reportPatience = 5 * time.Second
 	// retryBase and retryMax bound the backoff of one object; the others do not wait for it.
 	retryBase = 100 * time.Millisecond
 	retryMax  = time.Minute
@@ -101,15 +105,13 @@ type item struct {
 // New returns an Engine that is ready to Start.
 func New(c Config) (*Engine, error) {
 	e := &Engine{
-		owner: c.Owner, target: c.Target, metrics: c.Metrics, clock: c.Clock,
+		owner: c.Owner, target: c.Target, metrics: c.Metrics, clock: c.Clock, queue: newQueue(),
 		asked: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 		places: map[string]*place{}, refused: map[workloadv1alpha1.GroupResource]string{},
 	}
 	if e.clock == nil {
 		e.clock = clock.RealClock{}
 	}
-	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[item](retryBase, retryMax)
-	e.queue = fairqueue.New("sync", limiter, func(i item) string { return i.namespace })
 	var err error
 	if e.up, err = dynamic.NewForConfig(c.Workspace); err != nil {
 		return nil, fmt.Errorf("preparing the connection to the workspace: %w", err)
@@ -125,6 +127,12 @@ func New(c Config) (*Engine, error) {
 	e.schemas = schemas{workspace: e.discover[0].OpenAPIV3(), cluster: e.discover[1].OpenAPIV3(), verdicts: map[schema.GroupVersionKind]verdict{}}
 	e.targets = e.newTargetInformer()
 	return e, nil
+}
+
+// newQueue gives each Namespace its turn.
+func newQueue() workqueue.TypedRateLimitingInterface[item] {
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[item](retryBase, retryMax)
+	return fairqueue.New("sync", limiter, func(i item) string { return i.namespace })
 }
 
 // newTargetInformer watches the one SyncTarget that we act for.
@@ -382,6 +390,9 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 			if apierrors.IsForbidden(err) {
 				e.note(r.GroupResource, fmt.Sprintf("the %s refuses to list it in an opened Namespace: %s", where, clip(err.Error())))
 			}
+			if apierrors.IsNotFound(err) {
+				signal(e.asked) // it is served no more
+			}
 		})
 		go s.informer.RunWithContext(ctx)
 	}
@@ -470,9 +481,7 @@ func (e *Engine) relook(ctx context.Context, target *workloadv1alpha1.SyncTarget
 		}
 	}
 	catalog := compile(wanted, sides[0], sides[1])
-	if err := e.schemas.judge(ctx, catalog); err != nil {
-		return err
-	}
+	e.schemas.judge(ctx, catalog)
 	catalog = append(catalog, leaves(compile(leaving, sides[0], sides[1]))...)
 	if before := e.catalog.Swap(&catalog); before == nil || !reflect.DeepEqual(*before, catalog) {
 		e.queue.Add(item{})

@@ -141,6 +141,10 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	if o.dst != nil && o.ours(o.dst) && !report.blamed() && report.Ready == "" {
 		report = report.of(o.dst)
 	}
+	if before == (Report{}) && !report.blamed() && o.inBurst() {
+		o.lane.up.stillSeen(o.name, o.changed)
+		return reportDelay, nil
+	}
 	if err := o.tell(ctx, report, before); err != nil {
 		return 0, err
 	}
@@ -148,6 +152,11 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 		return refusalRetry, nil
 	}
 	return 0, nil
+}
+
+// inBurst tells whether others wait for a turn while this one has waited less than reportPatience.
+func (o *pass) inBurst() bool {
+	return !o.changed.IsZero() && o.queue.Len() > 0 && o.clock.Since(o.changed) < reportPatience
 }
 
 // apply writes the copy. A refusal is a Report; an error is for what another attempt may change.
@@ -175,7 +184,6 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 		o.lane.down.objects.put(o.place.counterpart+"/"+o.name, applied)
 		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
 		o.metrics.carried(o.lane.resource.GroupResource, o.clock, o.changed)
-		o.changed = time.Time{}
 	}
 	return report, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -74,11 +75,12 @@ func newBench(t *testing.T, src, dst, liveSrc, liveDst *unstructured.Unstructure
 	}
 	b := &bench{up: server(liveSrc), down: server(liveDst)}
 	place := newPlace(testOwner.Key, "shop")
-	e := &Engine{owner: testOwner, clock: clock.RealClock{}}
+	e := &Engine{owner: testOwner, clock: clock.RealClock{}, queue: newQueue()}
+	t.Cleanup(e.queue.ShutDown)
 	b.pass = &pass{
 		Engine: e, place: place, name: "a", src: src, dst: dst,
 		lane: &lane{
-			resource: Resource{GroupResource: workloadv1alpha1.GroupResource{Resource: "configmaps"}, Kind: "ConfigMap", Versions: []string{"v1"}},
+			resource: Resource{GroupResource: workloadv1alpha1.GroupResource{Resource: "configmaps"}, Kind: "ConfigMap", Versions: []string{"v1"}, State: workloadv1alpha1.ResourceAccepted},
 			up:       &side{client: b.up.Resource(configMaps).Namespace("shop"), objects: newOverlay(cache.NewStore(cache.MetaNamespaceKeyFunc), e.clock)},
 			down:     &side{client: b.down.Resource(configMaps).Namespace(place.counterpart), objects: newOverlay(cache.NewStore(cache.MetaNamespaceKeyFunc), e.clock)},
 		},
@@ -187,6 +189,92 @@ func TestFinalizerStandsForTheCopy(t *testing.T) {
 			}
 			if diff := cmp.Diff(tc.want, b.writes(t)); diff != "" {
 				t.Errorf("%s\nwrites: -want +got\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+// TestResourceThatDoesNotTravel: the object says why, a copy that there is stays, and nothing is held back by a copy that
+// cannot be.
+func TestResourceThatDoesNotTravel(t *testing.T) {
+	fresh := func(o *unstructured.Unstructured) { o.SetFinalizers(nil) }
+	tests := map[string]struct {
+		reason   string
+		stranded bool
+		src      *unstructured.Unstructured
+		copied   bool
+		want     []string
+	}{
+		"incompatible, new":         {reason: "It is not even held.", src: sourceOf(fresh), want: []string{"up patch"}},
+		"incompatible, with a copy": {reason: "", src: sourceOf(), copied: true, want: []string{"up patch"}},
+		"incompatible, deleted":     {reason: "Its copy goes as ever.", src: sourceOf(deleted), copied: true, want: []string{"down delete"}},
+		"stranded, new":             {reason: "", stranded: true, src: sourceOf(fresh), want: []string{"up patch"}},
+		"stranded, held":            {reason: "Its definition may come back.", stranded: true, src: sourceOf(), want: []string{"up patch"}},
+		"stranded, deleted":         {reason: "With the definition its copy is gone.", stranded: true, src: sourceOf(deleted), want: []string{"up patch"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var dst *unstructured.Unstructured
+			if tc.copied {
+				dst = copied(t)
+			}
+			b := newBench(t, tc.src, dst, tc.src, dst)
+			r := &b.pass.lane.resource
+			r.State, r.Message = workloadv1alpha1.ResourceIncompatible, "spec.size: it differs"
+			if tc.stranded {
+				r.State, r.Stranded, b.pass.lane.down = workloadv1alpha1.ResourceMissing, "v1", nil
+			}
+			if _, err := b.pass.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, b.writes(t)); diff != "" {
+				t.Errorf("%s\nwrites: -want +got\n%s", tc.reason, diff)
+			}
+			after, err := b.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			report := parseReport(after.GetAnnotations()[workloadv1alpha1.SyncAnnotation(testOwner.Key)])
+			if wanted(tc.src) && !strings.Contains(report.Refused, "spec.size: it differs") {
+				t.Errorf("%s\nit is told %+v", tc.reason, report)
+			}
+			if tc.stranded && !wanted(tc.src) && len(after.GetFinalizers()) != 0 {
+				t.Errorf("%s\nit is held by %q", tc.reason, after.GetFinalizers())
+			}
+		})
+	}
+}
+
+// TestReportWaitsInABurst: the first report makes way for the copies that others wait for, but not for ever.
+func TestReportWaitsInABurst(t *testing.T) {
+	tests := map[string]struct {
+		others bool
+		waited time.Duration
+		want   []string
+	}{
+		"alone":        {false, 0, []string{"up patch"}},
+		"burst":        {true, 0, nil},
+		"long enough":  {true, reportPatience, []string{"up patch"}},
+		"no new event": {true, -1, []string{"up patch"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, sourceOf(), copied(t), sourceOf(), copied(t))
+			if tc.waited >= 0 {
+				b.pass.changed = time.Now().Add(-tc.waited)
+			}
+			if tc.others {
+				b.pass.queue.Add(item{name: "b"})
+			}
+			again, err := b.pass.run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, b.writes(t)); diff != "" {
+				t.Errorf("writes: -want +got\n%s", diff)
+			}
+			if waits := tc.want == nil; waits != (again > 0) || waits != !b.pass.lane.up.takeSeen("a").IsZero() {
+				t.Errorf("it comes again after %s", again)
 			}
 		})
 	}

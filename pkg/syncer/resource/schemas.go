@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,16 +29,18 @@ type verdict struct {
 	message            string
 }
 
-// judge withdraws from the resources the versions in which objects cannot travel. A schema that cannot be had or read
-// stands in nobody's way: the physical cluster has words of its own for an object that it refuses.
-func (s *schemas) judge(ctx context.Context, catalog []Resource) error {
+// judge withdraws from the resources the versions in which objects cannot travel. Where a schema cannot be had, what was
+// known stands; where it never could, it stands in nobody's way: the physical cluster has words of its own for an object
+// that it refuses.
+func (s *schemas) judge(ctx context.Context, catalog []Resource) {
+	l := log.FromContext(ctx).V(1)
 	here, err := s.workspace.Paths()
 	if err != nil {
-		return fmt.Errorf("asking the workspace for its schemas: %w", err)
+		l.Info("the workspace does not tell its schemas", "cause", err.Error())
 	}
 	there, err := s.cluster.Paths()
 	if err != nil {
-		return fmt.Errorf("asking the physical cluster for its schemas: %w", err)
+		l.Info("the physical cluster does not tell its schemas", "cause", err.Error())
 	}
 	documents := map[string][]byte{} // for this look
 	for i := range catalog {
@@ -51,15 +54,13 @@ func (s *schemas) judge(ctx context.Context, catalog []Resource) error {
 			gvk := apischema.GroupVersionKind{Group: r.Group, Version: version, Kind: r.Kind}
 			path := documentOf(gvk.GroupVersion())
 			wrong, err := s.verdict(gvk, here[path], there[path], documents)
-			switch {
-			case err != nil:
-				log.FromContext(ctx).V(1).Info("no verdict on a schema", "kind", gvk.String(), "cause", err.Error())
-				fit = append(fit, version)
-			case wrong == "":
-				fit = append(fit, version)
-			case message == "":
-				message = wrong
+			if err != nil {
+				l.Info("no new verdict on a schema", "kind", gvk.String(), "cause", err.Error())
 			}
+			if wrong == "" {
+				fit = append(fit, version)
+			}
+			message = cmp.Or(message, wrong)
 		}
 		if len(fit) == 0 {
 			r.State, r.Message = workloadv1alpha1.ResourceIncompatible, message
@@ -67,16 +68,16 @@ func (s *schemas) judge(ctx context.Context, catalog []Resource) error {
 		}
 		r.Versions = fit
 	}
-	return nil
 }
 
-// verdict compares a kind on the two sides, unless neither has changed.
+// verdict compares a kind on the two sides, unless neither has changed. With an error it is what was known before.
 func (s *schemas) verdict(gvk apischema.GroupVersionKind, here, there openapi.GroupVersion, documents map[string][]byte) (string, error) {
+	known := s.verdicts[gvk]
 	if here == nil || there == nil {
-		return "", errors.New("it is not published")
+		return known.message, errors.New("a side does not publish it")
 	}
-	known, ok := s.verdicts[gvk]
-	if ok && known.workspace == here.ServerRelativeURL() && known.cluster == there.ServerRelativeURL() {
+	v := verdict{workspace: here.ServerRelativeURL(), cluster: there.ServerRelativeURL()}
+	if known.workspace == v.workspace && known.cluster == v.cluster {
 		return known.message, nil
 	}
 	var pair [2][]byte
@@ -85,19 +86,20 @@ func (s *schemas) verdict(gvk apischema.GroupVersionKind, here, there openapi.Gr
 		if documents[id] == nil {
 			document, err := side.Schema(runtime.ContentTypeJSON)
 			if err != nil {
-				return "", err
+				return known.message, err
 			}
 			documents[id] = document
 		}
 		pair[i] = documents[id]
 	}
-	v := verdict{workspace: here.ServerRelativeURL(), cluster: there.ServerRelativeURL()}
 	found, err := compatibility.Compare(gvk, pair[0], pair[1])
-	if err == nil {
-		v.message = compatibility.Message(found)
+	if err != nil {
+		s.verdicts[gvk] = v // it would be the same again, until a document changes
+		return "", err
 	}
-	s.verdicts[gvk] = v // an error would be the same again
-	return v.message, err
+	v.message = compatibility.Message(found)
+	s.verdicts[gvk] = v
+	return v.message, nil
 }
 
 // documentOf is where an API server publishes the schemas of a group and version, below /openapi/v3/.

@@ -1,0 +1,54 @@
+package resource
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/clock"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m, err := NewMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gr, now := workloadv1alpha1.GroupResource{Resource: "configmaps"}, time.Now()
+	m.applied(gr, time.Second, nil)
+	m.applied(gr, time.Second, errors.New("connection refused"))
+	m.applied(gr, time.Second, apierrors.NewForbidden(schema.GroupResource{}, "a", nil))
+	m.carried(gr, clock.RealClock{}, now)
+	m.carried(gr, clock.RealClock{}, time.Time{}) // a copy that was mended, not a change that travelled
+	m.told(gr, clock.RealClock{}, now)
+	m.told(gr, clock.RealClock{}, time.Time{})
+	m.waiting(3)
+	m.counted([]workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted, Objects: 5, Failing: 2}})
+
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("GatherAndLint() = %v, %v", problems, err)
+	}
+	for name, want := range map[string]int{
+		"syncer_apply_duration_seconds": 3, "syncer_sync_latency_seconds": 1, "syncer_status_latency_seconds": 1, "syncer_objects": 2, "syncer_queue_depth": 1,
+	} {
+		if got, err := testutil.GatherAndCount(registry, name); got != want || err != nil {
+			t.Errorf("%s has %d series, %v; want %d", name, got, err, want)
+		}
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if h := family.GetMetric()[0].GetHistogram(); h != nil && h.GetSampleCount() != 1 {
+			t.Errorf("%s counts %d", family.GetName(), h.GetSampleCount())
+		}
+	}
+}
