@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -140,6 +141,7 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	}
 	if o.dst != nil && o.ours(o.dst) && !report.blamed() && report.Ready == "" {
 		report = report.of(o.dst)
+		report.Message = cmp.Or(report.Message, scaledElsewhere(o.dst, desired))
 	}
 	if before == (Report{}) && !report.blamed() && o.inBurst() {
 		o.lane.up.stillSeen(o.name, o.changed)
@@ -166,9 +168,19 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	if o.dst != nil {
 		desired.SetUID(o.dst.GetUID()) // should it be replaced meanwhile, the server refuses
 	}
-	started := o.clock.Now()
-	applied, err := o.lane.down.client.Apply(ctx, o.name, desired, metav1.ApplyOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer, Force: force})
-	o.metrics.applied(o.lane.resource.GroupResource, o.clock.Since(started), err)
+	write := func(desired *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+		started := o.clock.Now()
+		applied, err := o.lane.down.client.Apply(ctx, o.name, desired, metav1.ApplyOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer, Force: force})
+		o.metrics.applied(o.lane.resource.GroupResource, o.clock.Since(started), err)
+		return applied, err
+	}
+	applied, err := write(desired)
+	scaled := isScaled(err)
+	if scaled {
+		rest := desired.DeepCopy()
+		unstructured.RemoveNestedField(rest.Object, "spec", "replicas")
+		applied, err = write(rest)
+	}
 	if err != nil {
 		if refused, ok := refusal(err); ok {
 			refused.Time, refused.Generation = report.Time, 0
@@ -178,9 +190,10 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	}
 	unchanged := o.dst != nil && o.dst.GetResourceVersion() == applied.GetResourceVersion()
 	o.dst = applied
-	if unchanged {
+	if unchanged || scaled {
 		o.settle(desired)
-	} else {
+	}
+	if !unchanged {
 		o.lane.down.objects.put(o.place.counterpart+"/"+o.name, applied)
 		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
 		o.metrics.carried(o.lane.resource.GroupResource, o.clock, o.changed)
@@ -206,7 +219,8 @@ func (o *pass) settlement(desired *unstructured.Unstructured) string {
 			content[field] = value
 		}
 	}
-	hash, err := hashOf([]any{desired.GetAnnotations()[workloadv1alpha1.AnnotationAppliedHash], content, o.dst.GetLabels(), o.dst.GetAnnotations()})
+	force := o.src.GetAnnotations()[workloadv1alpha1.AnnotationTakeOver]
+	hash, err := hashOf([]any{desired.GetAnnotations()[workloadv1alpha1.AnnotationAppliedHash], force, content, o.dst.GetLabels(), o.dst.GetAnnotations()})
 	if err != nil {
 		return ""
 	}

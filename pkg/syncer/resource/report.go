@@ -2,13 +2,16 @@ package resource
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -85,6 +88,30 @@ func refusal(err error) (r Report, ok bool) {
 func isOwnership(err error) bool {
 	_, found := apierrors.StatusCause(err, "FieldManagerConflict")
 	return found
+}
+
+// isScaled tells a conflict that is about nothing but replicas that somebody has set by scaling, as an autoscaler does.
+// They are the autoscaler's; most workloads name a number that is a default only.
+func isScaled(err error) bool {
+	var answer apierrors.APIStatus
+	if !apierrors.IsConflict(err) || !asStatus(err, &answer) || answer.Status().Details == nil {
+		return false
+	}
+	causes := answer.Status().Details.Causes
+	return len(causes) > 0 && !slices.ContainsFunc(causes, func(c metav1.StatusCause) bool {
+		return c.Type != metav1.CauseTypeFieldManagerConflict || c.Field != ".spec.replicas" || !strings.Contains(c.Message, `with subresource "scale"`)
+	})
+}
+
+// scaledElsewhere says that a copy has other replicas than its object; empty if it has not.
+func scaledElsewhere(dst, desired *unstructured.Unstructured) string {
+	want, told, _ := unstructured.NestedInt64(desired.Object, "spec", "replicas")
+	have, found, _ := unstructured.NestedInt64(dst.Object, "spec", "replicas")
+	if !told || !found || have == want {
+		return ""
+	}
+	return fmt.Sprintf("spec.replicas is %d in the physical cluster, where it was scaled, and stays so. To set it here, annotate the object with %s=true",
+		have, workloadv1alpha1.AnnotationTakeOver)
 }
 
 // refusalRetry is when an object that was refused is tried again without a change: somebody may have mended the cluster.

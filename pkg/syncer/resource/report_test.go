@@ -98,3 +98,30 @@ func TestReport(t *testing.T) {
 		t.Errorf("clip() = %d bytes: %q", len(got), got)
 	}
 }
+
+// TestIsScaled: replicas that an autoscaler has set are its own, and nothing else is.
+func TestIsScaled(t *testing.T) {
+	conflict := func(causes ...metav1.StatusCause) error {
+		return apierrors.NewApplyConflict(causes, "conflict")
+	}
+	cause := func(field, by string) metav1.StatusCause {
+		return metav1.StatusCause{Type: metav1.CauseTypeFieldManagerConflict, Field: field, Message: `conflict with "manager"` + by + " using apps/v1"}
+	}
+	const byScale = ` with subresource "scale"`
+	for name, tc := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"none":             {nil, false},
+		"scaled":           {conflict(cause(".spec.replicas", byScale)), true},
+		"edited":           {conflict(cause(".spec.replicas", "")), false},
+		"another field":    {conflict(cause(".spec.paused", byScale)), false},
+		"and more":         {conflict(cause(".spec.replicas", byScale), cause(".spec.paused", "")), false},
+		"a lost race":      {apierrors.NewConflict(schema.GroupResource{}, "a", errors.New("changed")), false},
+		"another weakness": {errors.New("connection refused"), false},
+	} {
+		if got := isScaled(tc.err); got != tc.want {
+			t.Errorf("%s: isScaled() = %t", name, got)
+		}
+	}
+}
