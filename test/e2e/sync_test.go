@@ -341,7 +341,7 @@ func TestSyncOfEveryDefaultResource(t *testing.T) {
 		err := s.there.Get(t.Context(), client.ObjectKey{Namespace: s.counterpart, Name: "scaled"}, there)
 		return err == nil, fmt.Sprint(err)
 	})
-	require.NoError(t, s.there.SubResource("scale").Patch(t.Context(), there, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":2}}`)), client.FieldOwner("autoscaler")))
+	require.NoError(t, s.there.SubResource("scale").Patch(t.Context(), there.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":2}}`)), client.FieldOwner("autoscaler")))
 	change(n, scaled, func(d *appsv1.Deployment) { d.Spec.MinReadySeconds = 1 })
 	s.eventually("the change has travelled", func() (bool, string) {
 		require.NoError(t, s.there.Get(t.Context(), client.ObjectKeyFromObject(there), there))
@@ -349,7 +349,9 @@ func TestSyncOfEveryDefaultResource(t *testing.T) {
 	})
 	assert.Equal(t, int32(2), *there.Spec.Replicas)
 	s.awaitReport(scaled, `"ready":"Current"`, "spec.replicas is 2 in the physical cluster", workloadv1alpha1.AnnotationTakeOver)
-	change(n, scaled, func(d *appsv1.Deployment) { d.Annotations = map[string]string{workloadv1alpha1.AnnotationTakeOver: "true"} })
+	change(n, scaled, func(d *appsv1.Deployment) {
+		d.Annotations = map[string]string{workloadv1alpha1.AnnotationTakeOver: "true"}
+	})
 	s.eventually("they are taken over on demand", func() (bool, string) {
 		require.NoError(t, s.there.Get(t.Context(), client.ObjectKeyFromObject(there), there))
 		return *there.Spec.Replicas == 1, fmt.Sprint(*there.Spec.Replicas)
