@@ -83,17 +83,6 @@ func TestBuildImage(t *testing.T) {
 	require.Len(t, config.RootFS.DiffIDs, 1, "one layer")
 }
 
-func TestModuleVersion(t *testing.T) {
-	e := local(t)
-	for _, tool := range []tool{kcpTool, kubernetesTool} {
-		version, err := moduleVersion(filepath.Join(e.Repo, "test", "tools", tool.folder, "go.mod"), tool.module)
-		require.NoError(t, err)
-		require.Regexp(t, `^v\d+\.\d+\.\d+$`, version)
-	}
-	require.Contains(t, versionFlags("v1.34.4"), "gitVersion=v1.34.4 ")
-	require.Contains(t, versionFlags("v1.34.4"), "gitMinor=34")
-}
-
 func TestParseWrite(t *testing.T) {
 	w, err := parseWrite([]byte(`{"verb":"patch","user":{"username":"system:serviceaccount:ns:syncer"},"userAgent":"syncer/v1",
 		"objectRef":{"resource":"synctargets","apiGroup":"workload.kcp.io","subresource":"status","name":"edge-1"},

@@ -50,7 +50,7 @@ var (
 	}}
 )
 
-// cacheDir is shared by all environments of the user; tools are built into <cache>/tools/<folder>-<version>.
+// cacheDir is shared by all environments of the user; tools are built into <cache>/tools/<folder>-<reported version>.
 func cacheDir() (string, error) {
 	if dir := os.Getenv("SYNCTARGET_CACHE"); dir != "" {
 		return filepath.Abs(dir)
@@ -69,7 +69,7 @@ func cacheDir() (string, error) {
 // ensureTool returns the folder that holds the programs of t, and builds those that are missing.
 func (e *Environment) ensureTool(ctx context.Context, t tool, p *progress) (string, error) {
 	source := filepath.Join(e.Repo, "test", "tools", t.folder)
-	version, err := moduleVersion(filepath.Join(source, "go.mod"), t.module)
+	version, reported, err := t.versions(filepath.Join(source, "go.mod"))
 	if err != nil {
 		return "", err
 	}
@@ -77,7 +77,7 @@ func (e *Environment) ensureTool(ctx context.Context, t tool, p *progress) (stri
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "tools", t.folder+"-"+version)
+	dir := filepath.Join(cache, "tools", t.folder+"-"+reported)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -85,7 +85,7 @@ func (e *Environment) ensureTool(ctx context.Context, t tool, p *progress) (stri
 		if len(b.missing(dir)) == 0 {
 			continue
 		}
-		if err := b.run(ctx, source, dir, version, p); err != nil {
+		if err := b.run(ctx, source, dir, version, versionFlags(reported), p); err != nil {
 			return "", err
 		}
 	}
@@ -103,7 +103,7 @@ func (b build) missing(dir string) []string {
 }
 
 // run builds into a temporary folder and renames, so that an interrupted build is never taken for a finished one.
-func (b build) run(ctx context.Context, source, dir, version string, p *progress) error {
+func (b build) run(ctx context.Context, source, dir, version, ldflags string, p *progress) error {
 	lock, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (b build) run(ctx context.Context, source, dir, version string, p *progress
 	}
 	defer os.RemoveAll(temp)
 
-	args := []string{"build", "-ldflags", versionFlags(version), "-o", temp + "/"}
+	args := []string{"build", "-ldflags", ldflags, "-o", temp + "/"}
 	if len(names) == 1 {
 		args[len(args)-1] = filepath.Join(temp, names[0]) // etcd's package is called server/v3
 	}
@@ -150,8 +150,21 @@ func (b build) run(ctx context.Context, source, dir, version string, p *progress
 	return nil
 }
 
-// versionFlags set the version that Kubernetes' programs report; without them it is "v0.0.0-master+$Format:%H$", which
-// clients cannot parse. For kcp they set the version of the Kubernetes libraries in it, which it does not use.
+// versions are the tool's own, and the one that its programs are to report: that of the Kubernetes they are made of, from
+// which their feature gates follow. A kcp that takes its own v0.31 for Kubernetes' does not start.
+func (t tool) versions(gomod string) (version, reported string, err error) {
+	const kubernetes = "k8s.io/kubernetes"
+	if version, err = moduleVersion(gomod, t.module); err != nil || t.module == kubernetes {
+		return version, version, err
+	}
+	if reported, err = moduleVersion(gomod, kubernetes); err != nil {
+		return "", "", err
+	}
+	return version, reported + "+" + t.folder + "-" + version, nil
+}
+
+// versionFlags set the version that programs report; without them it is "v0.0.0-master+$Format:%H$", which clients cannot
+// parse.
 func versionFlags(version string) string {
 	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
 	if len(parts) < 2 {
