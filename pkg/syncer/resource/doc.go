@@ -1,16 +1,23 @@
 // Package resource syncs the objects of opened Namespaces: specs down, status up.
 //
-//	engine    what runs: follows the SyncTarget, opens and closes places, works the queue off
-//	catalog   which resources both sides serve
-//	schemas   whether a resource is the same API on both
+//	engine    what runs, and the queue that it works off
+//	target    our SyncTarget in kcp: what it says, and what we say there
+//	look      what both sides serve, asked again and again
+//	catalog   which resources can travel
+//	schemas   whether a resource is the same API on both sides
+//	plan      which Namespaces are opened and closed
 //	place     one opened Namespace: the informers on both sides of it
+//	close     the end of a place
 //	object    one pass over one object: carry it, or withdraw its copy
+//	apply     the way down
+//	tell      the way up: the finalizer, the status and the report
+//	withdraw  the end of a copy
 //	copy      what travels down: a pure function, held by golden files
 //	subset    whether a copy still says what it should
 //	overlay   what the caches show, with our own last writes on top; packed, as JSON
-//	report    what travels up: status, and the annotation that tells how the copy fares
+//	report    what is told: the status in terms of the user's object, and the annotation that says how the copy fares
 //	events    Warnings of the copies and of what they own
-//	close     the end of a place
+//	count     how many objects there are, and how many fare badly, for the SyncTarget
 //
 // Nothing is deleted on silence. A copy is deleted when a live read has shown its object to be deleted, opted out or
 // gone, or its Namespace to be closing; only by UID; and only if it carries our mark. An informer that has not synced, an

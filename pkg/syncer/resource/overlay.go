@@ -26,6 +26,8 @@ type overlay struct {
 type written struct {
 	object *unstructured.Unstructured
 	at     time.Time
+	// dealtWith tells that there is nothing in the answer that the pass which wrote it does not act upon.
+	dealtWith bool
 }
 
 func newOverlay(store cache.Store, clock clock.PassiveClock) *overlay {
@@ -50,12 +52,25 @@ func (o *overlay) get(key string) (object *unstructured.Unstructured, ahead bool
 	return w.object, true
 }
 
-// put notes what a write answered.
-func (o *overlay) put(key string, object *unstructured.Unstructured) {
+// put notes what a write answered, and whether its event is then news to nobody.
+func (o *overlay) put(key string, object *unstructured.Unstructured, dealtWith bool) {
 	object.SetManagedFields(nil)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.fresh[key] = written{object: object, at: o.clock.Now()}
+	o.fresh[key] = written{object: object, at: o.clock.Now(), dealtWith: dealtWith}
+}
+
+// delivered notes what the watch has brought, and tells whether it is news: everything but the very state that a write
+// of our own has answered with.
+func (o *overlay) delivered(key, version string) (news bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	w, ok := o.fresh[key]
+	if !ok || w.object.GetResourceVersion() != version {
+		return true
+	}
+	delete(o.fresh, key)
+	return !w.dealtWith
 }
 
 // drop forgets a write to an object that is seen to be gone.

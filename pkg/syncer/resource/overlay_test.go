@@ -27,12 +27,12 @@ func TestOverlay(t *testing.T) {
 	}{
 		"nothing":     {"", nil, func(*overlay, *clocktesting.FakeClock) {}, "", false},
 		"watched":     {"", at("1"), func(*overlay, *clocktesting.FakeClock) {}, "1", false},
-		"written":     {"The watch lags behind.", at("1"), func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("2")) }, "2", true},
-		"created":     {"The watch has yet to show it.", nil, func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("2")) }, "2", true},
-		"overtaken":   {"As numbers, not as text.", at("10"), func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("9")) }, "10", false},
-		"deleted":     {"The watch has shown its end.", nil, func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("2")); o.drop("n/a") }, "", false},
-		"out of date": {"A watch that shows nothing for so long is right.", nil, func(o *overlay, c *clocktesting.FakeClock) { o.put("n/a", at("2")); c.Step(overlayLifetime + 1) }, "", false},
-		"no number":   {"The watch is believed.", at("b"), func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("c")) }, "b", false},
+		"written":     {"The watch lags behind.", at("1"), func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("2"), true) }, "2", true},
+		"created":     {"The watch has yet to show it.", nil, func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("2"), true) }, "2", true},
+		"overtaken":   {"As numbers, not as text.", at("10"), func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("9"), true) }, "10", false},
+		"deleted":     {"The watch has shown its end.", nil, func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("2"), true); o.drop("n/a") }, "", false},
+		"out of date": {"A watch that shows nothing for so long is right.", nil, func(o *overlay, c *clocktesting.FakeClock) { o.put("n/a", at("2"), true); c.Step(overlayLifetime + 1) }, "", false},
+		"no number":   {"The watch is believed.", at("b"), func(o *overlay, _ *clocktesting.FakeClock) { o.put("n/a", at("c"), true) }, "b", false},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -52,6 +52,35 @@ func TestOverlay(t *testing.T) {
 			}
 			if got != tc.want || ahead != tc.ahead {
 				t.Errorf("%s\nget() = version %q, ahead %t, want %q, %t", tc.reason, got, ahead, tc.want, tc.ahead)
+			}
+		})
+	}
+}
+
+// TestDelivered: an event that shows just what a pass has written, and acted upon, brings nobody back; any other does.
+func TestDelivered(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		act    func(o *overlay)
+		event  string
+		want   bool
+	}{
+		"not ours":    {"", func(*overlay) {}, "1", true},
+		"ours":        {"", func(o *overlay) { o.put("n/a", at("2"), true) }, "2", false},
+		"older":       {"Somebody else's, between what was read and what was written.", func(o *overlay) { o.put("n/a", at("3"), true) }, "2", true},
+		"newer":       {"", func(o *overlay) { o.put("n/a", at("2"), true) }, "3", true},
+		"unlooked-at": {"The answer may hold what the pass did not know.", func(o *overlay) { o.put("n/a", at("2"), false) }, "2", true},
+		"again":       {"A list after a lost watch: everything is looked at.", func(o *overlay) { o.put("n/a", at("2"), true); o.delivered("n/a", "2") }, "2", true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := newOverlay(cache.NewStore(cache.MetaNamespaceKeyFunc), clocktesting.NewFakeClock(time.Now()))
+			tc.act(o)
+			if got := o.delivered("n/a", tc.event); got != tc.want {
+				t.Errorf("%s\ndelivered() = %t, want %t", tc.reason, got, tc.want)
+			}
+			if w, left := o.fresh["n/a"]; left && w.object.GetResourceVersion() == tc.event {
+				t.Error("what the watch has delivered is still kept")
 			}
 		})
 	}

@@ -131,35 +131,36 @@ func (l *lane) synced() bool {
 // newSide prepares the informer of a resource in a Namespace, of all objects if fieldSelector is empty.
 func newSide(client dynamic.Interface, gvr schema.GroupVersionResource, namespace string, clock clock.PassiveClock, fieldSelector string) *side {
 	c := client.Resource(gvr).Namespace(namespace)
-	informer := cache.NewSharedIndexInformerWithOptions(&cache.ListWatch{
+	informer := cache.NewSharedIndexInformerWithOptions(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			options.FieldSelector = fieldSelector
 			return c.List(ctx, options)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			options.FieldSelector = fieldSelector
 			return c.Watch(ctx, options)
 		},
-	}, &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{ObjectDescription: gvr.String()})
+	}, client), &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{ObjectDescription: gvr.String()})
 	_ = informer.SetTransform(pack)
 	return &side{client: c, informer: informer, objects: newOverlay(informer.GetStore(), clock)}
 }
 
-// follow calls notify with the name of every object that changes.
+// follow calls notify with the name of every object that changes otherwise than by what we wrote ourselves.
 func (s *side) follow(notify func(name string)) error {
-	each := func(object any) {
-		if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
-			_, name, _ := cache.SplitMetaNamespaceKey(key)
-			notify(name)
+	changed := func(object any) {
+		if o, ok := object.(*packed); ok && s.objects.delivered(o.namespace+"/"+o.name, o.version) {
+			notify(o.name)
 		}
 	}
 	_, err := s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    each,
-		UpdateFunc: func(_, object any) { each(object) },
+		AddFunc:    changed,
+		UpdateFunc: func(_, object any) { changed(object) },
 		DeleteFunc: func(object any) {
 			if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
 				s.objects.drop(key)
+				_, name, _ := cache.SplitMetaNamespaceKey(key)
+				notify(name)
 			}
-			each(object)
 		},
 	})
 	return err

@@ -1,0 +1,129 @@
+package resource
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	kstatus "github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// statusInterval is the least time between two reports on the resources.
+const statusInterval = 30 * time.Second
+
+// report tells how the resources fare whenever that has changed, at most once in statusInterval.
+func (e *Engine) report(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.changed:
+		}
+		if err := e.reportResources(ctx); err != nil {
+			log.FromContext(ctx).V(1).Info("reporting on the resources failed; it is tried again", "cause", err.Error())
+			signal(e.changed)
+		}
+		timer := e.clock.NewTimer(statusInterval)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C():
+		}
+	}
+}
+
+func (e *Engine) reportResources(ctx context.Context) error {
+	target, catalog := e.current(), e.catalog.Load()
+	if target == nil || catalog == nil {
+		return nil
+	}
+	report := e.resourceStatus(*catalog, target.Status)
+	if slices.EqualFunc(report, target.Status.SyncedResources, sameStatus) {
+		return nil
+	}
+	live, err := e.target.Get(ctx) // the cache may be a heartbeat behind
+	if err != nil {
+		return err
+	}
+	return e.patchTarget(ctx, live, "syncedResources", report)
+}
+
+// resourceStatus is what is to be told of the resources. What cannot be counted yet, as after a start, stays as it was
+// told before.
+func (e *Engine) resourceStatus(catalog []Resource, told workloadv1alpha1.SyncTargetStatus) []workloadv1alpha1.SyncedResourceStatus {
+	e.mu.Lock()
+	places, refused := maps.Clone(e.places), maps.Clone(e.refused)
+	e.mu.Unlock()
+	out := make([]workloadv1alpha1.SyncedResourceStatus, 0, len(catalog))
+	for _, r := range catalog {
+		status := workloadv1alpha1.SyncedResourceStatus{
+			Group: r.Group, Resource: r.Resource, Versions: r.Versions, State: r.State, Message: r.Message,
+		}
+		if refusal := refused[r.GroupResource]; refusal != "" && r.State == workloadv1alpha1.ResourceAccepted {
+			status.State, status.Message = workloadv1alpha1.ResourceForbidden, refusal
+		}
+		if known(places, r, told.Namespaces) {
+			status.Objects, status.Failing = e.count(places, r.GroupResource)
+		} else {
+			status.Objects, status.Failing = toldOf(told.SyncedResources, r.GroupResource)
+		}
+		out = append(out, status)
+	}
+	e.metrics.counted(out)
+	return out
+}
+
+// known tells whether a resource has been listed in every Namespace that is open or closing.
+func known(places map[string]*place, resource Resource, namespaces []workloadv1alpha1.NamespaceStatus) bool {
+	return !resource.followed() || !slices.ContainsFunc(namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
+		if n.State != workloadv1alpha1.NamespaceOpen && n.State != workloadv1alpha1.NamespaceClosing {
+			return false
+		}
+		p := places[n.Name]
+		if p == nil {
+			return n.State == workloadv1alpha1.NamespaceOpen // a closing one may have been left already
+		}
+		l := p.lane(resource.GroupResource)
+		return l == nil || !l.synced()
+	})
+}
+
+// toldOf returns what was last told of a resource.
+func toldOf(told []workloadv1alpha1.SyncedResourceStatus, resource workloadv1alpha1.GroupResource) (objects, failing int32) {
+	for _, s := range told {
+		if s.Group == resource.Group && s.Resource == resource.Resource {
+			return s.Objects, s.Failing
+		}
+	}
+	return 0, 0
+}
+
+// count tells how many objects of a resource are held in these places, and how many of them fare badly.
+func (e *Engine) count(places map[string]*place, resource workloadv1alpha1.GroupResource) (objects, failing int32) {
+	for _, p := range places {
+		l := p.lane(resource)
+		if l == nil {
+			continue
+		}
+		for _, object := range l.up.informer.GetStore().List() {
+			o := unpack(object)
+			if o == nil || !slices.Contains(o.GetFinalizers(), workloadv1alpha1.SyncerFinalizer(e.owner.Key)) {
+				continue
+			}
+			objects++
+			if report := parseReport(o.GetAnnotations()[workloadv1alpha1.SyncAnnotation(e.owner.Key)]); report.blamed() || report.Ready == string(kstatus.FailedStatus) {
+				failing++
+			}
+		}
+	}
+	return objects, failing
+}
+
+func sameStatus(a, b workloadv1alpha1.SyncedResourceStatus) bool {
+	return a.Group == b.Group && a.Resource == b.Resource && a.State == b.State && a.Message == b.Message && a.Objects == b.Objects && a.Failing == b.Failing && slices.Equal(a.Versions, b.Versions)
+}

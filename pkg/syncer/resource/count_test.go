@@ -1,0 +1,71 @@
+package resource
+
+import (
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// TestCount: what is told before, say by an earlier process, stands until everything has been listed again; an absence
+// that is not yet known to be one is not counted.
+func TestCount(t *testing.T) {
+	gr := workloadv1alpha1.GroupResource{Resource: "configmaps"}
+	catalog := []Resource{{GroupResource: gr, Kind: "ConfigMap", Versions: []string{"v1"}, State: workloadv1alpha1.ResourceAccepted}}
+	open := []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}
+	failed := func(o *unstructured.Unstructured) {
+		o.SetAnnotations(map[string]string{workloadv1alpha1.SyncAnnotation(testOwner.Key): Report{Refused: "no"}.String()})
+	}
+	listed := func(t *testing.T, sources ...*unstructured.Unstructured) map[string]*place {
+		var objects []runtime.Object
+		for i, o := range sources {
+			o.SetName(string(rune('a' + i)))
+			objects = append(objects, o)
+		}
+		client := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{configMaps: "ConfigMapList"}, objects...)
+		p := newPlace(testOwner.Key, "shop")
+		l := &lane{resource: catalog[0], up: newSide(client, configMaps, p.namespace, clock.RealClock{}, ""), down: newSide(client, configMaps, p.counterpart, clock.RealClock{}, "")}
+		p.lanes[gr] = l
+		go l.up.informer.RunWithContext(t.Context())
+		go l.down.informer.RunWithContext(t.Context())
+		if !cache.WaitForCacheSync(t.Context().Done(), l.synced) {
+			t.Fatal("the informers do not sync")
+		}
+		return map[string]*place{"shop": p}
+	}
+	unlisted := func(*testing.T, ...*unstructured.Unstructured) map[string]*place {
+		p := newPlace(testOwner.Key, "shop")
+		client := dynamicfake.NewSimpleDynamicClient(runtime.NewScheme())
+		p.lanes[gr] = &lane{resource: catalog[0], up: newSide(client, configMaps, p.namespace, clock.RealClock{}, "")}
+		return map[string]*place{"shop": p}
+	}
+	none := func(*testing.T, ...*unstructured.Unstructured) map[string]*place { return nil }
+	tests := map[string]struct {
+		places           func(*testing.T, ...*unstructured.Unstructured) map[string]*place
+		namespaces       []workloadv1alpha1.NamespaceStatus
+		sources          []*unstructured.Unstructured
+		objects, failing int32
+	}{
+		"just started":      {none, open, nil, 7, 3},
+		"not listed":        {unlisted, open, nil, 7, 3},
+		"listed":            {listed, open, []*unstructured.Unstructured{sourceOf(), sourceOf(failed)}, 2, 1},
+		"listed, none held": {listed, open, []*unstructured.Unstructured{sourceOf(func(o *unstructured.Unstructured) { o.SetFinalizers(nil) })}, 0, 0},
+		"nothing is opened": {none, nil, nil, 0, 0},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := &Engine{owner: testOwner, places: tc.places(t, tc.sources...)}
+			told := workloadv1alpha1.SyncTargetStatus{Namespaces: tc.namespaces, SyncedResources: []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", Objects: 7, Failing: 3}}}
+			got := e.resourceStatus(catalog, told)
+			if len(got) != 1 || got[0].Objects != tc.objects || got[0].Failing != tc.failing {
+				t.Errorf("resourceStatus() = %+v, want %d objects, %d failing", got, tc.objects, tc.failing)
+			}
+		})
+	}
+}

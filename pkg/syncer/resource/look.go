@@ -1,0 +1,115 @@
+package resource
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// discoveryInterval is the time between two looks at what both sides serve, for which there is no watch. After a start
+// and a change of the spec the looks begin at discoveryBase and double from there.
+const (
+	discoveryBase     = time.Second
+	discoveryInterval = time.Minute
+)
+
+// look asks both sides what they serve, again and again.
+func (e *Engine) look(ctx context.Context) {
+	delay := discoveryBase
+	for {
+		timer := e.clock.NewTimer(wait.Jitter(delay, 0.2))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-e.asked:
+			timer.Stop()
+			delay = discoveryBase
+		case <-timer.C():
+			delay = min(2*delay, discoveryInterval)
+		}
+		target := e.current()
+		if target == nil {
+			continue // its event comes first
+		}
+		if err := e.relook(ctx, target); err != nil {
+			log.FromContext(ctx).V(1).Info("discovery failed; what was known stands", "cause", err.Error())
+		}
+	}
+}
+
+// relook asks both sides what they serve, once.
+func (e *Engine) relook(ctx context.Context, target *workloadv1alpha1.SyncTarget) error {
+	wanted := target.Spec.Synced()
+	leaving, err := e.leaving(ctx, target)
+	if err != nil {
+		return err
+	}
+	var sides [2]served
+	for i, client := range e.discover {
+		if sides[i], err = discover(client, slices.Concat(wanted, leaving)); err != nil {
+			return err
+		}
+	}
+	catalog := compile(wanted, sides[0], sides[1])
+	e.schemas.judge(ctx, catalog)
+	catalog = append(catalog, leaves(compile(leaving, sides[0], sides[1]))...)
+	if before := e.catalog.Swap(&catalog); before == nil || !reflect.DeepEqual(*before, catalog) {
+		e.queue.Add(item{})
+		signal(e.changed)
+	}
+	return nil
+}
+
+// names tells whether the catalog is about these resources, beside those that are being left.
+func names(catalog []Resource, wanted []workloadv1alpha1.GroupResource) bool {
+	named := slices.DeleteFunc(slices.Clone(catalog), func(r Resource) bool { return r.Leaving })
+	return slices.EqualFunc(named, wanted, func(r Resource, gr workloadv1alpha1.GroupResource) bool { return r.GroupResource == gr })
+}
+
+// leaving returns what the spec, read live, no longer names, and of what a copy may be left.
+func (e *Engine) leaving(ctx context.Context, target *workloadv1alpha1.SyncTarget) ([]workloadv1alpha1.GroupResource, error) {
+	if len(target.Leaving()) == 0 {
+		return nil, nil
+	}
+	live, err := e.target.Get(ctx)
+	if err != nil || string(live.UID) != e.owner.UID {
+		return nil, err
+	}
+	return slices.DeleteFunc(live.Leaving(), func(gr workloadv1alpha1.GroupResource) bool {
+		left, err := e.hasLeft(ctx, live, gr)
+		if err != nil {
+			log.FromContext(ctx).V(1).Info("cannot tell yet whether a resource is left", "resource", gr.String(), "cause", err.Error())
+		}
+		return left
+	}), nil
+}
+
+// hasLeft asks both servers, for every opened Namespace, whether anything of ours is left of a resource.
+func (e *Engine) hasLeft(ctx context.Context, target *workloadv1alpha1.SyncTarget, gr workloadv1alpha1.GroupResource) (bool, error) {
+	for _, n := range target.Status.Namespaces {
+		if n.State != workloadv1alpha1.NamespaceOpen && n.State != workloadv1alpha1.NamespaceClosing {
+			continue
+		}
+		e.mu.Lock()
+		p := e.places[n.Name]
+		e.mu.Unlock()
+		if p == nil {
+			return false, nil
+		}
+		l := p.lane(gr)
+		if l == nil || !l.resource.Leaving || !l.synced() {
+			return false, nil
+		}
+		if mine, _, err := e.left(ctx, p, l); mine || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,205 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// plan opens and closes places as the SyncTarget's status says.
+func (e *Engine) plan(ctx context.Context) error {
+	target, catalog := e.current(), e.catalog.Load()
+	if target == nil {
+		return nil
+	}
+	if catalog == nil || !names(*catalog, target.Spec.Synced()) {
+		signal(e.asked)
+		return nil // comes back when it is known
+	}
+	named := map[string]bool{}
+	var failures []error
+	for _, n := range target.Status.Namespaces {
+		named[n.Name] = true
+		drained := slices.Contains(target.Status.DrainedNamespaces, n.Name)
+		var err error
+		switch n.State {
+		case workloadv1alpha1.NamespaceOpen:
+			if drained {
+				// Taken back before anything is begun: our rights are about to be withdrawn on it.
+				if err = e.reportDrained(ctx, n.Name, false); err != nil {
+					break
+				}
+			}
+			e.openPlace(ctx, n.Name, nil, *catalog)
+		case workloadv1alpha1.NamespaceClosing:
+			if drained {
+				continue
+			}
+			var ending *closing
+			if ending, err = e.confirm(ctx, n.Name); err == nil && ending != nil {
+				e.openPlace(ctx, n.Name, ending, *catalog)
+				e.queue.Add(item{namespace: n.Name})
+			}
+		}
+		if err != nil {
+			failures = append(failures, err)
+		}
+	}
+	for _, name := range target.Status.DrainedNamespaces {
+		if !named[name] {
+			failures = append(failures, e.reportDrained(ctx, name, false))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// confirm asks kcp itself whether a Namespace is closing; nil if not.
+func (e *Engine) confirm(ctx context.Context, namespace string) (*closing, error) {
+	e.mu.Lock()
+	p := e.places[namespace]
+	e.mu.Unlock()
+	if p != nil && p.ending() != nil {
+		return p.ending(), nil
+	}
+	live, err := e.target.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if string(live.UID) != e.owner.UID {
+		return nil, nil
+	}
+	for _, n := range live.Status.Namespaces {
+		if n.Name == namespace && n.State == workloadv1alpha1.NamespaceClosing {
+			return &closing{orphan: live.DeletionTimestamp != nil && live.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan}, nil
+		}
+	}
+	return nil, nil
+}
+
+// openPlace makes a place what it should be, and has everything in it looked at when that is something new.
+func (e *Engine) openPlace(ctx context.Context, namespace string, ending *closing, catalog []Resource) {
+	e.mu.Lock()
+	p := e.places[namespace]
+	if p == nil {
+		p = newPlace(e.owner.Key, namespace)
+		e.places[namespace] = p
+		listening, cancel := context.WithCancel(context.Background()) // ends with the place, or with the process
+		p.deafen = cancel
+		e.listen(listening, p)
+		log.FromContext(ctx).Info("Opening", "namespace", namespace, "counterpart", p.counterpart, "closing", ending != nil)
+	}
+	e.mu.Unlock()
+	if p.setEnding(ending) {
+		for _, l := range p.all() {
+			e.lookAtAll(p, l)
+		}
+	}
+	e.ensureLanes(p, catalog)
+}
+
+// ensureLanes follows the catalog. A resource that is no longer served is only no longer followed.
+func (e *Engine) ensureLanes(p *place, catalog []Resource) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	keep := map[workloadv1alpha1.GroupResource]bool{}
+	for _, r := range catalog {
+		if !r.followed() {
+			continue
+		}
+		keep[r.GroupResource] = true
+		if l := p.lanes[r.GroupResource]; l != nil {
+			if l.resource.sameWay(r) {
+				continue
+			}
+			l.stop()
+		}
+		p.lanes[r.GroupResource] = e.newLane(p, r)
+	}
+	for gr, l := range p.lanes {
+		if !keep[gr] {
+			l.stop()
+			delete(p.lanes, gr)
+		}
+	}
+}
+
+// newLane starts the informers of a resource in a place.
+func (e *Engine) newLane(p *place, r Resource) *lane {
+	ctx, cancel := context.WithCancel(context.Background()) // ends with the place, or with the process
+	l := &lane{
+		resource: r, stop: cancel,
+		up: newSide(e.up, r.GVR(), p.namespace, e.clock, ""),
+	}
+	sides := map[string]*side{"workspace": l.up}
+	if !r.stranded() {
+		l.down = newSide(e.down, r.GVR(), p.counterpart, e.clock, "")
+		sides["physical cluster"] = l.down
+	}
+	for where, s := range sides {
+		_ = s.follow(func(name string) {
+			s.seen.LoadOrStore(name, e.clock.Now())
+			e.queue.Add(item{namespace: p.namespace, resource: r.GroupResource, name: name})
+		})
+		_ = s.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
+			if apierrors.IsForbidden(err) {
+				e.note(r.GroupResource, fmt.Sprintf("the %s refuses to list it in an opened Namespace: %s", where, clip(err.Error())))
+			}
+			if apierrors.IsNotFound(err) {
+				signal(e.asked) // it is served no more
+			}
+		})
+		go s.informer.RunWithContext(ctx)
+	}
+	go func() {
+		if cache.WaitForCacheSync(ctx.Done(), l.synced) {
+			e.note(r.GroupResource, "")
+			signal(e.changed)
+			e.lookAtAll(p, l)
+			e.queue.Add(item{namespace: p.namespace})
+		}
+	}()
+	return l
+}
+
+// lookAtAll queues everything that is known of a resource in a place.
+func (e *Engine) lookAtAll(p *place, l *lane) {
+	names := l.up.names()
+	if l.down != nil {
+		names = append(names, l.down.names()...)
+	}
+	for _, name := range names {
+		e.queue.Add(item{namespace: p.namespace, resource: l.resource.GroupResource, name: name})
+	}
+}
+
+// stopPlace ends a place that has been left.
+func (e *Engine) stopPlace(p *place) {
+	p.deafen()
+	for _, l := range p.all() {
+		l.stop()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.places[p.namespace] == p {
+		delete(e.places, p.namespace)
+	}
+}
+
+func (e *Engine) note(resource workloadv1alpha1.GroupResource, refusal string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.refused[resource] == refusal {
+		return
+	}
+	if e.refused[resource] = refusal; refusal == "" {
+		delete(e.refused, resource)
+	}
+	signal(e.changed)
+}

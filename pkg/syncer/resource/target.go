@@ -1,0 +1,85 @@
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// Upstream is the SyncTarget in kcp; its errors wrap the API server's.
+type Upstream interface {
+	Get(ctx context.Context) (*workloadv1alpha1.SyncTarget, error)
+	PatchStatus(ctx context.Context, patch []byte) error
+}
+
+// newTargetInformer watches the one SyncTarget that we act for.
+func (e *Engine) newTargetInformer() cache.SharedIndexInformer {
+	client := e.up.Resource(workloadv1alpha1.SchemeGroupVersion.WithResource("synctargets"))
+	only := fields.OneTermEqualSelector(metav1.ObjectNameField, e.owner.Name).String()
+	return cache.NewSharedIndexInformerWithOptions(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			options.FieldSelector = only
+			return client.List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.FieldSelector = only
+			return client.Watch(ctx, options)
+		},
+	}, &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{ObjectDescription: "SyncTarget"})
+}
+
+// current is the SyncTarget as the cache shows it; nil if it does not, or shows another of the same name: then nothing
+// is begun and nothing is ended.
+func (e *Engine) current() *workloadv1alpha1.SyncTarget {
+	for _, object := range e.targets.GetStore().List() {
+		var target workloadv1alpha1.SyncTarget
+		o, ok := object.(*unstructured.Unstructured)
+		if !ok || runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &target) != nil {
+			continue
+		}
+		if string(target.UID) == e.owner.UID {
+			return &target
+		}
+	}
+	return nil
+}
+
+// reportDrained says, or takes back, that nothing of ours is left in a Namespace.
+func (e *Engine) reportDrained(ctx context.Context, namespace string, drained bool) error {
+	live, err := e.target.Get(ctx)
+	if err != nil {
+		return err
+	}
+	names := slices.DeleteFunc(slices.Clone(live.Status.DrainedNamespaces), func(n string) bool { return n == namespace })
+	if drained {
+		names = append(names, namespace)
+	}
+	slices.Sort(names)
+	if string(live.UID) != e.owner.UID || slices.Equal(names, live.Status.DrainedNamespaces) {
+		return nil
+	}
+	return e.patchTarget(ctx, live, "drainedNamespaces", names)
+}
+
+// patchTarget sets one field of the SyncTarget's status that is ours, unless it changed since it was read.
+func (e *Engine) patchTarget(ctx context.Context, read *workloadv1alpha1.SyncTarget, field string, value any) error {
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "test", "path": "/metadata/uid", "value": types.UID(e.owner.UID)},
+		{"op": "test", "path": "/metadata/resourceVersion", "value": read.ResourceVersion},
+		{"op": "add", "path": "/status/" + field, "value": value},
+	})
+	if err != nil {
+		return err
+	}
+	return e.target.PatchStatus(ctx, patch)
+}

@@ -1,0 +1,123 @@
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// explain tells on the object why objects of its resource do not travel. A copy that there is stays, and its status is told.
+func (o *pass) explain(ctx context.Context) error {
+	before := o.reported()
+	report := Report{Time: before.Time, Generation: before.Generation, Refused: clip(fmt.Sprintf("%s is not synced (%s): %s",
+		o.lane.resource.GroupResource, o.lane.resource.State, o.lane.resource.Message))}
+	return o.tell(ctx, report, before)
+}
+
+// reported is what was last told on the object.
+func (o *pass) reported() Report {
+	return parseReport(o.src.GetAnnotations()[workloadv1alpha1.SyncAnnotation(o.owner.Key)])
+}
+
+// tell writes the status and the report upstream, each if it differs from what is there.
+func (o *pass) tell(ctx context.Context, report, before Report) error {
+	if o.dst != nil && o.ours(o.dst) && o.lane.resource.HasStatus && o.ownsStatus() {
+		status := statusUp(o.dst)
+		if status != nil && !equality.Semantic.DeepEqual(status, o.src.Object["status"]) {
+			patch := []map[string]any{
+				{"op": "test", "path": "/metadata/uid", "value": string(o.src.GetUID())},
+				{"op": "add", "path": "/status", "value": status},
+			}
+			if err := o.patchUp(ctx, types.JSONPatchType, patch, false, "status"); err != nil {
+				return fmt.Errorf("writing the status of %s: %w", o, err)
+			}
+			o.metrics.told(o.lane.resource.GroupResource, o.clock, o.answered)
+		}
+	}
+	if report == before {
+		return nil
+	}
+	if report.Time == "" && !report.blamed() {
+		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
+		if before.Time != "" {
+			report.Time = before.Time
+		}
+		if report == before {
+			return nil
+		}
+	}
+	patch := map[string]any{"metadata": map[string]any{
+		"uid":         string(o.src.GetUID()),
+		"annotations": map[string]any{workloadv1alpha1.SyncAnnotation(o.owner.Key): report.String()},
+	}}
+	if err := o.patchUp(ctx, types.MergePatchType, patch, false); err != nil {
+		return fmt.Errorf("reporting on %s: %w", o, err)
+	}
+	return nil
+}
+
+// ownsStatus: if several targets hold one object, the lowest key writes its status.
+func (o *pass) ownsStatus() bool {
+	for _, finalizer := range o.src.GetFinalizers() {
+		if key, ok := strings.CutPrefix(finalizer, workloadv1alpha1.SyncerFinalizerPrefix); ok && key < o.owner.Key {
+			return false
+		}
+	}
+	return true
+}
+
+// hold puts our finalizer on the object, before there is a copy.
+func (o *pass) hold(ctx context.Context) error {
+	finalizers := append(slices.Clone(o.src.GetFinalizers()), workloadv1alpha1.SyncerFinalizer(o.owner.Key))
+	return o.patchMetadata(ctx, map[string]any{"finalizers": finalizers})
+}
+
+// release takes our finalizer and our report off the object.
+func (o *pass) release(ctx context.Context) error {
+	finalizers := slices.DeleteFunc(slices.Clone(o.src.GetFinalizers()), func(f string) bool { return f == workloadv1alpha1.SyncerFinalizer(o.owner.Key) })
+	err := o.patchMetadata(ctx, map[string]any{
+		"finalizers":  finalizers,
+		"annotations": map[string]any{workloadv1alpha1.SyncAnnotation(o.owner.Key): nil},
+	})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// patchMetadata changes the object's metadata, unless somebody was faster: then it is decided anew.
+func (o *pass) patchMetadata(ctx context.Context, metadata map[string]any) error {
+	metadata["uid"], metadata["resourceVersion"] = string(o.src.GetUID()), o.src.GetResourceVersion()
+	if err := o.patchUp(ctx, types.MergePatchType, map[string]any{"metadata": metadata}, true); err != nil {
+		return fmt.Errorf("patching the metadata of %s: %w", o, err)
+	}
+	return nil
+}
+
+// patchUp patches the object in the workspace and goes on with what it is then. knew tells that the patch holds for no
+// other state than the one that this pass has looked at, so that the answer brings nothing new.
+func (o *pass) patchUp(ctx context.Context, kind types.PatchType, patch any, knew bool, subresource ...string) error {
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	patched, err := o.lane.up.client.Patch(ctx, o.name, kind, body, metav1.PatchOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer}, subresource...)
+	if err != nil {
+		return err
+	}
+	if patched.GetDeletionTimestamp() == nil || len(patched.GetFinalizers()) > 0 {
+		o.lane.up.objects.put(o.place.namespace+"/"+o.name, patched, knew)
+	}
+	o.src = patched
+	return nil
+}

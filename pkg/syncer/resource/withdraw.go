@@ -1,0 +1,102 @@
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// unwanted asks the workspace itself.
+func (o *pass) unwanted(ctx context.Context) (bool, error) {
+	live, err := o.lane.up.client.Get(ctx, o.name, metav1.GetOptions{})
+	if isGone(err, o.name) {
+		if o.src != nil {
+			o.lane.up.objects.drop(o.place.namespace + "/" + o.name)
+		}
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading %s in the workspace: %w", o, err)
+	}
+	o.src = live
+	return !wanted(live), nil
+}
+
+// isGone tells that this object is gone from an API that is gone, or was never there.
+func isGone(err error, name string) bool {
+	var answer apierrors.APIStatus
+	return apierrors.IsNotFound(err) && asStatus(err, &answer) && answer.Status().Details != nil && answer.Status().Details.Name == name
+}
+
+// withdraw removes the copy, or our marks on it, and then lets the object go.
+func (o *pass) withdraw(ctx context.Context, orphan bool) error {
+	if o.ours(o.dst) {
+		if !orphan {
+			return o.deleteCopy(ctx) // its end comes as an event
+		}
+		if err := o.stripCopy(ctx); err != nil {
+			return err
+		}
+	} else if o.holds() && !orphan && o.lane.down != nil {
+		// The cache shows no copy; the finalizer stands for one, so the server is asked.
+		live, err := o.lane.down.client.Get(ctx, o.name, metav1.GetOptions{})
+		if err != nil && !isGone(err, o.name) {
+			return fmt.Errorf("reading %s in the physical cluster: %w", o, err)
+		}
+		if err == nil && o.ours(live) {
+			o.dst = live
+			return o.deleteCopy(ctx)
+		}
+	}
+	if o.src != nil && (o.holds() || o.src.GetAnnotations()[workloadv1alpha1.SyncAnnotation(o.owner.Key)] != "") {
+		return o.release(ctx)
+	}
+	return nil
+}
+
+func (o *pass) deleteCopy(ctx context.Context) error {
+	if o.dst.GetDeletionTimestamp() != nil {
+		return nil
+	}
+	log.FromContext(ctx).Info("Deleting the copy", "object", o.String())
+	uid, background := o.dst.GetUID(), metav1.DeletePropagationBackground
+	err := o.lane.down.client.Delete(ctx, o.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("deleting %s in the physical cluster: %w", o, err)
+	}
+	o.lane.down.objects.drop(o.place.counterpart + "/" + o.name)
+	return nil
+}
+
+// stripCopy takes our marks off a copy, which from then on belongs to whoever runs the physical cluster.
+func (o *pass) stripCopy(ctx context.Context) error {
+	log.FromContext(ctx).Info("Leaving the copy behind", "object", o.String())
+	labels, annotations := map[string]any{}, map[string]any{}
+	for name := range o.dst.GetLabels() {
+		if strings.HasPrefix(name, workloadv1alpha1.GroupName+"/") {
+			labels[name] = nil
+		}
+	}
+	for name := range o.dst.GetAnnotations() {
+		if strings.HasPrefix(name, workloadv1alpha1.GroupName+"/") {
+			annotations[name] = nil
+		}
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": string(o.dst.GetUID()), "labels": labels, "annotations": annotations}})
+	if err != nil {
+		return err
+	}
+	_, err = o.lane.down.client.Patch(ctx, o.name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("taking our marks off %s in the physical cluster: %w", o, err)
+	}
+	return nil
+}
