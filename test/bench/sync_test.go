@@ -139,7 +139,7 @@ func (r *rig) watchArrivals(namespace, counterpart string) {
 	}()
 }
 
-// floor watches upstream and creates downstream, with as many workers as the engine has.
+// floor watches upstream and creates downstream, with as many workers as the engine.
 func (r *rig) floor() {
 	names := make(chan *unstructured.Unstructured, 100_000)
 	factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(r.up, 0, "floor", nil)
@@ -147,12 +147,18 @@ func (r *rig) floor() {
 		names <- o.(*unstructured.Unstructured)
 	}})
 	require.NoError(r.t, err)
-	for range 16 {
+	for range 32 {
 		go func() {
 			for o := range names {
 				c := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "data": o.Object["data"]}}
 				c.SetName(o.GetName())
-				_, _ = r.down.Resource(configMaps).Namespace(r.counterparts["floor"]).Create(r.t.Context(), c, metav1.CreateOptions{})
+				for range 3 { // a request may be turned away; a client that gave up then would be none
+					_, err := r.down.Resource(configMaps).Namespace(r.counterparts["floor"]).Create(r.t.Context(), c, metav1.CreateOptions{})
+					if err == nil || r.t.Context().Err() != nil {
+						break
+					}
+					r.t.Logf("the floor tries %s again: %v", o.GetName(), err)
+				}
 			}
 		}()
 	}

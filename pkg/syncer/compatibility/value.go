@@ -26,7 +26,7 @@ func (w *walk) values(at path, from, to *schema) {
 
 // stated says whether it means anything that a schema does, or does not, restrict a value. Next to Go types a
 // restriction that is not stated may be there nevertheless.
-func (w *walk) stated(restricted bool) bool { return restricted || !w.from.native && !w.to.native }
+func (w *walk) stated(restricted bool) bool { return restricted || w.custom() }
 
 // enum reports values that one side allows and the other does not.
 func (w *walk) enum(at path, from, to *schema) {

@@ -79,7 +79,7 @@ func (w *walk) fields(at path, from, to *schema) error {
 			if err := w.compare(at.field(name), from.Properties[name], known); err != nil {
 				return err
 			}
-		} else if !to.open() {
+		} else if !to.open() && w.custom() {
 			w.found.add(at.field(name), "known in %s, unknown in %s, where it would be lost", w.from.side, w.to.side)
 		}
 	}
@@ -94,6 +94,10 @@ func (w *walk) fields(at path, from, to *schema) error {
 	w.required(at, from, to)
 	return nil
 }
+
+// custom tells whether both sides define the kind. Next to one written in Go a field that one side alone knows is one of
+// another release: objects that do not use it travel, and one that does is refused by name.
+func (w *walk) custom() bool { return !w.from.native && !w.to.native }
 
 // required reports the fields that an object may lack where it comes from, and must have where it goes. A schema that
 // names no fields does not tell what its objects have.

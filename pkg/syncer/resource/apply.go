@@ -12,66 +12,114 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// apply writes the copy. A refusal is a Report; an error is for what another attempt may change.
-func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, report Report) (Report, error) {
-	force := o.src.GetAnnotations()[workloadv1alpha1.AnnotationTakeOver] == "true"
+// apply writes the copy. What the physical cluster refuses is told, and tried again after a while; again says when. An
+// error is for what another attempt may change; it is told as well once it has lasted.
+func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, report Report) (told Report, again time.Duration, err error) {
 	log.FromContext(ctx).V(1).Info("Applying", "object", o.String())
 	if o.dst != nil {
 		desired.SetUID(o.dst.GetUID()) // should it be replaced meanwhile, the server refuses
 	}
-	write := func(desired *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-		started := o.clock.Now()
-		applied, err := o.lane.down.client.Apply(ctx, o.name, desired, metav1.ApplyOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer, Force: force})
-		o.metrics.applied(o.lane.resource.GroupResource, o.clock.Since(started), err)
-		return applied, err
-	}
-	applied, err := write(desired)
-	scaled := isScaled(err)
-	if scaled {
-		rest := desired.DeepCopy()
-		unstructured.RemoveNestedField(rest.Object, "spec", "replicas")
-		applied, err = write(rest)
+	applied, err := o.write(ctx, desired)
+	if isScaled(err) {
+		desired = withoutReplicas(desired)
+		applied, err = o.write(ctx, desired)
 	}
 	if err != nil {
-		if refused, ok := refusal(err); ok {
-			refused.Time, refused.Generation = report.Time, 0
-			return refused, nil
-		}
-		return report, fmt.Errorf("applying %s in the physical cluster: %w", o, err)
+		return o.blame(desired, report, fmt.Errorf("applying %s in the physical cluster: %w", o, err))
 	}
 	unchanged := o.dst != nil && o.dst.GetResourceVersion() == applied.GetResourceVersion()
 	o.dst = applied
-	if unchanged || scaled {
-		o.settle(desired)
+	if unchanged {
+		o.settle(desired, Report{}, 0)
+		return report, 0, nil
 	}
-	if !unchanged {
-		o.lane.down.objects.put(o.place.counterpart+"/"+o.name, applied, true)
-		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
-		o.metrics.carried(o.lane.resource.GroupResource, o.clock, o.changed)
+	o.lane.down.objects.put(o.place.counterpart+"/"+o.name, applied, true)
+	report.Time = o.clock.Now().UTC().Format(time.RFC3339)
+	o.metrics.carried(o.lane.resource.GroupResource, o.clock, o.changed)
+	return report, 0, nil
+}
+
+func (o *pass) write(ctx context.Context, desired *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	started := o.clock.Now()
+	applied, err := o.lane.down.client.Apply(ctx, o.name, desired, metav1.ApplyOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer, Force: o.takesOver()})
+	o.metrics.applied(o.lane.resource.GroupResource, o.clock.Since(started), err)
+	return applied, err
+}
+
+// scaledMark behind the hash of a copy tells that it was applied without its replicas, which somebody else sets.
+const scaledMark = "-scaled"
+
+// withoutReplicas is what is applied to a copy that is scaled in the physical cluster.
+func withoutReplicas(desired *unstructured.Unstructured) *unstructured.Unstructured {
+	partial := desired.DeepCopy()
+	unstructured.RemoveNestedField(partial.Object, "spec", "replicas")
+	annotations := partial.GetAnnotations()
+	annotations[workloadv1alpha1.AnnotationAppliedHash] += scaledMark
+	partial.SetAnnotations(annotations)
+	return partial
+}
+
+// isLeftScaled tells whether the copy was applied without the replicas that are wanted, and is to stay so.
+func (o *pass) isLeftScaled(desired *unstructured.Unstructured) bool {
+	return o.dst != nil && hashIn(o.dst) == hashIn(desired)+scaledMark && !o.takesOver()
+}
+
+func (o *pass) takesOver() bool {
+	return o.src.GetAnnotations()[workloadv1alpha1.AnnotationTakeOver] == "true"
+}
+
+// blame says what of a failed apply is to be told.
+func (o *pass) blame(desired *unstructured.Unstructured, report Report, err error) (Report, time.Duration, error) {
+	refused, kind := refusal(err)
+	refused.Time = report.Time
+	attempts := o.queue.NumRequeues(o.id())
+	switch {
+	case kind == final:
+		o.settle(desired, refused, refusalRetry)
+		return refused, refusalRetry, nil
+	case kind == lasting && attempts >= tellAfter:
+		// Settled, so that not even the event of what is told makes the next attempt come sooner.
+		o.settle(desired, refused, min(retryBase<<min(attempts, 20), retryMax))
+		return refused, 0, err
 	}
-	return report, nil
+	return report, 0, err
 }
 
-// settle remembers that an apply has changed nothing, though the copy seemed not to say what it should: the server knows
-// better, and is not asked again until one of the two changes.
-func (o *pass) settle(desired *unstructured.Unstructured) {
-	o.settlements.Store(o.id(), o.settlement(desired))
+// settlement is the outcome of an apply that would be the same again until the object or its copy changes: nothing was
+// changed, though the copy seemed not to say what it should, or the server refused, which holds for a while.
+type settlement struct {
+	of     string
+	report Report
+	until  time.Time
 }
 
-func (o *pass) settled(desired *unstructured.Unstructured) bool {
-	known, ok := o.settlements.Load(o.id())
-	return ok && known == o.settlement(desired)
+func (o *pass) settle(desired *unstructured.Unstructured, report Report, lasts time.Duration) {
+	o.settlements.Store(o.id(), settlement{of: o.matter(desired), report: report, until: o.clock.Now().Add(lasts)})
 }
 
-func (o *pass) settlement(desired *unstructured.Unstructured) string {
-	content := map[string]any{}
-	for field, value := range o.dst.Object {
-		if field != "status" && field != "metadata" {
-			content[field] = value
+// settled returns the outcome of the last apply if it still stands.
+func (o *pass) settled(desired *unstructured.Unstructured) (settlement, bool) {
+	found, _ := o.settlements.Load(o.id())
+	known, ok := found.(settlement)
+	if !ok || known.of != o.matter(desired) || known.report.blamed() && !o.clock.Now().Before(known.until) {
+		return settlement{}, false
+	}
+	return known, true
+}
+
+// matter identifies what an apply is about: what is wanted, and what is there.
+func (o *pass) matter(desired *unstructured.Unstructured) string {
+	about := []any{hashIn(desired), o.takesOver()}
+	if o.dst != nil {
+		content := map[string]any{}
+		for field, value := range o.dst.Object {
+			if field != "status" && field != "metadata" {
+				content[field] = value
+			}
 		}
+		about = append(about, o.dst.GetUID(), content, o.dst.GetLabels(), o.dst.GetAnnotations())
 	}
-	force := o.src.GetAnnotations()[workloadv1alpha1.AnnotationTakeOver]
-	hash, err := hashOf([]any{desired.GetAnnotations()[workloadv1alpha1.AnnotationAppliedHash], force, content, o.dst.GetLabels(), o.dst.GetAnnotations()})
+	hash, err := hashOf(about)
 	if err != nil {
 		return ""
 	}

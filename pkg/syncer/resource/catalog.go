@@ -23,57 +23,60 @@ type Resource struct {
 	Message string
 	// Versions that both sides serve, in the order of the workspace's preference; the first is used.
 	Versions []string
-	// Stranded is the version of a resource that the workspace alone serves. Its objects are told why they have no copy,
-	// and let go.
-	Stranded string
-	Kind     string
+	// Here and There are the versions in which the workspace and the physical cluster are asked where there is no common
+	// one: objects are told why they do not travel, and copies that there are go when they should. Without There, there are
+	// none, and the objects are let go.
+	Here, There string
+	Kind        string
 	// Leaving is set while copies of a resource that the spec no longer names are being removed.
 	Leaving bool
 	// HasStatus tells whether the workspace serves the status as a subresource.
 	HasStatus bool
 }
 
-// GVR is the resource in the version that is used.
-func (r Resource) GVR() schema.GroupVersionResource {
-	if r.stranded() {
-		return schema.GroupVersionResource{Group: r.Group, Version: r.Stranded, Resource: r.Resource}
+// upstream and downstream are the resource in the version in which a side is asked.
+func (r Resource) upstream() schema.GroupVersionResource   { return r.in(r.Here) }
+func (r Resource) downstream() schema.GroupVersionResource { return r.in(r.There) }
+
+func (r Resource) in(version string) schema.GroupVersionResource {
+	if len(r.Versions) > 0 {
+		version = r.Versions[0]
 	}
-	return schema.GroupVersionResource{Group: r.Group, Version: r.Versions[0], Resource: r.Resource}
+	return schema.GroupVersionResource{Group: r.Group, Version: version, Resource: r.Resource}
 }
 
 // stranded tells whether the physical cluster does not serve the resource at all, so that there is no copy either.
-func (r Resource) stranded() bool { return r.Stranded != "" }
+func (r Resource) stranded() bool { return r.followed() && r.downstream().Version == "" }
 
 // followed tells whether objects of the resource are looked at: that they can be had, not that they can travel.
-func (r Resource) followed() bool { return r.stranded() || len(r.Versions) > 0 }
+func (r Resource) followed() bool { return r.upstream().Version != "" }
 
 // sameWay tells whether a lane for the one does for the other.
 func (r Resource) sameWay(other Resource) bool {
-	return r.GVR() == other.GVR() && r.State == other.State && r.Message == other.Message && r.Leaving == other.Leaving && r.HasStatus == other.HasStatus
+	return r.upstream() == other.upstream() && r.downstream() == other.downstream() && r.State == other.State && r.Message == other.Message && r.Leaving == other.Leaving && r.HasStatus == other.HasStatus
 }
 
 // leaves marks what the spec no longer names.
-func leaves(catalog []Resource) []Resource {
+func leaves(catalog []Resource) {
 	for i := range catalog {
 		catalog[i].Leaving = true
 		if catalog[i].State == workloadv1alpha1.ResourceAccepted {
 			catalog[i].State, catalog[i].Message = workloadv1alpha1.ResourceForbidden, "spec.syncedResources no longer names it; its copies are being removed"
 		}
 	}
-	return catalog
 }
 
 // served is what one side serves.
 type served map[schema.GroupResource][]metav1.APIResource
 
-// discover asks one side what it serves. A group that cannot be discovered, such as one whose server is down, is an error:
-// that it is not known is no reason to take it for gone.
-func discover(client discovery.DiscoveryInterface, wanted []workloadv1alpha1.GroupResource) (served, error) {
+// discover asks one side what it serves, and adds to silent the groups that cannot be discovered, such as one whose server
+// is down.
+func discover(client discovery.DiscoveryInterface, silent map[string]error) (served, error) {
 	_, lists, err := client.ServerGroupsAndResources()
 	if failed := (*discovery.ErrGroupDiscoveryFailed)(nil); errors.As(err, &failed) {
 		for gv, cause := range failed.Groups {
-			if slices.ContainsFunc(wanted, func(r workloadv1alpha1.GroupResource) bool { return r.Group == gv.Group }) && !apierrors.IsNotFound(cause) {
-				return nil, fmt.Errorf("discovering %s: %w", gv, cause)
+			if !apierrors.IsNotFound(cause) {
+				silent[gv.Group] = cause
 			}
 		}
 	} else if err != nil {
@@ -116,9 +119,10 @@ func judge(gr workloadv1alpha1.GroupResource, workspace, cluster []metav1.APIRes
 	for _, resource := range cluster {
 		if isWhole(resource) && resource.Namespaced {
 			there[resource.Version] = true
+			r.There = cmp.Or(r.There, resource.Version)
 		}
 	}
-	clusterScoped, here := false, ""
+	var clusterScoped bool
 	for _, resource := range workspace {
 		switch {
 		case !isWhole(resource):
@@ -127,7 +131,7 @@ func judge(gr workloadv1alpha1.GroupResource, workspace, cluster []metav1.APIRes
 			clusterScoped = true
 		default:
 			r.Kind = resource.Kind
-			here = cmp.Or(here, resource.Version)
+			r.Here = cmp.Or(r.Here, resource.Version)
 			if there[resource.Version] {
 				r.Versions = append(r.Versions, resource.Version)
 			}
@@ -135,18 +139,34 @@ func judge(gr workloadv1alpha1.GroupResource, workspace, cluster []metav1.APIRes
 	}
 	switch {
 	case clusterScoped:
+		r.Here, r.Versions = "", nil
 		r.State, r.Message = workloadv1alpha1.ResourceForbidden, "it is cluster-scoped; only what is in Namespaces is synced"
-	case here == "":
+	case r.Here == "":
 		r.State, r.Message = workloadv1alpha1.ResourceMissing, "the workspace does not serve it; bind an API that does"
 	case len(cluster) == 0:
 		r.State, r.Message = workloadv1alpha1.ResourceMissing, "the physical cluster does not serve it; install its CustomResourceDefinition there"
-		r.Stranded = here
 	case len(r.Versions) == 0:
-		r.State, r.Message = workloadv1alpha1.ResourceMissing, "there is no version of it that the workspace and the physical cluster both serve"
+		r.State, r.Message = workloadv1alpha1.ResourceMissing, fmt.Sprintf("the workspace serves it in %s and the physical cluster in %s; serve it in one version on both sides", r.Here, cmp.Or(r.There, "none that has Namespaces"))
 	default:
 		r.State = workloadv1alpha1.ResourceAccepted
 	}
 	return r
+}
+
+// standing puts what was known of the resources of a group that is silent in the place of what seems to be so. What was
+// never known is not followed.
+func standing(catalog, before []Resource, silent map[string]error) {
+	for i, r := range catalog {
+		cause, ok := silent[r.Group]
+		if !ok || r.Syncable() != nil {
+			continue
+		}
+		catalog[i] = Resource{GroupResource: r.GroupResource, State: workloadv1alpha1.ResourceMissing,
+			Message: clip(fmt.Sprintf("a side does not say whether it serves group %q: %v", r.Group, cause))}
+		if known := slices.IndexFunc(before, func(b Resource) bool { return b.GroupResource == r.GroupResource }); known >= 0 {
+			catalog[i] = before[known]
+		}
+	}
 }
 
 // isWhole tells a resource from its status.

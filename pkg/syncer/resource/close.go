@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,40 +26,55 @@ var (
 // the counterpart, or leaves it to those who have something in it. In this order, since with the counterpart our rights in
 // it are gone, and nobody could tell any more that it was drained. The objects are withdrawn one by one, by passes of their
 // own.
-func (e *Engine) closePlace(ctx context.Context, p *place) error {
+func (e *Engine) closePlace(ctx context.Context, p *place) (again time.Duration, err error) {
 	ending := p.ending()
 	if ending == nil {
-		return nil
+		return 0, nil
 	}
 	others, drained := p.isDrained()
 	if !drained {
-		var done bool
-		var err error
-		others, done, err = e.drained(ctx, p)
-		if err != nil || !done {
-			return err
+		if !e.seemsDrained(p) {
+			return 0, nil // the pass that frees the last one comes back
+		}
+		p.awaitPasses()
+		if others, drained, err = e.drained(ctx, p); err != nil {
+			return 0, err
+		}
+		if !drained {
+			return drainedRetry, nil
 		}
 		if err := e.reportDrained(ctx, p.namespace, true); err != nil {
-			return err
+			return 0, err
 		}
 		p.setDrained(others)
 	}
 	if err := e.leave(ctx, p, others || ending.orphan); err != nil {
-		return err
+		return 0, err
 	}
 	e.stopPlace(p)
-	return nil
+	return 0, nil
+}
+
+// drainedRetry is when the servers are asked again after they have shown what the caches did not.
+const drainedRetry = 2 * time.Second
+
+// seemsDrained tells whether everything has been listed, and the caches show nothing of ours any more.
+func (e *Engine) seemsDrained(p *place) bool {
+	for _, l := range p.all() {
+		if !l.synced() || l.up.shows(func(o *unstructured.Unstructured) bool { return e.holds(o) }) ||
+			l.down != nil && l.down.shows(func(o *unstructured.Unstructured) bool { return e.ours(o) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // drained asks both servers whether nothing of ours is left, and whether there is something of others.
 func (e *Engine) drained(ctx context.Context, p *place) (others, done bool, err error) {
 	for _, l := range p.all() {
-		if !l.synced() {
-			return false, false, nil // comes back when it has
-		}
 		mine, foreign, err := e.left(ctx, p, l)
 		if mine || err != nil {
-			return false, false, err // comes back with the event of the last one
+			return false, false, err
 		}
 		others = others || foreign
 	}
@@ -79,7 +94,7 @@ func (e *Engine) left(ctx context.Context, p *place, l *lane) (mine, foreign boo
 		}
 	}
 	for i := range sources.Items {
-		if slices.Contains(sources.Items[i].GetFinalizers(), workloadv1alpha1.SyncerFinalizer(e.owner.Key)) {
+		if e.holds(&sources.Items[i]) {
 			mine = true
 			e.queue.Add(item{namespace: p.namespace, resource: l.resource.GroupResource, name: sources.Items[i].GetName()})
 		}
@@ -87,7 +102,7 @@ func (e *Engine) left(ctx context.Context, p *place, l *lane) (mine, foreign boo
 	for i := range copies.Items {
 		object := &copies.Items[i]
 		switch {
-		case object.GetLabels()[workloadv1alpha1.LabelKey] == e.owner.Key:
+		case e.ours(object):
 			mine = true
 			e.queue.Add(item{namespace: p.namespace, resource: l.resource.GroupResource, name: object.GetName()})
 		case !isFixture(object) && len(object.GetOwnerReferences()) == 0:

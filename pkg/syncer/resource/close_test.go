@@ -34,7 +34,7 @@ func TestDrainedIsToldBeforeTheRightsGo(t *testing.T) {
 		return err == nil
 	}
 
-	if err := e.closePlace(t.Context(), p); err == nil || !stands() {
+	if _, err := e.closePlace(t.Context(), p); err == nil || !stands() {
 		t.Fatalf("without the report, closePlace() = %v, the counterpart stands: %t", err, stands())
 	}
 	kcp.err = nil
@@ -42,11 +42,11 @@ func TestDrainedIsToldBeforeTheRightsGo(t *testing.T) {
 	down.PrependReactor("delete", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return refuse, nil, errors.New("connection refused")
 	})
-	if err := e.closePlace(t.Context(), p); err == nil || len(kcp.patches) != 1 || !strings.Contains(kcp.patches[0], `["shop"]`) {
+	if _, err := e.closePlace(t.Context(), p); err == nil || len(kcp.patches) != 1 || !strings.Contains(kcp.patches[0], `["shop"]`) {
 		t.Fatalf("closePlace() = %v, reported %q", err, kcp.patches)
 	}
 	refuse = false
-	if err := e.closePlace(t.Context(), p); err != nil || stands() || len(kcp.patches) != 1 || len(e.places) != 0 {
+	if _, err := e.closePlace(t.Context(), p); err != nil || stands() || len(kcp.patches) != 1 || len(e.places) != 0 {
 		t.Errorf("closePlace() = %v, the counterpart stands: %t, reported %q, places %v", err, stands(), kcp.patches, e.places)
 	}
 }

@@ -77,7 +77,7 @@ func (o Owner) Copy(source *unstructured.Unstructured) (*unstructured.Unstructur
 var serverSet = map[schema.GroupKind][][]string{
 	{Kind: "Service"}: {
 		{"spec", "clusterIP"}, {"spec", "clusterIPs"}, {"spec", "healthCheckNodePort"},
-		{"spec", "ipFamilies"}, {"spec", "ipFamilyPolicy"},
+		{"spec", "ipFamilies"},
 	},
 	{Kind: "PersistentVolumeClaim"}: {{"spec", "volumeName"}},
 	// The token Secrets that it names do not travel; a cluster makes its own.
@@ -125,6 +125,12 @@ func travelling(in map[string]string) map[string]string {
 var local = []string{
 	corev1.LastAppliedConfigAnnotation,
 	"deployment.kubernetes.io/revision",
+	// A claim that says it is bound, and names no volume, is taken for lost.
+	"pv.kubernetes.io/bind-completed",
+	"pv.kubernetes.io/bound-by-controller",
+	"volume.kubernetes.io/selected-node",
+	"volume.kubernetes.io/storage-provisioner",
+	"volume.beta.kubernetes.io/storage-provisioner",
 }
 
 // stays says whether an object is never synced, whatever its labels: it belongs to its side, or opens it.

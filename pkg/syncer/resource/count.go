@@ -15,24 +15,33 @@ import (
 // statusInterval is the least time between two reports on the resources.
 const statusInterval = 30 * time.Second
 
-// report tells how the resources fare whenever that has changed, at most once in statusInterval.
+// reportRetry is when a report that failed is tried again.
+const reportRetry = time.Second
+
+// report tells how the resources fare: at once what was learned of one, which opened Namespaces wait for, and how many
+// objects there are at most once in statusInterval.
 func (e *Engine) report(ctx context.Context) {
+	var rested, retry <-chan time.Time
 	for {
+		changed := e.changed
+		if rested != nil {
+			changed = nil
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-e.changed:
+		case <-rested:
+			rested = nil
+			continue
+		case <-e.learned:
+		case <-retry:
+		case <-changed:
 		}
+		retry = nil
+		rested = e.clock.After(statusInterval)
 		if err := e.reportResources(ctx); err != nil {
 			log.FromContext(ctx).V(1).Info("reporting on the resources failed; it is tried again", "cause", err.Error())
-			signal(e.changed)
-		}
-		timer := e.clock.NewTimer(statusInterval)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C():
+			retry = e.clock.After(reportRetry)
 		}
 	}
 }
@@ -64,7 +73,7 @@ func (e *Engine) resourceStatus(catalog []Resource, told workloadv1alpha1.SyncTa
 		status := workloadv1alpha1.SyncedResourceStatus{
 			Group: r.Group, Resource: r.Resource, Versions: r.Versions, State: r.State, Message: r.Message,
 		}
-		if refusal := refused[r.GroupResource]; refusal != "" && r.State == workloadv1alpha1.ResourceAccepted {
+		if refusal := refused[r.GroupResource].message; refusal != "" && r.State == workloadv1alpha1.ResourceAccepted {
 			status.State, status.Message = workloadv1alpha1.ResourceForbidden, refusal
 		}
 		if known(places, r, told.Namespaces) {
@@ -103,7 +112,7 @@ func toldOf(told []workloadv1alpha1.SyncedResourceStatus, resource workloadv1alp
 	return 0, 0
 }
 
-// count tells how many objects of a resource are held in these places, and how many of them fare badly.
+// count tells how many objects of a resource have, or are to have, a copy in these places, and how many of them fare badly.
 func (e *Engine) count(places map[string]*place, resource workloadv1alpha1.GroupResource) (objects, failing int32) {
 	for _, p := range places {
 		l := p.lane(resource)
@@ -112,11 +121,11 @@ func (e *Engine) count(places map[string]*place, resource workloadv1alpha1.Group
 		}
 		for _, object := range l.up.informer.GetStore().List() {
 			o := unpack(object)
-			if o == nil || !slices.Contains(o.GetFinalizers(), workloadv1alpha1.SyncerFinalizer(e.owner.Key)) {
+			if o == nil || !e.holds(o) && e.told(o) == "" {
 				continue
 			}
 			objects++
-			if report := parseReport(o.GetAnnotations()[workloadv1alpha1.SyncAnnotation(e.owner.Key)]); report.blamed() || report.Ready == string(kstatus.FailedStatus) {
+			if report := parseReport(e.told(o)); report.blamed() || report.Ready == string(kstatus.FailedStatus) {
 				failing++
 			}
 		}

@@ -23,11 +23,13 @@ import (
 
 const (
 	workers = 32
+	// crowd is how many passes at once make a burst.
+	crowd = workers / 4
 	// retryBase and retryMax bound the backoff of one object; the others do not wait for it.
 	retryBase = 100 * time.Millisecond
 	retryMax  = time.Minute
 	// passTimeout bounds one pass, which makes a handful of requests.
-	passTimeout = 30 * time.Second
+	passTimeout = 15 * time.Second
 )
 
 // Config is what an Engine needs.
@@ -51,6 +53,9 @@ type Engine struct {
 	queue    workqueue.TypedRateLimitingInterface[item]
 	metrics  *Metrics
 	clock    clock.WithTicker
+	// passes are under way, and crowded is when there were last more than crowd of them, in nanoseconds since 1970.
+	passes  atomic.Int32
+	crowded atomic.Int64
 
 	targets cache.SharedIndexInformer
 	// catalog is what both sides serve of what the SyncTarget asks for; set by discovering.
@@ -59,10 +64,10 @@ type Engine struct {
 	mu     sync.Mutex
 	places map[string]*place
 	// refused says of a resource how a side refuses to list it; set by watch errors.
-	refused map[workloadv1alpha1.GroupResource]string
-	// asked wakes look, and changed report.
-	asked, changed chan struct{}
-	// settlements are the applies that changed nothing, by item.
+	refused map[workloadv1alpha1.GroupResource]refused
+	// asked wakes look, changed report when it is due, and learned report at once.
+	asked, changed, learned chan struct{}
+	// settlements are the applies that need not be tried again, by item. Forgotten when the copy is gone.
 	settlements sync.Map
 }
 
@@ -77,8 +82,8 @@ type item struct {
 func New(c Config) (*Engine, error) {
 	e := &Engine{
 		owner: c.Owner, target: c.Target, metrics: c.Metrics, clock: c.Clock, queue: newQueue(),
-		asked: make(chan struct{}, 1), changed: make(chan struct{}, 1),
-		places: map[string]*place{}, refused: map[workloadv1alpha1.GroupResource]string{},
+		asked: make(chan struct{}, 1), changed: make(chan struct{}, 1), learned: make(chan struct{}, 1),
+		places: map[string]*place{}, refused: map[workloadv1alpha1.GroupResource]refused{},
 	}
 	if e.clock == nil {
 		e.clock = clock.RealClock{}
@@ -141,16 +146,19 @@ func (e *Engine) work(ctx context.Context) bool {
 		return false
 	}
 	defer e.queue.Done(i)
+	if e.passes.Add(1) > crowd {
+		e.crowded.Store(e.clock.Now().UnixNano())
+	}
+	defer e.passes.Add(-1)
 	e.metrics.waiting(e.queue.Len())
 	passCtx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
 	again, err := e.pass(passCtx, i)
 	switch {
+	case err == nil && again > 0:
+		e.queue.AddAfter(i, again)
 	case err == nil:
 		e.queue.Forget(i)
-		if again > 0 {
-			e.queue.AddAfter(i, again)
-		}
 	case ctx.Err() != nil:
 	default:
 		log.FromContext(ctx).V(1).Info("trying again", "namespace", i.namespace, "resource", i.resource.String(), "name", i.name, "cause", err.Error())
@@ -174,21 +182,18 @@ func (e *Engine) pass(ctx context.Context, i item) (time.Duration, error) {
 		return 0, nil
 	}
 	if i.resource.Resource == "" {
-		return 0, e.closePlace(ctx, p)
+		return e.closePlace(ctx, p)
 	}
 	if i.resource == eventItem {
 		return e.relay(ctx, p, i.name)
 	}
-	l := p.lane(i.resource)
-	if l == nil {
-		return 0, nil
+	defer signal(e.changed)
+	p.passes.RLock()
+	defer p.passes.RUnlock()
+	if l := p.lane(i.resource); l != nil {
+		return e.syncObject(ctx, p, l, i.name)
 	}
-	again, err := e.syncObject(ctx, p, l, i.name)
-	signal(e.changed)
-	if err == nil && p.ending() != nil {
-		e.queue.Add(item{namespace: i.namespace}) // was it the last?
-	}
-	return again, err
+	return 0, nil
 }
 
 // signal wakes whoever waits on a channel of one element, once.

@@ -25,6 +25,8 @@ import (
 const (
 	// eventPace is the least time between two writes of one Event.
 	eventPace = time.Minute
+	// eventWait is when an Event is looked at again that came before the objects were listed.
+	eventWait = 5 * time.Second
 	// eventAge is how old an Event may be to be told: what is older was told, or is of no use any more.
 	eventAge = 10 * time.Minute
 	// maxOwners is how far an Event's object may be from its copy: Pod, Job, CronJob.
@@ -82,9 +84,16 @@ func (e *Engine) relay(ctx context.Context, p *place, name string) (time.Duratio
 			return wait, nil
 		}
 	}
+	if !p.listed() {
+		return eventWait, nil
+	}
 	source, err := e.sourceOf(ctx, p, &event)
-	if err != nil || source == nil {
+	if err != nil {
 		return 0, err
+	}
+	if source == nil || !p.mayTell(source.GetUID(), event.Reason, name, e.clock.Now()) {
+		p.told.Store(name, told{version: event.ResourceVersion, at: e.clock.Now()})
+		return 0, nil
 	}
 	message := event.Message
 	if event.InvolvedObject.Name != source.GetName() || event.InvolvedObject.Kind != source.GetKind() {

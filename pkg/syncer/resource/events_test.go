@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/tools/cache"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -26,7 +27,9 @@ type stage struct {
 	up     *dynamicfake.FakeDynamicClient
 	clock  *clocktesting.FakeClock
 	events cache.Store
-	t      *testing.T
+	// unlisted is set while the informers have not listed anything.
+	unlisted bool
+	t        *testing.T
 }
 
 func newStage(t *testing.T) *stage {
@@ -66,7 +69,7 @@ func newStage(t *testing.T) *stage {
 			}
 		}
 		s.events = store
-		return &side{objects: newOverlay(store, s.clock)}
+		return &side{objects: newOverlay(store, s.clock), listed: func() bool { return !s.unlisted }}
 	}
 	gr := workloadv1alpha1.GroupResource{Group: "apps", Resource: "deployments"}
 	s.place.lanes[gr] = &lane{resource: Resource{GroupResource: gr, Kind: "Deployment", Versions: []string{"v1"}}, up: cached(source), down: cached(c)}
@@ -77,9 +80,15 @@ func newStage(t *testing.T) *stage {
 // warn puts a Warning into the cache of the physical cluster.
 func (s *stage) warn(version, kind, apiVersion, name string, count int32, age time.Duration) {
 	s.t.Helper()
+	s.warnAs("e", version, kind, apiVersion, name, count, age)
+}
+
+// warnAs does so by another Event than the usual one.
+func (s *stage) warnAs(event, version, kind, apiVersion, name string, count int32, age time.Duration) {
+	s.t.Helper()
 	at := metav1.NewTime(s.clock.Now().Add(-age))
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: s.place.counterpart, Name: "e", UID: "event-1", ResourceVersion: version},
+		ObjectMeta:     metav1.ObjectMeta{Namespace: s.place.counterpart, Name: event, UID: types.UID("event-" + event), ResourceVersion: version},
 		InvolvedObject: corev1.ObjectReference{APIVersion: apiVersion, Kind: kind, Namespace: s.place.counterpart, Name: name},
 		Type:           corev1.EventTypeWarning, Reason: "Failed", Message: "image is absent", Count: count, FirstTimestamp: at, LastTimestamp: at,
 	})
@@ -93,7 +102,12 @@ func (s *stage) warn(version, kind, apiVersion, name string, count int32, age ti
 
 func (s *stage) relay() time.Duration {
 	s.t.Helper()
-	again, err := s.engine.relay(s.t.Context(), s.place, "e")
+	return s.relayAs("e")
+}
+
+func (s *stage) relayAs(event string) time.Duration {
+	s.t.Helper()
+	again, err := s.engine.relay(s.t.Context(), s.place, event)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -125,8 +139,8 @@ func TestWarningsAreTold(t *testing.T) {
 		age                    time.Duration
 		want                   []string
 	}{
-		"of the copy":                    {"", "apps/v1", "Deployment", "web", 0, []string{"web.event-1 on Deployment shop/web source-1: image is absent"}},
-		"of its Pod":                     {"By way of the ReplicaSet.", "v1", "Pod", "web-1-x", 0, []string{`web.event-1 on Deployment shop/web source-1: Pod "web-1-x": image is absent`}},
+		"of the copy":                    {"", "apps/v1", "Deployment", "web", 0, []string{"web.event-e on Deployment shop/web source-1: image is absent"}},
+		"of its Pod":                     {"By way of the ReplicaSet.", "v1", "Pod", "web-1-x", 0, []string{`web.event-e on Deployment shop/web source-1: Pod "web-1-x": image is absent`}},
 		"of another":                     {"It is none of ours.", "v1", "Pod", "foreign", 0, nil},
 		"of one gone":                    {"", "v1", "Pod", "gone", 0, nil},
 		"of a kind that is not followed": {"", "v1", "Node", "n-1", 0, nil},
@@ -141,6 +155,37 @@ func TestWarningsAreTold(t *testing.T) {
 				t.Errorf("%s\n-want +got\n%s", tc.reason, diff)
 			}
 		})
+	}
+}
+
+// TestWarningComesFirst: the Event of a copy that has yet to be listed is looked at again.
+func TestWarningComesFirst(t *testing.T) {
+	s := newStage(t)
+	s.unlisted = true
+	s.warn("1", "Deployment", "apps/v1", "web", 1, 0)
+	if again := s.relay(); again != eventWait || len(s.told()) != 0 {
+		t.Errorf("comes again after %s, told %q", again, s.told())
+	}
+	s.unlisted = false
+	if s.relay(); len(s.told()) != 1 {
+		t.Errorf("told %q", s.told())
+	}
+}
+
+// TestOnePodSpeaksForAll: many Pods of a Deployment that fail for one reason make one Event a minute.
+func TestOnePodSpeaksForAll(t *testing.T) {
+	s := newStage(t)
+	for _, event := range []string{"e", "f", "g"} {
+		s.warnAs(event, "1", "Pod", "v1", "web-1-x", 1, 0)
+		s.relayAs(event)
+	}
+	if got := s.told(); len(got) != 1 {
+		t.Errorf("told %q", got)
+	}
+	s.clock.Step(eventPace)
+	s.warnAs("f", "2", "Pod", "v1", "web-1-x", 2, 0)
+	if s.relayAs("f"); len(s.told()) != 2 {
+		t.Errorf("after a minute, told %q", s.told())
 	}
 }
 

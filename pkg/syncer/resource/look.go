@@ -38,6 +38,7 @@ func (e *Engine) look(ctx context.Context) {
 		if target == nil {
 			continue // its event comes first
 		}
+		e.forgetRefusals()
 		if err := e.relook(ctx, target); err != nil {
 			log.FromContext(ctx).V(1).Info("discovery failed; what was known stands", "cause", err.Error())
 		}
@@ -52,17 +53,25 @@ func (e *Engine) relook(ctx context.Context, target *workloadv1alpha1.SyncTarget
 		return err
 	}
 	var sides [2]served
+	silent := map[string]error{}
 	for i, client := range e.discover {
-		if sides[i], err = discover(client, slices.Concat(wanted, leaving)); err != nil {
+		if sides[i], err = discover(client, silent); err != nil {
 			return err
 		}
 	}
+	var before []Resource
+	if known := e.catalog.Load(); known != nil {
+		before = *known
+	}
 	catalog := compile(wanted, sides[0], sides[1])
 	e.schemas.judge(ctx, catalog)
-	catalog = append(catalog, leaves(compile(leaving, sides[0], sides[1]))...)
-	if before := e.catalog.Swap(&catalog); before == nil || !reflect.DeepEqual(*before, catalog) {
+	catalog = append(catalog, compile(leaving, sides[0], sides[1])...)
+	standing(catalog, before, silent)
+	leaves(catalog[len(wanted):])
+	if before == nil || !reflect.DeepEqual(before, catalog) {
+		e.catalog.Store(&catalog)
 		e.queue.Add(item{})
-		signal(e.changed)
+		signal(e.learned)
 	}
 	return nil
 }
@@ -107,6 +116,7 @@ func (e *Engine) hasLeft(ctx context.Context, target *workloadv1alpha1.SyncTarge
 		if l == nil || !l.resource.Leaving || !l.synced() {
 			return false, nil
 		}
+		p.awaitPasses()
 		if mine, _, err := e.left(ctx, p, l); mine || err != nil {
 			return false, err
 		}

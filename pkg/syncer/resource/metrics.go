@@ -82,9 +82,9 @@ func (m *Metrics) applied(resource workloadv1alpha1.GroupResource, took time.Dur
 	}
 	result := "success"
 	if err != nil {
-		report, ok := refusal(err)
+		report, kind := refusal(err)
 		switch {
-		case !ok:
+		case kind == passing:
 			result = "error"
 		case report.Conflict != "":
 			result = "conflict"

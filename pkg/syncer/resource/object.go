@@ -7,15 +7,16 @@ import (
 	"slices"
 	"time"
 
+	kstatus "github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
 const (
-	// reportDelay and reportPatience are how long the first report on an object waits, again and again and in all, while
-	// others wait for their copies.
-	reportDelay    = 500 * time.Millisecond
+	// reportDelay and reportPatience are how long the first write to an object waits, again and again and in all, while
+	// many others want their copies.
+	reportDelay    = time.Second
 	reportPatience = 5 * time.Second
 )
 
@@ -44,6 +45,12 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 		o.dst, dstAhead = l.down.objects.get(p.counterpart + "/" + name)
 	}
 	again, err := o.run(ctx)
+	if o.free() {
+		e.settlements.Delete(o.id())
+		if err == nil && p.ending() != nil {
+			e.queue.Add(item{namespace: p.namespace}) // was it the last?
+		}
+	}
 	if err != nil {
 		l.up.stillSeen(name, o.changed)
 		if l.down != nil {
@@ -66,7 +73,7 @@ func (o *pass) run(ctx context.Context) (time.Duration, error) {
 	switch {
 	case o.src != nil && wanted(o.src):
 		return o.carry(ctx)
-	case !o.holds() && !o.ours(o.dst):
+	case o.free() && !o.marked():
 		return 0, nil
 	}
 	unwanted, err := o.unwanted(ctx)
@@ -76,64 +83,97 @@ func (o *pass) run(ctx context.Context) (time.Duration, error) {
 	return 0, o.withdraw(ctx, false)
 }
 
-// carry brings the copy to what the object says, and tells the user how it fares.
+// carry brings the copy to what the object says, and tells the user how it fares. The copy comes first and the finalizer
+// with the report, one write for both: a copy carries our mark, so one whose object has gone before it was held is found
+// by it, and is removed.
 func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	if o.lane.resource.State != workloadv1alpha1.ResourceAccepted {
 		return 0, o.explain(ctx)
-	}
-	if !o.holds() {
-		if err := o.hold(ctx); err != nil {
-			return 0, err
-		}
 	}
 	desired, err := o.owner.Copy(o.src)
 	if err != nil {
 		return 0, err
 	}
 	before := o.reported()
-	report := Report{Time: before.Time}
+	report, again, err := o.bring(ctx, desired, Report{Time: before.Time, Generation: before.Generation})
+	if err != nil && !report.blamed() {
+		return 0, err
+	}
+	if !o.holds() && !report.blamed() && o.inBurst() {
+		o.lane.up.stillSeen(o.name, o.changed)
+		return reportDelay, nil
+	}
+	return again, cmp.Or(o.tell(ctx, report, before), err)
+}
+
+// bring makes the copy what it should be, and says how it fares. With an error there is something to tell only if it is
+// the object's fault, as far as anybody can tell.
+func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, report Report) (Report, time.Duration, error) {
+	desired := wanted
+	if o.isLeftScaled(wanted) {
+		desired = withoutReplicas(wanted)
+	}
 	switch {
 	case o.dst != nil && !o.ours(o.dst) && o.dst.GetAnnotations()[workloadv1alpha1.AnnotationAdopt] != o.owner.Key:
 		report.Refused = fmt.Sprintf("%s %q exists in Namespace %q of the physical cluster and is not a copy; delete it there, or annotate it there with %s=%s to hand it over",
 			o.lane.resource.Kind, o.name, o.place.counterpart, workloadv1alpha1.AnnotationAdopt, o.owner.Key)
+		return report, 0, nil
 	case o.dst != nil && o.dst.GetDeletionTimestamp() != nil:
-		report.Generation, report.Ready, report.Message = before.Generation, "Terminating", "the copy is being deleted, and is made anew when it is gone"
-	case o.dst != nil && (upToDate(o.dst, desired) || o.settled(desired)):
+		return o.terminating(report, "and is made anew when it is gone"), 0, nil
+	case o.dst != nil && upToDate(o.dst, desired):
 	default:
-		if report, err = o.apply(ctx, desired, report); err != nil {
-			return 0, err
+		known, ok := o.settled(desired)
+		if known.report.blamed() {
+			return known.report, known.until.Sub(o.clock.Now()), nil
+		}
+		if ok {
+			break
+		}
+		var again time.Duration
+		var err error
+		if report, again, err = o.apply(ctx, desired, report); err != nil || report.blamed() {
+			return report, again, err
 		}
 	}
-	if o.dst != nil && o.ours(o.dst) && !report.blamed() && report.Ready == "" {
-		report = report.of(o.dst)
-		report.Message = cmp.Or(report.Message, scaledElsewhere(o.dst, desired))
-	}
-	if before == (Report{}) && !report.blamed() && o.inBurst() {
-		o.lane.up.stillSeen(o.name, o.changed)
-		return reportDelay, nil
-	}
-	if err := o.tell(ctx, report, before); err != nil {
-		return 0, err
-	}
-	if report.blamed() {
-		return refusalRetry, nil
-	}
-	return 0, nil
+	report = report.of(o.dst, o.lane.resource.HasStatus)
+	report.Message = cmp.Or(report.Message, scaledElsewhere(o.dst, wanted))
+	return report, 0, nil
 }
 
-// inBurst tells whether others wait for a turn while this one has waited less than reportPatience.
-func (o *pass) inBurst() bool {
-	return !o.changed.IsZero() && o.queue.Len() > 0 && o.clock.Since(o.changed) < reportPatience
+// terminating says what a copy that is being deleted waits for.
+func (o *pass) terminating(report Report, then string) Report {
+	report.Ready, report.Message = string(kstatus.TerminatingStatus), "the copy is being deleted "+then
+	if finalizers := o.dst.GetFinalizers(); len(finalizers) > 0 {
+		report.Message = clip(fmt.Sprintf("the copy is being deleted in the physical cluster, where finalizers %q hold it, %s", finalizers, then))
+	}
+	return report
 }
+
+// inBurst tells whether many have been looked at together just now, while this one has waited less than reportPatience.
+func (o *pass) inBurst() bool {
+	return !o.changed.IsZero() && o.clock.Since(time.Unix(0, o.crowded.Load())) < reportDelay && o.clock.Since(o.changed) < reportPatience
+}
+
+// free tells that neither side holds anything of ours.
+func (o *pass) free() bool { return !o.holds() && !o.ours(o.dst) }
 
 // holds tells whether our finalizer is on the object.
-func (o *pass) holds() bool {
-	return o.src != nil && slices.Contains(o.src.GetFinalizers(), workloadv1alpha1.SyncerFinalizer(o.owner.Key))
+func (o *pass) holds() bool { return o.Engine.holds(o.src) }
+
+func (e *Engine) holds(src *unstructured.Unstructured) bool {
+	return src != nil && slices.Contains(src.GetFinalizers(), workloadv1alpha1.SyncerFinalizer(e.owner.Key))
+}
+
+// marked tells whether we have told something on the object.
+func (o *pass) marked() bool { return o.src != nil && o.Engine.told(o.src) != "" }
+
+func (e *Engine) told(src *unstructured.Unstructured) string {
+	return src.GetAnnotations()[workloadv1alpha1.SyncAnnotation(e.owner.Key)]
 }
 
 // ours tells whether an object of the physical cluster is a copy of ours.
-func (o *pass) ours(dst *unstructured.Unstructured) bool {
-	return dst != nil && dst.GetLabels()[workloadv1alpha1.LabelKey] == o.owner.Key
+func (e *Engine) ours(dst *unstructured.Unstructured) bool {
+	return dst != nil && dst.GetLabels()[workloadv1alpha1.LabelKey] == e.owner.Key
 }
 
 // String names the object as its user does.

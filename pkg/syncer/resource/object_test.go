@@ -197,7 +197,6 @@ func TestFinalizerStandsForTheCopy(t *testing.T) {
 // TestResourceThatDoesNotTravel: the object says why, a copy that there is stays, and nothing is held back by a copy that
 // cannot be.
 func TestResourceThatDoesNotTravel(t *testing.T) {
-	fresh := func(o *unstructured.Unstructured) { o.SetFinalizers(nil) }
 	tests := map[string]struct {
 		reason   string
 		stranded bool
@@ -222,7 +221,7 @@ func TestResourceThatDoesNotTravel(t *testing.T) {
 			r := &b.pass.lane.resource
 			r.State, r.Message = workloadv1alpha1.ResourceIncompatible, "spec.size: it differs"
 			if tc.stranded {
-				r.State, r.Stranded, b.pass.lane.down = workloadv1alpha1.ResourceMissing, "v1", nil
+				r.State, r.Versions, r.Here, b.pass.lane.down = workloadv1alpha1.ResourceMissing, nil, "v1", nil
 			}
 			if _, err := b.pass.run(t.Context()); err != nil {
 				t.Fatal(err)
@@ -245,7 +244,7 @@ func TestResourceThatDoesNotTravel(t *testing.T) {
 	}
 }
 
-// TestReportWaitsInABurst: the first report makes way for the copies that others wait for, but not for ever.
+// TestReportWaitsInABurst: the first write up makes way for the copies that others wait for, but not for ever.
 func TestReportWaitsInABurst(t *testing.T) {
 	tests := map[string]struct {
 		others bool
@@ -259,12 +258,12 @@ func TestReportWaitsInABurst(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, sourceOf(), copied(t), sourceOf(), copied(t))
+			b := newBench(t, sourceOf(fresh), copied(t), sourceOf(fresh), copied(t))
 			if tc.waited >= 0 {
 				b.pass.changed = time.Now().Add(-tc.waited)
 			}
 			if tc.others {
-				b.pass.queue.Add(item{name: "b"})
+				b.pass.crowded.Store(time.Now().UnixNano())
 			}
 			again, err := b.pass.run(t.Context())
 			if err != nil {

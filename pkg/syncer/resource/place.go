@@ -2,6 +2,8 @@ package resource
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/cache"
@@ -22,6 +25,9 @@ import (
 type place struct {
 	namespace, counterpart string
 
+	// passes is held for reading by every pass over an object.
+	passes sync.RWMutex
+
 	mu sync.Mutex
 	// closing is set when a live read has shown that everything of ours is to go. Set by the engine.
 	closing *closing
@@ -34,6 +40,9 @@ type place struct {
 	warnings *side
 	told     sync.Map
 	deafen   context.CancelFunc
+	// spoken is which Event was last told of an object for a reason, and when: where hundreds of Pods of a Deployment fail
+	// alike, one of them speaks for all.
+	spoken map[reason]speaker
 }
 
 // closing says how a place ends.
@@ -55,7 +64,9 @@ type lane struct {
 type side struct {
 	client   dynamic.ResourceInterface
 	informer cache.SharedIndexInformer
-	objects  *overlay
+	// listed tells whether the informer has listed everything.
+	listed  func() bool
+	objects *overlay
 	// seen is when a change was first seen that no pass has dealt with, by name.
 	seen sync.Map
 }
@@ -75,7 +86,7 @@ func (s *side) stillSeen(name string, since time.Time) {
 }
 
 func newPlace(key, namespace string) *place {
-	return &place{namespace: namespace, counterpart: mapping.Namespace(key, namespace), lanes: map[workloadv1alpha1.GroupResource]*lane{}}
+	return &place{namespace: namespace, counterpart: mapping.Namespace(key, namespace), lanes: map[workloadv1alpha1.GroupResource]*lane{}, spoken: map[reason]speaker{}}
 }
 
 // ending returns how the place is to end, nil while it is open.
@@ -93,6 +104,12 @@ func (p *place) setEnding(c *closing) (changed bool) {
 		p.drained = false
 	}
 	return changed
+}
+
+// awaitPasses returns when no pass is under way that began before: from then on everybody knows what was set before.
+func (p *place) awaitPasses() {
+	p.passes.Lock()
+	defer p.passes.Unlock()
 }
 
 func (p *place) isDrained() (others, drained bool) {
@@ -123,9 +140,38 @@ func (p *place) all() []*lane {
 	return out
 }
 
+// reason is why there are Events about an object of the workspace.
+type reason struct {
+	object types.UID
+	reason string
+}
+
+type speaker struct {
+	event string
+	at    time.Time
+}
+
+// mayTell tells whether an Event may be told of an object, and notes that it is.
+func (p *place) mayTell(object types.UID, why, event string, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.spoken, func(_ reason, s speaker) bool { return now.Sub(s.at) >= eventPace })
+	id := reason{object, why}
+	if last, ok := p.spoken[id]; ok && last.event != event {
+		return false
+	}
+	p.spoken[id] = speaker{event, now}
+	return true
+}
+
+// listed tells whether everything in the place has been listed.
+func (p *place) listed() bool {
+	return !slices.ContainsFunc(p.all(), func(l *lane) bool { return !l.synced() })
+}
+
 // synced tells whether both sides have been listed.
 func (l *lane) synced() bool {
-	return l.up.informer.HasSynced() && (l.down == nil || l.down.informer.HasSynced())
+	return l.up.listed() && (l.down == nil || l.down.listed())
 }
 
 // newSide prepares the informer of a resource in a Namespace, of all objects if fieldSelector is empty.
@@ -142,7 +188,7 @@ func newSide(client dynamic.Interface, gvr schema.GroupVersionResource, namespac
 		},
 	}, client), &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{ObjectDescription: gvr.String()})
 	_ = informer.SetTransform(pack)
-	return &side{client: c, informer: informer, objects: newOverlay(informer.GetStore(), clock)}
+	return &side{client: c, informer: informer, listed: informer.HasSynced, objects: newOverlay(informer.GetStore(), clock)}
 }
 
 // follow calls notify with the name of every object that changes otherwise than by what we wrote ourselves.
@@ -164,6 +210,16 @@ func (s *side) follow(notify func(name string)) error {
 		},
 	})
 	return err
+}
+
+// shows tells whether the cache holds an object of which this is true.
+func (s *side) shows(is func(*unstructured.Unstructured) bool) bool {
+	for _, object := range s.informer.GetStore().List() {
+		if o := unpack(object); o != nil && is(o) {
+			return true
+		}
+	}
+	return false
 }
 
 // names of everything that the informer knows.

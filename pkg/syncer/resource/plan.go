@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/cache"
@@ -23,6 +24,7 @@ func (e *Engine) plan(ctx context.Context) error {
 		signal(e.asked)
 		return nil // comes back when it is known
 	}
+	followed := followable(*catalog, target)
 	named := map[string]bool{}
 	var failures []error
 	for _, n := range target.Status.Namespaces {
@@ -37,14 +39,14 @@ func (e *Engine) plan(ctx context.Context) error {
 					break
 				}
 			}
-			e.openPlace(ctx, n.Name, nil, *catalog)
+			e.openPlace(ctx, n.Name, nil, followed)
 		case workloadv1alpha1.NamespaceClosing:
 			if drained {
 				continue
 			}
 			var ending *closing
 			if ending, err = e.confirm(ctx, n.Name); err == nil && ending != nil {
-				e.openPlace(ctx, n.Name, ending, *catalog)
+				e.openPlace(ctx, n.Name, ending, followed)
 				e.queue.Add(item{namespace: n.Name})
 			}
 		}
@@ -58,6 +60,16 @@ func (e *Engine) plan(ctx context.Context) error {
 		}
 	}
 	return errors.Join(failures...)
+}
+
+// followable returns the resources of which the SyncTarget's status tells already: should the spec no longer name one, it is
+// known by that that something may have to be removed, and the rights on it stay.
+func followable(catalog []Resource, target *workloadv1alpha1.SyncTarget) []Resource {
+	return slices.DeleteFunc(slices.Clone(catalog), func(r Resource) bool {
+		return !r.followed() || !slices.ContainsFunc(target.Status.SyncedResources, func(s workloadv1alpha1.SyncedResourceStatus) bool {
+			return s.Group == r.Group && s.Resource == r.Resource
+		})
+	})
 }
 
 // confirm asks kcp itself whether a Namespace is closing; nil if not.
@@ -84,7 +96,7 @@ func (e *Engine) confirm(ctx context.Context, namespace string) (*closing, error
 }
 
 // openPlace makes a place what it should be, and has everything in it looked at when that is something new.
-func (e *Engine) openPlace(ctx context.Context, namespace string, ending *closing, catalog []Resource) {
+func (e *Engine) openPlace(ctx context.Context, namespace string, ending *closing, followed []Resource) {
 	e.mu.Lock()
 	p := e.places[namespace]
 	if p == nil {
@@ -101,18 +113,15 @@ func (e *Engine) openPlace(ctx context.Context, namespace string, ending *closin
 			e.lookAtAll(p, l)
 		}
 	}
-	e.ensureLanes(p, catalog)
+	e.ensureLanes(p, followed)
 }
 
-// ensureLanes follows the catalog. A resource that is no longer served is only no longer followed.
-func (e *Engine) ensureLanes(p *place, catalog []Resource) {
+// ensureLanes follows these resources. One that is no longer served is only no longer followed.
+func (e *Engine) ensureLanes(p *place, followed []Resource) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	keep := map[workloadv1alpha1.GroupResource]bool{}
-	for _, r := range catalog {
-		if !r.followed() {
-			continue
-		}
+	for _, r := range followed {
 		keep[r.GroupResource] = true
 		if l := p.lanes[r.GroupResource]; l != nil {
 			if l.resource.sameWay(r) {
@@ -135,11 +144,11 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 	ctx, cancel := context.WithCancel(context.Background()) // ends with the place, or with the process
 	l := &lane{
 		resource: r, stop: cancel,
-		up: newSide(e.up, r.GVR(), p.namespace, e.clock, ""),
+		up: newSide(e.up, r.upstream(), p.namespace, e.clock, ""),
 	}
 	sides := map[string]*side{"workspace": l.up}
 	if !r.stranded() {
-		l.down = newSide(e.down, r.GVR(), p.counterpart, e.clock, "")
+		l.down = newSide(e.down, r.downstream(), p.counterpart, e.clock, "")
 		sides["physical cluster"] = l.down
 	}
 	for where, s := range sides {
@@ -159,7 +168,6 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 	}
 	go func() {
 		if cache.WaitForCacheSync(ctx.Done(), l.synced) {
-			e.note(r.GroupResource, "")
 			signal(e.changed)
 			e.lookAtAll(p, l)
 			e.queue.Add(item{namespace: p.namespace})
@@ -192,14 +200,30 @@ func (e *Engine) stopPlace(p *place) {
 	}
 }
 
-func (e *Engine) note(resource workloadv1alpha1.GroupResource, refusal string) {
+// refusalLife is how long it is told that a side refuses to list a resource: the informer asks again twice a minute at least.
+const refusalLife = 2 * time.Minute
+
+// refused is how a side refuses to list a resource, and when it last did.
+type refused struct {
+	message string
+	at      time.Time
+}
+
+func (e *Engine) note(resource workloadv1alpha1.GroupResource, message string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.refused[resource] == refusal {
-		return
-	}
-	if e.refused[resource] = refusal; refusal == "" {
-		delete(e.refused, resource)
-	}
+	e.refused[resource] = refused{message, e.clock.Now()}
 	signal(e.changed)
+}
+
+// forgetRefusals lets go of those that have not been heard again.
+func (e *Engine) forgetRefusals() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for resource, r := range e.refused {
+		if e.clock.Since(r.at) > refusalLife {
+			delete(e.refused, resource)
+			signal(e.changed)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +26,7 @@ type Report struct {
 	Time string `json:"time,omitempty"`
 	// Ready is the copy's status by kstatus: Current, InProgress, Failed, Terminating, Unknown.
 	Ready string `json:"ready,omitempty"`
-	// Message says what the copy waits for.
+	// Message says what the copy waits for, or why it fails, where its status does not.
 	Message string `json:"message,omitempty"`
 	// Refused is why the physical cluster does not take the object, in its words.
 	Refused string `json:"refused,omitempty"`
@@ -54,8 +55,9 @@ func (r Report) String() string {
 // blamed tells whether the object, and not the way to it, is at fault: the answer will be the same until it changes.
 func (r Report) blamed() bool { return r.Refused != "" || r.Conflict != "" }
 
-// of says what a copy shows of itself.
-func (r Report) of(dst *unstructured.Unstructured) Report {
+// of says what a copy shows of itself. What it waits for is in its status, which comes along if there is one: words about
+// that would change with every step of a rollout.
+func (r Report) of(dst *unstructured.Unstructured, hasStatus bool) Report {
 	r.Generation, _ = strconv.ParseInt(dst.GetAnnotations()[workloadv1alpha1.AnnotationSourceGeneration], 10, 64)
 	result, err := status.Compute(dst)
 	if err != nil {
@@ -63,25 +65,40 @@ func (r Report) of(dst *unstructured.Unstructured) Report {
 		return r
 	}
 	r.Ready = string(result.Status)
-	if result.Status != status.CurrentStatus {
+	if result.Status != status.CurrentStatus && !(result.Status == status.InProgressStatus && hasStatus) {
 		r.Message = clip(result.Message)
 	}
 	return r
 }
 
-// refusal turns what the physical cluster answered to an apply into a Report; ok is false for an answer that another
-// attempt may change.
-func refusal(err error) (r Report, ok bool) {
+// refusalKind is what an answer to a write is worth.
+type refusalKind int
+
+const (
+	// passing is for what says nothing about the object, and for no answer at all.
+	passing refusalKind = iota
+	// lasting is for what another attempt may change, and is told when it has not.
+	lasting
+	// final is for what will be the same until the object or its copy changes.
+	final
+)
+
+// refusal turns what a server has answered to a write into what is to be told.
+func refusal(err error) (Report, refusalKind) {
+	var answer apierrors.APIStatus
 	switch {
+	case !asStatus(err, &answer):
+		return Report{}, passing
 	case apierrors.IsConflict(err) && isOwnership(err):
-		r.Conflict = clip(err.Error()) + ". To take the fields over, annotate the object with " + workloadv1alpha1.AnnotationTakeOver + "=true"
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsForbidden(err), apierrors.IsRequestEntityTooLargeError(err),
-		apierrors.IsMethodNotSupported(err), apierrors.IsNotAcceptable(err), apierrors.IsUnsupportedMediaType(err), apierrors.IsNotFound(err):
-		r.Refused = clip(err.Error())
-	default:
-		return r, false
+		return Report{Conflict: clip(err.Error()) + ". To take the fields over, annotate the object with " + workloadv1alpha1.AnnotationTakeOver + "=true"}, final
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err),
+		apierrors.IsMethodNotSupported(err), apierrors.IsNotAcceptable(err), apierrors.IsUnsupportedMediaType(err):
+		return Report{Refused: clip(err.Error())}, final
+	case apierrors.IsConflict(err), apierrors.IsUnauthorized(err), apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err),
+		apierrors.IsTimeout(err), apierrors.IsServerTimeout(err), answer.Status().Code == http.StatusBadGateway, answer.Status().Code == http.StatusGatewayTimeout:
+		return Report{}, passing
 	}
-	return r, true
+	return Report{Refused: clip(err.Error())}, lasting
 }
 
 // isOwnership tells a conflict of field owners from a lost race.
@@ -114,8 +131,12 @@ func scaledElsewhere(dst, desired *unstructured.Unstructured) string {
 		have, workloadv1alpha1.AnnotationTakeOver)
 }
 
-// refusalRetry is when an object that was refused is tried again without a change: somebody may have mended the cluster.
-const refusalRetry = 5 * time.Minute
+const (
+	// refusalRetry is when an object that was refused is tried again without a change: somebody may have mended the cluster.
+	refusalRetry = 5 * time.Minute
+	// tellAfter is how many attempts fail before what lasts is told.
+	tellAfter = 3
+)
 
 // statusUp is the status of a copy in the words of its object: generations that were observed downstream are told as the
 // generation that was applied, so that `kubectl rollout status` tells the truth upstream. It is nil where there is none.

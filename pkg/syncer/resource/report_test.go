@@ -57,21 +57,26 @@ func TestRefusal(t *testing.T) {
 		reason            string
 		err               error
 		refused, conflict string
-		ok                bool
+		kind              refusalKind
 	}{
-		"invalid":   {"It stays invalid until it changes.", apierrors.NewInvalid(schema.GroupKind{Kind: "Widget"}, "a", nil), "is invalid", "", true},
-		"forbidden": {"An admission plugin says no.", apierrors.NewForbidden(widgets, "a", errors.New("quota")), "quota", "", true},
-		"ownership": {"By manager and field, with the way out.", ownership, "", `"hpa": .spec.replicas. To take the fields over`, true},
-		"lost race": {"A conflict of versions passes.", apierrors.NewConflict(widgets, "a", errors.New("changed")), "", "", false},
-		"outage":    {"So does no answer.", errors.New("connection refused"), "", "", false},
-		"busy":      {"", apierrors.NewTooManyRequests("later", 1), "", "", false},
-		"gateway":   {"", apierrors.NewGenericServerResponse(http.StatusBadGateway, "PATCH", widgets, "a", "", 0, true), "", "", false},
+		"invalid":     {"It stays invalid until it changes.", apierrors.NewInvalid(schema.GroupKind{Kind: "Widget"}, "a", nil), "is invalid", "", final},
+		"ownership":   {"By manager and field, with the way out.", ownership, "", `"hpa": .spec.replicas. To take the fields over`, final},
+		"forbidden":   {"An admission plugin says no, for now.", apierrors.NewForbidden(widgets, "a", errors.New("quota")), "quota", "", lasting},
+		"webhook":     {"One that does not answer.", apierrors.NewInternalError(errors.New("failed calling webhook")), "failed calling webhook", "", lasting},
+		"no schema":   {"A server-side apply of a field that is not in the schema is answered like this.", &apierrors.StatusError{ErrStatus: metav1.Status{Code: 500, Message: ".spec.new: field not declared in schema"}}, "not declared", "", lasting},
+		"no place":    {"The counterpart is gone, and is made anew.", apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "kcp-1"), "kcp-1", "", lasting},
+		"lost race":   {"A conflict of versions passes.", apierrors.NewConflict(widgets, "a", errors.New("changed")), "", "", passing},
+		"outage":      {"So does no answer.", errors.New("connection refused"), "", "", passing},
+		"busy":        {"", apierrors.NewTooManyRequests("later", 1), "", "", passing},
+		"credentials": {"They are the SyncTarget's, not the object's.", apierrors.NewUnauthorized("no"), "", "", passing},
+		"gateway":     {"", apierrors.NewGenericServerResponse(http.StatusBadGateway, "PATCH", widgets, "a", "", 0, true), "", "", passing},
+		"none":        {"", nil, "", "", passing},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, ok := refusal(tc.err)
-			if ok != tc.ok || !strings.Contains(got.Refused, tc.refused) || !strings.Contains(got.Conflict, tc.conflict) || (got.Refused != "") != (tc.refused != "") || (got.Conflict != "") != (tc.conflict != "") {
-				t.Errorf("%s\nrefusal(%v) = %+v, %t", tc.reason, tc.err, got, ok)
+			got, kind := refusal(tc.err)
+			if kind != tc.kind || !strings.Contains(got.Refused, tc.refused) || !strings.Contains(got.Conflict, tc.conflict) || (got.Refused != "") != (tc.refused != "") || (got.Conflict != "") != (tc.conflict != "") {
+				t.Errorf("%s\nrefusal(%v) = %+v, %d", tc.reason, tc.err, got, kind)
 			}
 		})
 	}
@@ -84,9 +89,12 @@ func TestReport(t *testing.T) {
 		"spec":     map[string]any{"replicas": int64(2)},
 		"status":   map[string]any{"observedGeneration": int64(2), "replicas": int64(2), "updatedReplicas": int64(1)},
 	}}
-	got := Report{Time: "t"}.of(deployment)
+	got := Report{Time: "t"}.of(deployment, false)
 	if got.Generation != 5 || got.Ready != "InProgress" || got.Message == "" || got.Time != "t" {
 		t.Errorf("of() = %+v", got)
+	}
+	if got := (Report{}).of(deployment, true); got.Ready != "InProgress" || got.Message != "" {
+		t.Errorf("where the status comes along, of() = %+v, which changes with every Pod", got)
 	}
 	if diff := cmp.Diff(got, parseReport(got.String())); diff != "" {
 		t.Errorf("a report does not survive its annotation:\n%s", diff)

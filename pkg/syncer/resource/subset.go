@@ -9,12 +9,17 @@ import (
 
 // upToDate tells whether a copy is what was applied last, and still says what it should.
 func upToDate(live, desired *unstructured.Unstructured) bool {
-	return live.GetAnnotations()[workloadv1alpha1.AnnotationAppliedHash] == desired.GetAnnotations()[workloadv1alpha1.AnnotationAppliedHash] &&
-		contains(live.Object, desired.Object)
+	return hashIn(live) == hashIn(desired) && contains(live.Object, desired.Object)
+}
+
+// hashIn is the hash of what was applied, as an object carries it.
+func hashIn(object *unstructured.Unstructured) string {
+	return object.GetAnnotations()[workloadv1alpha1.AnnotationAppliedHash]
 }
 
 // contains tells whether everything in want stands in have too. What have holds beyond that is a server's default or
-// somebody else's. It is a hint, not a proof: lists may be merged or not, and only the server knows; an apply settles it.
+// somebody else's, and a zero value that is left out is there all the same. It is a hint, not a proof: lists may be merged
+// or not, and only the server knows; an apply settles it.
 func contains(have, want any) bool {
 	switch want := want.(type) {
 	case map[string]any:
@@ -41,13 +46,13 @@ func contains(have, want any) bool {
 		}
 		return true
 	case string:
-		return have == want || sameQuantity(have, want)
+		return have == want || have == nil && want == "" || sameQuantity(have, want)
 	case int64:
-		return have == want || have == float64(want)
+		return have == want || have == nil && want == 0 || have == float64(want)
 	case float64:
-		return have == want || have == int64(want)
+		return have == want || have == nil && want == 0 || have == int64(want)
 	default:
-		return have == want
+		return have == want || have == nil && want == false
 	}
 }
 

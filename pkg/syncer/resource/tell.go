@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,44 +27,57 @@ func (o *pass) explain(ctx context.Context) error {
 
 // reported is what was last told on the object.
 func (o *pass) reported() Report {
-	return parseReport(o.src.GetAnnotations()[workloadv1alpha1.SyncAnnotation(o.owner.Key)])
+	return parseReport(o.told(o.src))
 }
 
 // tell writes the status and the report upstream, each if it differs from what is there.
 func (o *pass) tell(ctx context.Context, report, before Report) error {
-	if o.dst != nil && o.ours(o.dst) && o.lane.resource.HasStatus && o.ownsStatus() {
-		status := statusUp(o.dst)
-		if status != nil && !equality.Semantic.DeepEqual(status, o.src.Object["status"]) {
-			patch := []map[string]any{
-				{"op": "test", "path": "/metadata/uid", "value": string(o.src.GetUID())},
-				{"op": "add", "path": "/status", "value": status},
-			}
-			if err := o.patchUp(ctx, types.JSONPatchType, patch, false, "status"); err != nil {
-				return fmt.Errorf("writing the status of %s: %w", o, err)
-			}
-			o.metrics.told(o.lane.resource.GroupResource, o.clock, o.answered)
-		}
+	refused, err := o.tellStatus(ctx)
+	if err != nil {
+		return err
 	}
-	if report == before {
-		return nil
-	}
+	report.Message = cmp.Or(refused, report.Message)
 	if report.Time == "" && !report.blamed() {
 		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
-		if before.Time != "" {
-			report.Time = before.Time
-		}
-		if report == before {
-			return nil
-		}
 	}
-	patch := map[string]any{"metadata": map[string]any{
-		"uid":         string(o.src.GetUID()),
-		"annotations": map[string]any{workloadv1alpha1.SyncAnnotation(o.owner.Key): report.String()},
-	}}
-	if err := o.patchUp(ctx, types.MergePatchType, patch, false); err != nil {
+	holding := o.ours(o.dst) && !o.holds() && wanted(o.src)
+	if report == before && !holding {
+		return nil
+	}
+	metadata := map[string]any{"annotations": map[string]any{workloadv1alpha1.SyncAnnotation(o.owner.Key): report.String()}}
+	if holding {
+		metadata["finalizers"] = append(slices.Clone(o.src.GetFinalizers()), workloadv1alpha1.SyncerFinalizer(o.owner.Key))
+		return o.patchMetadata(ctx, metadata)
+	}
+	metadata["uid"] = string(o.src.GetUID())
+	if err := o.patchUp(ctx, types.MergePatchType, map[string]any{"metadata": metadata}, false); err != nil {
 		return fmt.Errorf("reporting on %s: %w", o, err)
 	}
 	return nil
+}
+
+// tellStatus writes the copy's status upstream if it differs, and returns why the workspace does not take it.
+func (o *pass) tellStatus(ctx context.Context) (refused string, err error) {
+	if !o.ours(o.dst) || !o.lane.resource.HasStatus || !o.ownsStatus() {
+		return "", nil
+	}
+	status := statusUp(o.dst)
+	if status == nil || equality.Semantic.DeepEqual(status, o.src.Object["status"]) {
+		return "", nil
+	}
+	patch := []map[string]any{
+		{"op": "test", "path": "/metadata/uid", "value": string(o.src.GetUID())},
+		{"op": "add", "path": "/status", "value": status},
+	}
+	err = o.patchUp(ctx, types.JSONPatchType, patch, false, "status")
+	if answer, kind := refusal(err); kind == final {
+		return "the workspace does not take the copy's status: " + answer.Refused, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("writing the status of %s: %w", o, err)
+	}
+	o.metrics.told(o.lane.resource.GroupResource, o.clock, o.answered)
+	return "", nil
 }
 
 // ownsStatus: if several targets hold one object, the lowest key writes its status.
@@ -74,12 +88,6 @@ func (o *pass) ownsStatus() bool {
 		}
 	}
 	return true
-}
-
-// hold puts our finalizer on the object, before there is a copy.
-func (o *pass) hold(ctx context.Context) error {
-	finalizers := append(slices.Clone(o.src.GetFinalizers()), workloadv1alpha1.SyncerFinalizer(o.owner.Key))
-	return o.patchMetadata(ctx, map[string]any{"finalizers": finalizers})
 }
 
 // release takes our finalizer and our report off the object.

@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -40,7 +41,7 @@ func isGone(err error, name string) bool {
 func (o *pass) withdraw(ctx context.Context, orphan bool) error {
 	if o.ours(o.dst) {
 		if !orphan {
-			return o.deleteCopy(ctx) // its end comes as an event
+			return o.endCopy(ctx)
 		}
 		if err := o.stripCopy(ctx); err != nil {
 			return err
@@ -53,19 +54,39 @@ func (o *pass) withdraw(ctx context.Context, orphan bool) error {
 		}
 		if err == nil && o.ours(live) {
 			o.dst = live
-			return o.deleteCopy(ctx)
+			return o.endCopy(ctx)
 		}
 	}
-	if o.src != nil && (o.holds() || o.src.GetAnnotations()[workloadv1alpha1.SyncAnnotation(o.owner.Key)] != "") {
+	if o.holds() || o.marked() {
 		return o.release(ctx)
 	}
 	return nil
 }
 
-func (o *pass) deleteCopy(ctx context.Context) error {
-	if o.dst.GetDeletionTimestamp() != nil {
-		return nil
+// endCopy deletes the copy, whose end comes as an event, and tells what holds that up.
+func (o *pass) endCopy(ctx context.Context) error {
+	var report Report
+	var err error
+	if o.dst.GetDeletionTimestamp() == nil {
+		if err = o.deleteCopy(ctx); err == nil {
+			return nil
+		}
+		var kind refusalKind
+		if report, kind = refusal(err); kind == passing || o.queue.NumRequeues(o.id()) < tellAfter {
+			return err
+		}
+	} else if len(o.dst.GetFinalizers()) > 0 {
+		report = o.terminating(report, "and then this object is free")
 	}
+	if o.src == nil || report == (Report{}) {
+		return err
+	}
+	before := o.reported()
+	report.Time, report.Generation = before.Time, before.Generation
+	return errors.Join(err, o.tell(ctx, report, before))
+}
+
+func (o *pass) deleteCopy(ctx context.Context) error {
 	log.FromContext(ctx).Info("Deleting the copy", "object", o.String())
 	uid, background := o.dst.GetUID(), metav1.DeletePropagationBackground
 	err := o.lane.down.client.Delete(ctx, o.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background})
@@ -94,9 +115,10 @@ func (o *pass) stripCopy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = o.lane.down.client.Patch(ctx, o.name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer})
+	left, err := o.lane.down.client.Patch(ctx, o.name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("taking our marks off %s in the physical cluster: %w", o, err)
 	}
+	o.dst = left
 	return nil
 }

@@ -1,0 +1,280 @@
+package resource
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	clienttesting "k8s.io/client-go/testing"
+	clocktesting "k8s.io/utils/clock/testing"
+	"time"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// server answers applies in the physical cluster; what was applied is in applied.
+type server struct {
+	*bench
+	err     error
+	applied []*unstructured.Unstructured
+	version string
+}
+
+// newServer is one object on two servers, of which the lower answers applies with what was applied, or with err.
+func newServer(t *testing.T, src, dst *unstructured.Unstructured) *server {
+	s := &server{bench: newBench(t, src, dst, src, dst), version: "7"}
+	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		patch := action.(clienttesting.PatchActionImpl)
+		o := &unstructured.Unstructured{}
+		if err := json.Unmarshal(patch.GetPatch(), &o.Object); err != nil {
+			t.Error(err)
+		}
+		s.applied = append(s.applied, o.DeepCopy())
+		if s.err != nil {
+			return true, nil, s.err
+		}
+		o.SetUID("copy-1")
+		o.SetResourceVersion(s.version)
+		return true, o, nil
+	})
+	return s
+}
+
+// run makes a pass with what the servers and the caches hold by now.
+func (s *server) run(t *testing.T) (time.Duration, error) {
+	t.Helper()
+	live, err := s.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.pass.src = live
+	return s.pass.run(t.Context())
+}
+
+func (s *server) report(t *testing.T) Report {
+	t.Helper()
+	live, err := s.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parseReport(s.pass.told(live))
+}
+
+func fresh(o *unstructured.Unstructured) { o.SetFinalizers(nil) }
+
+// TestCopyThenHold: a new object costs one apply and one write up, which holds and tells in one; the copy comes first,
+// and carries our mark, by which it is found should its object go before it is held.
+func TestCopyThenHold(t *testing.T) {
+	s := newServer(t, sourceOf(fresh), nil)
+	if _, err := s.run(t); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"down patch", "up patch"}, s.writes(t)); diff != "" {
+		t.Errorf("writes: -want +got\n%s", diff)
+	}
+	if !s.pass.ours(s.applied[0]) {
+		t.Errorf("the copy carries no mark: %v", s.applied[0].GetLabels())
+	}
+	live, err := s.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.pass.Engine.holds(live) || s.report(t).Ready != "Current" {
+		t.Errorf("the object is held by %q and tells %+v", live.GetFinalizers(), s.report(t))
+	}
+	if _, err := s.run(t); err != nil || len(s.writes(t)) != 2 {
+		t.Errorf("at rest: %v, writes %q", err, s.writes(t))
+	}
+}
+
+// TestHeldAfterACrash: a copy whose object was not held yet is held by the next pass, and goes if the object has gone.
+func TestHeldAfterACrash(t *testing.T) {
+	there := newServer(t, sourceOf(fresh), copied(t))
+	if _, err := there.run(t); err != nil {
+		t.Fatal(err)
+	}
+	if live, _ := there.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{}); !there.pass.Engine.holds(live) || len(there.applied) != 0 {
+		t.Errorf("held by %q after %d applies", live.GetFinalizers(), len(there.applied))
+	}
+	gone := newBench(t, nil, copied(t), nil, copied(t))
+	if _, err := gone.pass.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"down delete"}, gone.writes(t)); diff != "" {
+		t.Errorf("writes: -want +got\n%s", diff)
+	}
+}
+
+// TestRefusedIsTold: what the physical cluster does not take is told in its words, at once or when it has lasted; it is
+// not asked again by the event of what was told, and the object is not held, since there is no copy.
+func TestRefusedIsTold(t *testing.T) {
+	gr := schema.GroupResource{Resource: "configmaps"}
+	tests := map[string]struct {
+		reason   string
+		err      error
+		failures int
+		told     string
+		fails    bool
+	}{
+		"invalid":                {"It will be the same until it changes.", apierrors.NewInvalid(schema.GroupKind{Kind: "ConfigMap"}, "a", nil), 0, "is invalid", false},
+		"webhook, first time":    {"It may pass.", apierrors.NewInternalError(errors.New("failed calling webhook")), 0, "", true},
+		"webhook, again":         {"It has not.", apierrors.NewInternalError(errors.New("failed calling webhook")), tellAfter, "failed calling webhook", true},
+		"quota, again":           {"", apierrors.NewForbidden(gr, "a", errors.New("exceeded quota")), tellAfter, "exceeded quota", true},
+		"outage, for ever":       {"It is the SyncTarget's business.", errors.New("connection refused"), 20, "", true},
+		"too many, for the time": {"", apierrors.NewTooManyRequests("later", 7), 20, "", true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, sourceOf(fresh), nil)
+			clock := clocktesting.NewFakeClock(time.Now())
+			s.pass.clock, s.err = clock, tc.err
+			for range tc.failures {
+				s.pass.queue.AddRateLimited(s.pass.id())
+			}
+			again, err := s.run(t)
+			if (err != nil) != tc.fails || (again > 0) == tc.fails {
+				t.Fatalf("%s\nrun() = %s, %v", tc.reason, again, err)
+			}
+			if told := s.report(t).Refused; (told != "") != (tc.told != "") || !strings.Contains(told, tc.told) {
+				t.Errorf("%s\nit is told %q, want %q", tc.reason, told, tc.told)
+			}
+			if tc.told == "" {
+				return
+			}
+			if s.pass.Engine.holds(s.pass.src) {
+				t.Error("an object without a copy is held")
+			}
+			again, err = s.run(t) // the event of what was told
+			if err != nil || again <= 0 || len(s.applied) != 1 {
+				t.Errorf("run() = %s, %v after %d applies", again, err, len(s.applied))
+			}
+			clock.Step(again)
+			s.err = nil
+			if _, err := s.run(t); err != nil || len(s.applied) != 2 || s.report(t).Refused != "" {
+				t.Errorf("run() = %v after %d applies, told %+v", err, len(s.applied), s.report(t))
+			}
+		})
+	}
+}
+
+// TestChangeEndsARefusal: the object is corrected, and need not wait.
+func TestChangeEndsARefusal(t *testing.T) {
+	s := newServer(t, sourceOf(fresh), nil)
+	s.err = apierrors.NewInvalid(schema.GroupKind{Kind: "ConfigMap"}, "a", nil)
+	if _, err := s.run(t); err != nil {
+		t.Fatal(err)
+	}
+	s.err = nil
+	live := s.pass.src.DeepCopy()
+	live.Object["data"] = map[string]any{"a": "2"}
+	if _, err := s.up.Resource(configMaps).Namespace("shop").Update(t.Context(), live, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.run(t); err != nil || len(s.applied) != 2 || s.report(t).Refused != "" {
+		t.Errorf("run() = %v after %d applies, told %+v", err, len(s.applied), s.report(t))
+	}
+}
+
+// TestApplyThatChangesNothing is not repeated.
+func TestApplyThatChangesNothing(t *testing.T) {
+	dst := copied(t)
+	dst.SetResourceVersion("7")
+	dst.Object["data"] = map[string]any{"a": "one"} // which the server takes for the same
+	s := newServer(t, sourceOf(), dst)
+	s.down.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		s.applied = append(s.applied, nil)
+		return true, dst.DeepCopy(), nil
+	})
+	for range 3 {
+		if _, err := s.run(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(s.applied) != 1 {
+		t.Errorf("applied %d times", len(s.applied))
+	}
+}
+
+// TestScaledCopy: replicas that were scaled in the physical cluster are left, by one apply for each change and by none
+// after a restart; taking over is by annotation.
+func TestScaledCopy(t *testing.T) {
+	scaled := func(o *unstructured.Unstructured) {
+		o.Object["spec"] = map[string]any{"replicas": int64(1), "paused": false}
+	}
+	s := newServer(t, sourceOf(scaled), nil)
+	desired, err := testOwner.Copy(s.pass.src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := desired.DeepCopy()
+	there.SetUID("copy-1")
+	there.SetResourceVersion("6")
+	there.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationAppliedHash: "of the time before"})
+	there.Object["spec"] = map[string]any{"replicas": int64(5)}
+	s.pass.dst = there
+	conflict := apierrors.NewApplyConflict([]metav1.StatusCause{{Type: metav1.CauseTypeFieldManagerConflict, Field: ".spec.replicas", Message: `conflict with "hpa" with subresource "scale"`}}, "conflict")
+	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if !strings.Contains(string(action.(clienttesting.PatchActionImpl).GetPatch()), "replicas") {
+			return false, nil, nil
+		}
+		s.applied = append(s.applied, nil)
+		return true, nil, conflict
+	})
+	if _, err := s.run(t); err != nil || len(s.applied) != 2 {
+		t.Fatalf("run() = %v after %d applies", err, len(s.applied))
+	}
+	live := s.pass.dst.DeepCopy()
+	live.Object["spec"] = map[string]any{"replicas": int64(5)} // without what is left out as a zero value
+	s.pass.dst = live
+	s.pass.settlements.Clear() // as after a restart
+	if _, err := s.run(t); err != nil || len(s.applied) != 2 {
+		t.Errorf("at rest: run() = %v after %d applies", err, len(s.applied))
+	}
+	if report := s.report(t); !strings.Contains(report.Message, "spec.replicas is 5") {
+		t.Errorf("it is told %+v", report)
+	}
+	s.pass.src.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationTakeOver: "true"})
+	if _, err := s.pass.run(t.Context()); err == nil && !slices.Contains(s.applied[2:], nil) {
+		t.Error("the replicas are not taken over")
+	}
+}
+
+// TestDeletionThatIsHeldUp: the object tells what its copy waits for, or why it cannot be deleted.
+func TestDeletionThatIsHeldUp(t *testing.T) {
+	held := copied(t)
+	now := metav1.Now()
+	held.SetDeletionTimestamp(&now)
+	held.SetFinalizers([]string{"example.com/busy"})
+	b := newBench(t, sourceOf(deleted), held, sourceOf(deleted), held)
+	if _, err := b.pass.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if report := parseReport(b.pass.told(b.pass.src)); report.Ready != "Terminating" || !strings.Contains(report.Message, `"example.com/busy"`) {
+		t.Errorf("it is told %+v", report)
+	}
+
+	b = newBench(t, sourceOf(deleted), copied(t), sourceOf(deleted), copied(t))
+	b.down.PrependReactor("delete", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "a", errors.New("it is protected"))
+	})
+	for range tellAfter {
+		if report := parseReport(b.pass.told(b.pass.src)); report != (Report{}) {
+			t.Errorf("it is told at once: %+v", report)
+		}
+		if _, err := b.pass.run(t.Context()); err == nil {
+			t.Fatal("a deletion that fails is no success")
+		}
+		b.pass.queue.AddRateLimited(b.pass.id())
+	}
+	if _, err := b.pass.run(t.Context()); err == nil || !strings.Contains(parseReport(b.pass.told(b.pass.src)).Refused, "it is protected") {
+		t.Errorf("run() = %v, it is told %q", err, b.pass.told(b.pass.src))
+	}
+}
