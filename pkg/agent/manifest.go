@@ -40,6 +40,8 @@ type Config struct {
 	KcpCA []byte
 	// Retained are resources that the spec no longer names, but that the syncer has yet to leave.
 	Retained []workloadv1alpha1.GroupResource
+	// Withheld are synced resources on which the syncer gets no rights in the physical cluster: see Ungrantable.
+	Withheld []workloadv1alpha1.GroupResource
 	// Token is the syncer's, of its own ServiceAccount in the workspace.
 	Token []byte
 	// Proxy is handed on to the syncer.

@@ -52,16 +52,17 @@ func stripResource(ctx context.Context, workspace client.Client, key string, res
 	for i := range list.Items {
 		object := &list.Items[i]
 		object.SetGroupVersionKind(gvk)
-		if !slices.Contains(object.Finalizers, workloadv1alpha1.SyncerFinalizer(key)) {
+		_, told := object.Annotations[workloadv1alpha1.SyncAnnotation(key)] // of what is refused it reports, and does not hold it
+		if !told && !slices.Contains(object.Finalizers, workloadv1alpha1.SyncerFinalizer(key)) {
 			continue
 		}
-		log.FromContext(ctx).Info("Taking the syncer's finalizer off", "object", describe(object))
+		log.FromContext(ctx).Info("Taking the syncer's finalizer and report off", "object", describe(object))
 		changed := object.DeepCopy()
 		changed.Finalizers = slices.DeleteFunc(changed.Finalizers, func(f string) bool { return f == workloadv1alpha1.SyncerFinalizer(key) })
 		delete(changed.Annotations, workloadv1alpha1.SyncAnnotation(key))
 		err := workspace.Patch(ctx, changed, client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{}))
 		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("taking the syncer's finalizer off %s: %w", describe(object), err)
+			return fmt.Errorf("taking the syncer's finalizer and report off %s: %w", describe(object), err)
 		}
 	}
 	return nil

@@ -21,6 +21,7 @@ type Cluster struct {
 	hash     [sha256.Size]byte
 	owner    *Clusters
 	server   string
+	config   *rest.Config
 	secrets  []string // never to be repeated
 	border   *border
 	conns    *conns
@@ -31,16 +32,16 @@ type Cluster struct {
 	shutDown context.CancelFunc
 
 	mu      sync.Mutex
-	uid     string              // "" before the first contact
-	learned time.Time           // when the cluster last told it
-	dead    error               // why nothing is asked of it, nil if alive
-	backoff wait.Backoff        // of the probes while dead
-	revived time.Time           // when a probe last found it alive; zero before
-	meeting *meeting            // the first contact that is under way, or nil
-	watches map[watchKey]error  // those that run, each with how the cluster refuses it, nil if it does not
-	noted   map[watchKey]string // resourceVersions as the caller last read or applied them, "" if there is no such object
-	telling bool                // a goroutine calls OnChange, or waits until it may again
-	news    bool                // it has something to tell
+	uid     string                // "" before the first contact
+	learned time.Time             // when the cluster last told it
+	dead    error                 // why nothing is asked of it, nil if alive
+	backoff wait.Backoff          // of the probes while dead
+	revived time.Time             // when a probe last found it alive; zero before
+	meeting *meeting              // the first contact that is under way, or nil
+	watches map[watchKey]*watcher // those that run
+	noted   map[watchKey]string   // resourceVersions as the caller last read or applied them, "" if there is no such object
+	telling bool                  // a goroutine calls OnChange, or waits until it may again
+	news    bool                  // it has something to tell
 }
 
 func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
@@ -70,10 +71,11 @@ func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
 		hash:    sha256.Sum256(kubeconfig),
 		owner:   c,
 		server:  config.Host,
+		config:  config,
 		border:  border,
 		conns:   connections,
 		http:    &http.Client{Transport: roundTripper},
-		watches: map[watchKey]error{},
+		watches: map[watchKey]*watcher{},
 		noted:   map[watchKey]string{},
 	}
 	if config.BearerToken != "" {

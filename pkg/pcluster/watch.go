@@ -1,7 +1,9 @@
 package pcluster
 
 import (
+	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
@@ -39,7 +41,10 @@ type watchKey struct {
 type watcher struct {
 	cluster *Cluster
 	object  watchKey
-	path    string    // of the collection that holds it
+	path    string          // of the collection that holds it
+	ctx     context.Context // ends with the cluster, or when the object is no longer watched
+	end     context.CancelFunc
+	refusal error     // how the cluster refuses it, nil if it does not; guarded by the cluster's lock
 	seen    string    // resourceVersion, "" if there is no such object
 	known   bool      // whether seen means anything yet
 	began   time.Time // when the watch began to hold; zero if the last attempt failed
@@ -48,8 +53,8 @@ type watcher struct {
 
 // Watch calls OnChange whenever one of these objects is created, changes or is deleted, at most once a second. It
 // returns at once, and a second call for the same object does nothing. What changed since the client last read or
-// applied the object counts; if it never did, the first look does. The watches end with the cluster, or when the
-// cluster is marked dead; as OnChange is called when it answers again, calling this in every pass is enough. Whether
+// applied the object counts; if it never did, the first look does. The watches end with the cluster, by WatchOnly, or when
+// the cluster is marked dead; as OnChange is called when it answers again, calling this in every pass is enough. Whether
 // the cluster lets us watch, Unwatched says. The error is a kind that newMapper lacks.
 func (c *Cluster) Watch(objects ...client.Object) error {
 	for _, object := range objects {
@@ -60,26 +65,56 @@ func (c *Cluster) Watch(objects ...client.Object) error {
 	return nil
 }
 
+// WatchOnly ends the watches of all objects but these, and forgets what was noted of the others.
+func (c *Cluster) WatchOnly(objects ...client.Object) error {
+	keep := map[watchKey]bool{}
+	for _, object := range objects {
+		key, _, err := c.keyOf(object)
+		if err != nil {
+			return err
+		}
+		keep[key] = true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, w := range c.watches {
+		if !keep[key] {
+			w.end()
+			delete(c.watches, key)
+		}
+	}
+	maps.DeleteFunc(c.noted, func(key watchKey, _ string) bool { return !keep[key] })
+	return nil
+}
+
 func (c *Cluster) watch(object client.Object) error {
-	gvk, err := c.inner.GroupVersionKindFor(object)
+	key, resource, err := c.keyOf(object)
 	if err != nil {
 		return err
 	}
-	mapping, err := c.owner.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-	if err != nil {
-		return err
-	}
-	key := watchKey{resource: mapping.Resource.GroupResource(), namespace: object.GetNamespace(), name: object.GetName()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, running := c.watches[key]; running || c.dead != nil || c.ctx.Err() != nil {
 		return nil
 	}
-	c.watches[key] = nil
-	w := &watcher{cluster: c, object: key, path: collection(mapping.Resource, key.namespace)}
+	w := &watcher{cluster: c, object: key, path: collection(resource, key.namespace)}
+	w.ctx, w.end = context.WithCancel(c.ctx)
 	w.seen, w.known = c.noted[key]
+	c.watches[key] = w
 	c.owner.spawn(w.run)
 	return nil
+}
+
+func (c *Cluster) keyOf(object client.Object) (watchKey, schema.GroupVersionResource, error) {
+	gvk, err := c.inner.GroupVersionKindFor(object)
+	if err != nil {
+		return watchKey{}, schema.GroupVersionResource{}, err
+	}
+	mapping, err := c.owner.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	if err != nil {
+		return watchKey{}, schema.GroupVersionResource{}, err
+	}
+	return watchKey{resource: mapping.Resource.GroupResource(), namespace: object.GetNamespace(), name: object.GetName()}, mapping.Resource, nil
 }
 
 // Unwatched says why the caller has to look by itself: it returns nil if all watches hold or are being made, and
@@ -89,9 +124,9 @@ func (c *Cluster) Unwatched() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var first error
-	for _, refusal := range c.watches {
-		if refusal != nil && (first == nil || refusal.Error() < first.Error()) {
-			first = refusal
+	for _, w := range c.watches {
+		if w.refusal != nil && (first == nil || w.refusal.Error() < first.Error()) {
+			first = w.refusal
 		}
 	}
 	return first
@@ -122,12 +157,13 @@ func (c *Cluster) note(r request, resourceVersion string, err error) {
 	c.noted[watchKey{resource: r.resource, namespace: r.namespace, name: r.name}] = resourceVersion
 }
 
-// run keeps the watch up until the cluster is replaced or dead.
+// run keeps the watch up until it is ended, or the cluster is replaced or dead.
 func (w *watcher) run() {
+	defer w.end()
 	backoff := watchBackoff()
 	for !w.isOver() {
 		w.began = time.Time{}
-		err := w.follow(w.cluster.ctx)
+		err := w.follow(w.ctx)
 		now := w.cluster.owner.clock.Now()
 		held := !w.began.IsZero()
 		if held && now.Sub(w.began) >= settledAfter {
@@ -146,10 +182,10 @@ func (w *watcher) run() {
 		}
 		if isRefusal(err) {
 			w.refused(err)
-			w.cluster.pause(wait.Jitter(refusedRetry, 0.2))
+			w.cluster.pause(w.ctx, wait.Jitter(refusedRetry, 0.2))
 			continue
 		}
-		w.cluster.pause(backoff.Step())
+		w.cluster.pause(w.ctx, backoff.Step())
 	}
 }
 
@@ -171,8 +207,8 @@ func isRefusal(err error) bool {
 func (w *watcher) refused(refusal error) {
 	c := w.cluster
 	c.mu.Lock()
-	before := c.watches[w.object]
-	c.watches[w.object] = refusal
+	before := w.refusal
+	w.refusal = refusal
 	c.mu.Unlock()
 	if (before == nil) != (refusal == nil) || before != nil && before.Error() != refusal.Error() {
 		c.tell()
@@ -185,10 +221,12 @@ func (w *watcher) isOver() bool {
 	c := w.cluster
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.dead == nil && c.ctx.Err() == nil {
+	if c.dead == nil && w.ctx.Err() == nil {
 		return false
 	}
-	delete(c.watches, w.object)
+	if c.watches[w.object] == w {
+		delete(c.watches, w.object)
+	}
 	return true
 }
 
@@ -214,7 +252,7 @@ func (c *Cluster) tell() {
 	c.owner.spawn(func() {
 		for c.hasNews() {
 			c.owner.onChange(c.id)
-			c.pause(newsInterval)
+			c.pause(c.ctx, newsInterval)
 		}
 	})
 }
@@ -227,11 +265,11 @@ func (c *Cluster) hasNews() bool {
 	return c.telling
 }
 
-func (c *Cluster) pause(d time.Duration) {
+func (c *Cluster) pause(ctx context.Context, d time.Duration) {
 	timer := c.owner.clock.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C():
-	case <-c.ctx.Done():
+	case <-ctx.Done():
 	}
 }

@@ -142,7 +142,7 @@ func TestDeadlineAndAbandon(t *testing.T) {
 		if len(w.events.events) != 4 || !w.gone() {
 			t.Errorf("Events: %q, gone = %t", w.events.events, w.gone())
 		}
-		for i, left := range []string{`and their copies in the physical cluster "edge-1". Internal error occurred: injected`, `in the physical cluster "edge-1". Internal error occurred: injected`, "in the workspace. Internal error occurred: injected", `finalizer "workload.kcp.io/synctarget-` + testKey() + `" on Secrets of the workspace. Internal error occurred: injected`} {
+		for i, left := range []string{`May be left behind: nothing. Internal error occurred: injected`, `in the physical cluster "edge-1". Internal error occurred: injected`, "in the workspace. Internal error occurred: injected", `finalizer "workload.kcp.io/synctarget-` + testKey() + `" on Secrets of the workspace. Internal error occurred: injected`} {
 			if !strings.HasSuffix(w.events.events[i], left) {
 				t.Errorf("Event %q does not name %q", w.events.events[i], left)
 			}

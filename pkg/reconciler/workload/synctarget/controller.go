@@ -88,7 +88,7 @@ func New(cfg Config) (*Reconciler, error) {
 	}
 	r.install = []phase{
 		{condition: workloadv1alpha1.ConditionValid, run: r.validate, failed: validateFailed},
-		{condition: workloadv1alpha1.ConditionDeployed, run: r.deploy, failed: deployFailed, behind: onlyIfValid},
+		{condition: workloadv1alpha1.ConditionDeployed, always: r.followNamespaces, run: r.deploy, failed: deployFailed, behind: onlyIfValid},
 		{condition: workloadv1alpha1.ConditionReady, run: r.health, failed: healthFailed, behind: unlessSpecIsWrong},
 	}
 	r.remove = []step{

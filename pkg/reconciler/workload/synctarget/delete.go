@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,8 +40,10 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 	verdicts := map[string]verdict{
 		workloadv1alpha1.ConditionReady: blocked(workloadv1alpha1.ReasonTerminating, "SyncTarget is being deleted"),
 	}
-	if s.target.Status.Phase != workloadv1alpha1.PhaseTerminating {
-		// Said before anything is removed; the event of this write brings us back.
+	if s.target.Status.Phase != workloadv1alpha1.PhaseTerminating || slices.ContainsFunc(s.target.Status.Namespaces, isOpen) {
+		// Said before anything is removed, and to the syncer too: what it believes to be open, it would hold again. The event
+		// of this write brings us back.
+		s.closeAll(isOpen)
 		verdicts[workloadv1alpha1.ConditionDeployed] = removing(s)
 		if err := r.updateStatus(ctx, s, verdicts); err != nil {
 			return reconcile.Result{}, err
@@ -177,11 +180,7 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 		return blocked(workloadv1alpha1.ReasonRemovalFailed,
 			"The syncer cannot be removed: the kubeconfig leads to cluster %q, but the syncer is in cluster %q", id, s.clusterID), nil
 	}
-	orphan := s.target.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan
-	waiting, done, err := agent.RemoveCounterparts(ctx, cluster.Client(), s.key, orphan)
-	if err == nil && done {
-		waiting, done, err = agent.Remove(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
-	}
+	waiting, done, err := removeDownstream(ctx, s, cluster)
 	if err != nil {
 		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(err)), nil
 	}
@@ -190,6 +189,20 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 	}
 	s.clusterID = ""
 	return removed, nil
+}
+
+// removeDownstream takes the copies, and then the syncer. waiting and done are those of agent.Remove.
+func removeDownstream(ctx context.Context, s *scope, cluster physicalCluster) (waiting string, done bool, err error) {
+	c, kinds, err := cluster.Serving(ctx, s.resources())
+	if err != nil {
+		return "", false, err
+	}
+	counterparts := agent.Counterparts{Client: c, Key: s.key, Kinds: kinds}
+	waiting, done, err = counterparts.Remove(ctx, s.target.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan)
+	if err != nil || !done {
+		return waiting, false, err
+	}
+	return agent.Remove(ctx, c, s.target.Name, s.key, s.target.UID)
 }
 
 // removeIdentity takes the syncer's identity out of the workspace.
@@ -217,7 +230,11 @@ func (r *Reconciler) releaseSecret(ctx context.Context, s *scope) (verdict, erro
 
 func leftDownstream(s *scope) string {
 	name := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
-	return fmt.Sprintf("Namespace, ClusterRole and ClusterRoleBinding %q in the physical cluster %q", name, s.target.Spec.Cluster)
+	left := fmt.Sprintf("Namespace, ClusterRole and ClusterRoleBinding %q", name)
+	if len(s.target.Status.Namespaces) > 0 {
+		left += ", and the copies of what was synced,"
+	}
+	return fmt.Sprintf("%s in the physical cluster %q", left, s.target.Spec.Cluster)
 }
 
 func leftUpstream(s *scope) string {

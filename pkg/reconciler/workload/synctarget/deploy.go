@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -44,16 +48,11 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 	if err := r.holdSecret(ctx, s); err != nil {
 		return verdict{}, err
 	}
-	if err := r.planNamespaces(ctx, s); err != nil {
-		return verdict{}, err
-	}
-	if err := r.closeNamespaces(ctx, s); err != nil {
-		return verdict{}, err
-	}
 	cfg := r.agentConfig(s)
 	inputs := r.inputsOf(s, cfg)
 	silent := r.Clock.Since(r.pulses.get(s.target).since()) >= r.HeartbeatThreshold
-	if v, fresh := r.installed.get(s.target.UID, inputs, r.Clock.Now()); fresh && !silent {
+	// What was done may not have been told yet: a status that was not written shows a Namespace as Opening.
+	if v, fresh := r.installed.get(s.target.UID, inputs, r.Clock.Now()); fresh && !silent && !s.unsettled() {
 		return v, nil
 	}
 
@@ -122,9 +121,7 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 		return *stop, nil
 	}
 
-	objects := agent.Downstream(cfg)
-	changed, err := agent.Apply(ctx, cluster.Client(), objects, workloadv1alpha1.FieldOwnerController)
-	r.Metrics.applied(changed, err)
+	objects, withheld, err := r.applyAgent(ctx, cfg, cluster)
 	if err != nil {
 		v, err := r.refused(ctx, s, "physical cluster", err, func(ctx context.Context) (string, bool, error) {
 			return agent.RemoveResidue(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
@@ -137,8 +134,15 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	if err := cluster.Watch(objects...); err != nil {
 		return verdict{}, fmt.Errorf("watching what is installed: %w", err)
 	}
-	if err := r.furnish(ctx, s, cfg, cluster); err != nil {
+	bindings, err := r.furnish(ctx, s, cfg, cluster)
+	if err != nil {
 		return r.refusal(s, err)
+	}
+	if err := cluster.WatchOnly(append(objects, bindings...)...); err != nil {
+		return verdict{}, fmt.Errorf("ending the watches of what is left: %w", err)
+	}
+	if err := r.sweep(ctx, s, cluster); err != nil {
+		log.FromContext(ctx).V(4).Info("What stands for no Namespace is left until later", "cause", pcluster.Describe(err))
 	}
 	rollout, err := agent.Rollout(ctx, cluster.Client(), workloadv1alpha1.SyncerNamespace(s.target.Name, s.key))
 	if err != nil {
@@ -147,7 +151,27 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	if !rollout.Ready {
 		return blocked(workloadv1alpha1.ReasonRollingOut, "%s", rollout.Message).after(r.backOff(s, rolloutRecheck)), nil
 	}
-	return deployed(cluster), nil
+	return deployed(cluster, withheld), nil
+}
+
+// applyAgent applies what is installed. Kubernetes lets nobody grant what they do not hold themselves: a resource of which
+// that is so keeps the others from nothing.
+func (r *Reconciler) applyAgent(ctx context.Context, cfg agent.Config, cluster physicalCluster) (objects []client.Object, withheld []workloadv1alpha1.GroupResource, err error) {
+	objects = agent.Downstream(cfg)
+	changed, err := agent.Apply(ctx, cluster.Client(), objects, workloadv1alpha1.FieldOwnerController)
+	r.Metrics.applied(changed, err)
+	if !apierrors.IsForbidden(err) {
+		return objects, nil, err
+	}
+	withheld, tried := agent.Ungrantable(ctx, cluster.Client(), cfg, workloadv1alpha1.FieldOwnerController)
+	if tried != nil || len(withheld) == 0 {
+		return nil, nil, err
+	}
+	cfg.Withheld = withheld
+	objects = agent.Downstream(cfg)
+	changed, err = agent.Apply(ctx, cluster.Client(), objects, workloadv1alpha1.FieldOwnerController)
+	r.Metrics.applied(changed, err)
+	return objects, withheld, err
 }
 
 // pin holds the target to one physical cluster. A verdict means that this pass must not install anything.
@@ -172,15 +196,24 @@ func (r *Reconciler) pin(ctx context.Context, s *scope, cluster physicalCluster)
 	return &v, nil
 }
 
-// deployed is the verdict when all is as it should be. Where the kubeconfig lets nobody watch that it stays so, it is
-// read again within the minute that users were promised.
-func deployed(cluster physicalCluster) verdict {
-	const message = "Syncer deployment successful"
-	if refusal := cluster.Unwatched(); refusal != nil {
-		return passed(workloadv1alpha1.ReasonDeployed,
-			message+"; it is read once a minute instead of being watched: "+pcluster.Describe(refusal)).after(unwatchedRecheck)
+// deployed is the verdict when all is as it should be. What the kubeconfig does not allow is read again from time to time:
+// where it lets nobody watch that all stays so, within the minute that users were promised.
+func deployed(cluster physicalCluster, withheld []workloadv1alpha1.GroupResource) verdict {
+	v := passed(workloadv1alpha1.ReasonDeployed, "Syncer deployment successful")
+	if len(withheld) > 0 {
+		var names []string
+		for _, resource := range withheld {
+			names = append(names, resource.String())
+		}
+		slices.Sort(names)
+		v.message += "; without rights on " + strings.Join(names, ", ") + ", which the kubeconfig's user does not have and so cannot grant"
+		v = v.after(refusedRecheck)
 	}
-	return passed(workloadv1alpha1.ReasonDeployed, message)
+	if refusal := cluster.Unwatched(); refusal != nil {
+		v.message += "; it is read once a minute instead of being watched: " + pcluster.Describe(refusal)
+		v = v.after(unwatchedRecheck)
+	}
+	return v
 }
 
 // backOff is when to look again at what has kept the syncer from being deployed: after a quarter of the time that it

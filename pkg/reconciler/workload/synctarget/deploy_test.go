@@ -1,6 +1,8 @@
 package synctarget
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -11,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -246,4 +250,37 @@ func withKubeconfig(kubeconfig []byte) *corev1.Secret {
 	secret := newSecret()
 	secret.Data["kubeconfig"] = kubeconfig
 	return secret
+}
+
+// cautious refuses to give a right on widgets, as an API server does that is asked by somebody who has none.
+type cautious struct{ client.Client }
+
+func (c cautious) Apply(ctx context.Context, object runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+	text, err := json.Marshal(object)
+	if err != nil || strings.Contains(string(text), "widgets") {
+		return apierrors.NewForbidden(schema.GroupResource{Resource: "clusterroles"}, "sync", nil)
+	}
+	if options := (&client.ApplyOptions{}).ApplyOptions(opts); len(options.DryRun) > 0 {
+		return nil
+	}
+	return c.Client.Apply(ctx, object, opts...)
+}
+
+// TestOneResourceThatCannotBeGranted: it keeps the others from nothing, and is named.
+func TestOneResourceThatCannotBeGranted(t *testing.T) {
+	w := usual(t, func(target *workloadv1alpha1.SyncTarget) {
+		target.Spec.SyncedResources = []workloadv1alpha1.GroupResource{{Resource: "configmaps"}, {Group: "example.com", Resource: "widgets"}}
+	})
+	w.there.server.Client = cautious{w.there.server.Client}
+	w.settle()
+	w.rollOut()
+	w.wake()
+	result := w.pass()
+	want := "True Deployed: Syncer deployment successful; without rights on widgets.example.com, which the kubeconfig's user does not have and so cannot grant"
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); got != want {
+		t.Errorf("Deployed = %s, want %s", got, want)
+	}
+	if result.RequeueAfter > refusedRecheck {
+		t.Errorf("RequeueAfter = %s: no event tells that an administrator gave the right", result.RequeueAfter)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/rest"
@@ -40,6 +42,7 @@ var errInjected = errors.New("injected")
 type server struct {
 	client.Client
 	raw    client.WithWatch
+	mu     sync.Mutex // some requests are made at the same time; here they come one after the other
 	clock  *clocktesting.FakeClock
 	reads  []string
 	writes []string
@@ -130,6 +133,8 @@ func (s *server) kind(obj runtime.Object) string {
 }
 
 func (s *server) read(verb, kind string, key client.ObjectKey, do func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	request := fmt.Sprintf("%s %s %q", verb, kind, strings.TrimPrefix(key.String(), "/"))
 	s.reads = append(s.reads, request)
 	if err := s.refuse(request); err != nil {
@@ -139,6 +144,8 @@ func (s *server) read(verb, kind string, key client.ObjectKey, do func() error) 
 }
 
 func (s *server) write(verb string, obj client.Object, do func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	request := fmt.Sprintf("%s %s %q", verb, s.kind(obj), strings.TrimPrefix(client.ObjectKeyFromObject(obj).String(), "/"))
 	s.writes = append(s.writes, request)
 	if err := s.refuse(request); err != nil {
@@ -303,6 +310,8 @@ type physical struct {
 	*server
 	id      string
 	watched []string
+	// kinds are served beside those that every cluster has.
+	kinds []schema.GroupVersionKind
 	// refusal is why the cluster may not be watched.
 	refusal error
 }
@@ -312,11 +321,30 @@ func (p *physical) Unwatched() error { return p.refusal }
 func (p *physical) ID(context.Context) (string, error) { return p.id, nil }
 func (p *physical) Client() client.Client              { return p.server.Client }
 func (p *physical) Watch(objects ...client.Object) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, object := range objects {
-		name := strings.TrimPrefix(client.ObjectKeyFromObject(object).String(), "/")
-		p.watched = append(p.watched, fmt.Sprintf("%s %q", object.GetObjectKind().GroupVersionKind().Kind, name))
+		if name := watchName(object); !slices.Contains(p.watched, name) {
+			p.watched = append(p.watched, name)
+		}
 	}
 	return nil
+}
+
+func (p *physical) WatchOnly(objects ...client.Object) error {
+	p.watched = slices.DeleteFunc(p.watched, func(name string) bool {
+		return !slices.ContainsFunc(objects, func(o client.Object) bool { return watchName(o) == name })
+	})
+	return nil
+}
+
+func (p *physical) Serving(context.Context, []schema.GroupResource) (client.Client, []schema.GroupVersionKind, error) {
+	return p.server.Client, p.kinds, nil
+}
+
+func watchName(object client.Object) string {
+	name := strings.TrimPrefix(client.ObjectKeyFromObject(object).String(), "/")
+	return fmt.Sprintf("%s %q", object.GetObjectKind().GroupVersionKind().Kind, name)
 }
 
 // recorder records Events in the form: type reason: message.

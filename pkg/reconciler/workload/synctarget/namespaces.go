@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,6 +23,18 @@ import (
 
 // maxNamespaces is the API's limit for status.namespaces.
 const maxNamespaces = 1024
+
+// followNamespaces opens and closes as far as the workspace alone is concerned. A Namespace that was deleted must not wait
+// for a kubeconfig to be mended.
+func (r *Reconciler) followNamespaces(ctx context.Context, s *scope) error {
+	if !s.sighted {
+		return nil
+	}
+	if err := r.planNamespaces(ctx, s); err != nil {
+		return err
+	}
+	return r.closeNamespaces(ctx, s)
+}
 
 // planNamespaces compares the labels in the workspace with the status and sets s.namespaces.
 func (r *Reconciler) planNamespaces(ctx context.Context, s *scope) error {
@@ -125,99 +136,51 @@ func (r *Reconciler) stillOpen(ctx context.Context, s *scope, name string) (bool
 	return namespace.DeletionTimestamp == nil && namespace.Labels[workloadv1alpha1.StateLabel(s.key)] == workloadv1alpha1.StateSync, nil
 }
 
-// admit lets the syncer into the opened Namespaces of the workspace.
-func (r *Reconciler) admit(ctx context.Context, s *scope, cfg agent.Config) error {
-	for n := range s.admitted() {
-		_, err := agent.Apply(ctx, s.upstream, agent.Grant(cfg, n.Name), workloadv1alpha1.FieldOwnerController)
-		if err := n.obstructed(err); err != nil {
-			return err
-		}
-		if s.pullMode() && n.Message == "" {
-			n.State = workloadv1alpha1.NamespaceOpen
-		}
-	}
-	return nil
-}
-
-// furnish makes the counterparts of the opened Namespaces in the physical cluster.
-func (r *Reconciler) furnish(ctx context.Context, s *scope, cfg agent.Config, cluster physicalCluster) error {
-	for n := range s.admitted() {
-		if n.Message != "" {
-			continue
-		}
-		objects := agent.Counterpart(cfg, n.Name)
-		changed, err := agent.Apply(ctx, cluster.Client(), objects, workloadv1alpha1.FieldOwnerController)
-		r.Metrics.applied(changed, err)
-		if err := n.obstructed(err); err != nil {
-			return err
-		}
-		if n.Message != "" {
-			continue
-		}
-		n.State = workloadv1alpha1.NamespaceOpen
-		// The binding goes with its Namespace.
-		if err := cluster.Watch(objects[len(objects)-1]); err != nil {
-			return fmt.Errorf("watching what is installed: %w", err)
-		}
-	}
-	return nil
-}
-
-// admitted are the Namespaces that the syncer is, or is to be, let into.
-func (s *scope) admitted() func(yield func(*openedNamespace) bool) {
-	return func(yield func(*openedNamespace) bool) {
-		for i := range s.namespaces {
-			n := (*openedNamespace)(&s.namespaces[i])
-			if (n.State == workloadv1alpha1.NamespaceOpening || n.State == workloadv1alpha1.NamespaceOpen) && !yield(n) {
-				return
-			}
-		}
-	}
-}
-
-type openedNamespace workloadv1alpha1.NamespaceStatus
-
-// obstructed notes what concerns this Namespace alone, and returns every other error.
-func (n *openedNamespace) obstructed(err error) error {
-	var foreign *agent.ForeignError
-	var terminating *agent.TerminatingError
-	switch {
-	case errors.As(err, &foreign), errors.As(err, &terminating), apierrors.IsNotFound(err):
-		n.Message = truncate(err.Error(), maxMessage)
-		return nil
-	}
-	return err
-}
-
 // closeNamespaces takes the syncer's rights in the closing Namespaces of the workspace back, where it has left nothing of
-// its own or was never let in. What the syncer and we ourselves have said of that is read live.
+// its own or was never let in. What the syncer and we ourselves have said of that is read live. One that fails keeps no
+// other from being closed.
 func (r *Reconciler) closeNamespaces(ctx context.Context, s *scope) error {
 	if !slices.ContainsFunc(s.namespaces, isClosing) {
 		return nil
 	}
+	live, err := s.live(ctx)
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for _, n := range slices.Clone(s.namespaces) {
+		switch {
+		case !isClosing(n) || live.UID != s.target.UID:
+		case slices.Contains(live.Status.DrainedNamespaces, n.Name):
+			failures = append(failures, r.revoke(ctx, s, n.Name))
+		case wasOpening(live, n.Name):
+			failures = append(failures, r.revoke(ctx, s, n.Name))
+			r.installed.forget(s.target.UID) // its counterpart may have been made
+		default:
+			s.draining = append(s.draining, n.Name)
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// live is the SyncTarget as it is now.
+func (s *scope) live(ctx context.Context) (*workloadv1alpha1.SyncTarget, error) {
 	var live workloadv1alpha1.SyncTarget
 	if err := s.upstream.Get(ctx, client.ObjectKeyFromObject(s.target), &live); err != nil {
-		return fmt.Errorf("reading SyncTarget %q: %w", s.target.Name, err)
+		return nil, fmt.Errorf("reading SyncTarget %q: %w", s.target.Name, err)
 	}
-	wasOpening := func(name string) bool {
-		return slices.ContainsFunc(live.Status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
-			return n.Name == name && n.State == workloadv1alpha1.NamespaceOpening
-		})
-	}
-	for _, n := range slices.Clone(s.namespaces) {
-		if !isClosing(n) || live.UID != s.target.UID || !slices.Contains(live.Status.DrainedNamespaces, n.Name) && !wasOpening(n.Name) {
-			continue
-		}
-		if err := r.revoke(ctx, s, n.Name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return &live, nil
+}
+
+func wasOpening(live *workloadv1alpha1.SyncTarget, name string) bool {
+	return slices.ContainsFunc(live.Status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
+		return n.Name == name && n.State == workloadv1alpha1.NamespaceOpening
+	})
 }
 
 // revoke ends a Namespace.
 func (r *Reconciler) revoke(ctx context.Context, s *scope, name string) error {
-	_, done, err := agent.Revoke(ctx, s.upstream, s.target.Name, s.key, s.target.UID, name)
+	_, done, err := agent.Revoke(ctx, s.upstream, s.target.Name, s.key, name)
 	if err != nil {
 		return fmt.Errorf("taking the syncer's rights in Namespace %q back: %w", name, err)
 	}
@@ -227,100 +190,17 @@ func (r *Reconciler) revoke(ctx context.Context, s *scope, name string) error {
 	return nil
 }
 
+func isOpen(n workloadv1alpha1.NamespaceStatus) bool {
+	return n.State == workloadv1alpha1.NamespaceOpen
+}
+
 func isClosing(n workloadv1alpha1.NamespaceStatus) bool {
 	return n.State == workloadv1alpha1.NamespaceClosing
 }
 
 // unsettled tells whether a Namespace is still on its way.
 func (s *scope) unsettled() bool {
-	return slices.ContainsFunc(s.namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
-		return n.State == workloadv1alpha1.NamespaceOpening || n.State == workloadv1alpha1.NamespaceOpen && n.Message != ""
+	return s.waiting || slices.ContainsFunc(s.namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
+		return n.State == workloadv1alpha1.NamespaceOpening || isOpen(n) && n.Message != ""
 	})
-}
-
-// openings is what an installation follows from: which Namespaces are opened.
-func (s *scope) openings() string {
-	var names []string
-	for n := range s.admitted() {
-		names = append(names, n.Name)
-	}
-	slices.Sort(names)
-	return strings.Join(names, ",")
-}
-
-// drain is the first step of a deletion: everything is closed, and the syncer given the time to remove its copies. Where
-// there is no syncer any more, or the user waits no longer, or its token is about to end, the finalizers are taken off the users' objects for it.
-func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
-	s.namespaces, s.planned = nil, true
-	for _, n := range s.target.Status.Namespaces {
-		if n.State != workloadv1alpha1.NamespaceRefused {
-			s.namespaces = append(s.namespaces, workloadv1alpha1.NamespaceStatus{Name: n.Name, State: workloadv1alpha1.NamespaceClosing})
-		}
-	}
-	err := r.closeNamespaces(ctx, s)
-	if err != nil {
-		return verdict{}, err
-	}
-	silent := s.target.Status.LastHeartbeatTime == nil || r.Clock.Since(r.pulses.get(s.target).since()) >= r.HeartbeatThreshold
-	if len(s.namespaces) > 0 && !silent && !s.letGo {
-		// Where the whole workspace is being deleted, the syncer's token is good for seconds yet, and nobody gets another.
-		if silent, err = r.identityEnds(ctx, s); err != nil {
-			return verdict{}, err
-		}
-	}
-	if silent || s.letGo {
-		for _, n := range slices.Clone(s.namespaces) {
-			if err := r.strip(ctx, s, n.Name); err != nil {
-				return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer is gone, and its finalizer %q cannot be taken off the objects in Namespace %q: %s",
-					workloadv1alpha1.SyncerFinalizer(s.key), n.Name, err), nil
-			}
-			if err := r.revoke(ctx, s, n.Name); err != nil {
-				return verdict{}, err
-			}
-		}
-	}
-	if len(s.namespaces) == 0 {
-		return passed(workloadv1alpha1.ReasonRemoved, "Copies removed"), nil
-	}
-	return blocked(workloadv1alpha1.ReasonRemoving, "Waiting for the syncer to leave Namespace %q", s.namespaces[0].Name), nil
-}
-
-// identityEnds tells whether the syncer's identity is being deleted, as it is with the whole workspace.
-func (r *Reconciler) identityEnds(ctx context.Context, s *scope) (bool, error) {
-	secret := secretMeta()
-	name := client.ObjectKey{Namespace: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key), Name: agent.TokenSecretName}
-	if err := s.upstream.Get(ctx, name, secret); err != nil {
-		if apierrors.IsNotFound(err) {
-			return true, nil
-		}
-		return false, fmt.Errorf("reading the syncer's token: %w", err)
-	}
-	return secret.DeletionTimestamp != nil, nil
-}
-
-// strip takes the syncer's finalizer off the objects of a Namespace, with the rights of the syncer itself: the service
-// has none there.
-func (r *Reconciler) strip(ctx context.Context, s *scope, namespace string) error {
-	granted, err := agent.Granted(ctx, s.upstream, s.target.Name, s.key, namespace)
-	if err != nil || !granted {
-		return err
-	}
-	var secret corev1.Secret
-	name := client.ObjectKey{Namespace: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key), Name: agent.TokenSecretName}
-	if err := s.upstream.Get(ctx, name, &secret); err != nil {
-		return fmt.Errorf("reading the syncer's token: %w", err)
-	}
-	return r.stripWith(ctx, r.agentConfig(s), secret.Data[corev1.ServiceAccountTokenKey], namespace)
-}
-
-func leftInNamespaces(s *scope) string {
-	var names []string
-	for _, n := range s.namespaces {
-		names = append(names, n.Name)
-	}
-	if len(names) == 0 {
-		names = []string{"(none)"}
-	}
-	return fmt.Sprintf("finalizer %q on the objects in Namespace %s of the workspace, and their copies in the physical cluster %q",
-		workloadv1alpha1.SyncerFinalizer(s.key), strings.Join(names, ", "), s.target.Spec.Cluster)
 }

@@ -5,17 +5,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/synctarget/synctarget/pkg/agent"
+	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
+
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
@@ -100,6 +97,29 @@ func TestNamespaceIsOpenedOnceTheRightsStand(t *testing.T) {
 	w.pass()
 	if len(w.kcp.writes)+len(w.there.writes) != 0 {
 		t.Errorf("at rest it wrote %q and %q", w.kcp.writes, w.there.writes)
+	}
+}
+
+// TestNamespaceIsOpenedAfterALostWrite: what was done and could not be told, since a heartbeat came in between, is told by the
+// next pass, not by the next reading of everything.
+func TestNamespaceIsOpenedAfterALostWrite(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	w.create(namespace("shop"))
+	lost := true
+	w.kcp.refuse = func(write string) error {
+		if lost && strings.HasPrefix(write, "patch-status") {
+			return errInjected
+		}
+		return nil
+	}
+	if _, err := w.reconcile(); err == nil {
+		t.Fatal("a status that is not written is an error")
+	}
+	lost = false
+	w.pass()
+	if got := w.namespaces(); got != "shop Open" {
+		t.Errorf("namespaces: %s", got)
 	}
 }
 
@@ -257,75 +277,72 @@ func TestKubeconfigInOpenNamespaceClosesIt(t *testing.T) {
 	}
 }
 
-func TestDeletionWaitsUntilDrained(t *testing.T) {
-	w := open(t)
-	w.beat(w.clock.Now().Add(time.Second))
-	w.settle()
-	w.delete()
-	w.settle()
-	if got, want := w.condition(workloadv1alpha1.ConditionDeployed), `False Removing: Waiting for the syncer to leave Namespace "shop"`; got != want || w.namespaces() != "shop Closing" {
-		t.Errorf("Deployed = %s, want %s; namespaces: %s", got, want, w.namespaces())
+// removeSecret takes the kubeconfig away, finalizer or not.
+func (w *world) removeSecret() {
+	w.t.Helper()
+	var secret corev1.Secret
+	if err := w.kcp.raw.Get(w.t.Context(), client.ObjectKey{Namespace: "default", Name: "edge-1"}, &secret); err != nil {
+		w.t.Fatal(err)
 	}
-	if len(w.there.names(t)) == 0 || !w.granted("shop") {
-		t.Error("the syncer cannot do its part any more")
+	secret.Finalizers = nil
+	if err := w.kcp.raw.Update(w.t.Context(), &secret); err != nil {
+		w.t.Fatal(err)
 	}
-	w.drained("shop")
-	for range 5 {
-		if !w.gone() {
-			w.pass()
-		}
-	}
-	if !w.gone() || w.granted("shop") {
-		t.Errorf("gone = %t, granted = %t", w.gone(), w.granted("shop"))
+	if err := w.kcp.raw.Delete(w.t.Context(), &secret); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
-// TestDeletionStripsForADeadSyncer: what the syncer can no longer do, the controller does with the syncer's own token.
-func TestDeletionStripsForADeadSyncer(t *testing.T) {
+// TestNamespaceIsClosedWhateverValidSays: the syncer lives, and a Namespace that is being deleted waits for us to let go.
+func TestNamespaceIsClosedWhateverValidSays(t *testing.T) {
 	tests := map[string]struct {
 		reason string
 		arrange
 	}{
-		"silent": {"It has not been heard of for a threshold.", func(_ *testing.T, w *world) { w.clock.Step(threshold) }},
-		"abandoned": {"The user does not wait.", func(_ *testing.T, w *world) {
-			w.edit(func(target *workloadv1alpha1.SyncTarget) {
-				target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
-			})
+		"no Secret": {"", func(_ *testing.T, w *world) { w.removeSecret() }},
+		"wrong spec": {"", func(_ *testing.T, w *world) {
+			w.edit(func(target *workloadv1alpha1.SyncTarget) { target.Spec.Cells = nil })
 		}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := open(t)
-			var stripped []string
-			failing := true
-			w.r.stripWith = func(_ context.Context, c agent.Config, token []byte, namespace string) error {
-				if string(token) != w.kcp.token || c.KcpURL != "https://kcp.example.com/clusters/"+testCluster {
-					t.Errorf("with token %q at %s", token, c.KcpURL)
-				}
-				if failing && name == "silent" {
-					return apierrors.NewInternalError(errInjected)
-				}
-				stripped = append(stripped, namespace)
-				return nil
-			}
-			w.delete()
-			w.pass()
 			tc.arrange(t, w)
-			w.pass()
-			if name == "silent" {
-				if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, `False RemovalFailed: The syncer is gone, and its finalizer`) {
-					t.Errorf("Deployed = %s", got)
-				}
-				failing = false
+			w.create(namespace("bank"))
+			w.label("shop", "")
+			w.settle()
+			if got := w.namespaces(); got != "shop Closing, bank Opening" || w.granted("bank") {
+				t.Errorf("%s\nnamespaces: %s; granted = %t: opening another needs Valid", tc.reason, got, w.granted("bank"))
 			}
-			for range 5 {
-				if !w.gone() {
-					w.pass()
-				}
-			}
-			if diff := cmp.Diff([]string{"shop"}, stripped); diff != "" || !w.gone() || w.granted("shop") {
-				t.Errorf("%s\nstripped -want +got\n%s\ngone = %t, granted = %t", tc.reason, diff, w.gone(), w.granted("shop"))
+			w.drained("shop")
+			w.settle()
+			if got := w.namespaces(); got != "bank Opening" || w.granted("shop") {
+				t.Errorf("%s\nnamespaces: %s; granted = %t after it was drained", tc.reason, got, w.granted("shop"))
 			}
 		})
+	}
+}
+
+// TestNamespaceIsNotClosedBlindly: without the claims nothing is seen, which says nothing.
+func TestNamespaceIsNotClosedBlindly(t *testing.T) {
+	w := open(t)
+	var binding apisv1alpha2.APIBinding
+	if err := w.kcp.raw.Get(t.Context(), client.ObjectKey{Name: "workload.kcp.io"}, &binding); err != nil {
+		t.Fatal(err)
+	}
+	binding.Spec.PermissionClaims = nil
+	if err := w.kcp.raw.Update(t.Context(), &binding); err != nil {
+		t.Fatal(err)
+	}
+	w.cache.reader = emptyNamespaces{w.kcp.raw}
+	w.kcp.refuse = func(request string) error {
+		if strings.HasPrefix(request, "get Namespace") || strings.HasPrefix(request, "get RoleBinding") {
+			return notFound("things", "thing")
+		}
+		return nil
+	}
+	w.settle()
+	if got := w.namespaces(); got != "shop Open" || !strings.HasPrefix(w.condition(workloadv1alpha1.ConditionValid), "False") {
+		t.Errorf("namespaces: %s; Valid = %s", got, w.condition(workloadv1alpha1.ConditionValid))
 	}
 }

@@ -33,9 +33,18 @@ type scope struct {
 	answered bool
 	// clusterID is the physical cluster to pin; starts as status.clusterID, set by deploy or, in pull mode, by health.
 	clusterID string
-	// namespaces is what is to become of status.namespaces, if planned; set by deploy, or by drain in a deletion.
+	// sighted: the claims show this service what it has to see, so what it does not see is not there; set by validate.
+	sighted bool
+	// namespaces is what is to become of status.namespaces, if planned; set by planNamespaces, or in a deletion by
+	// closeAll.
 	namespaces []workloadv1alpha1.NamespaceStatus
 	planned    bool
+	// draining are the closing Namespaces that the syncer has yet to leave; set by closeNamespaces.
+	draining []string
+	// waiting: a counterpart that the syncer needs is still being deleted; set by furnish.
+	waiting bool
+	// held are the Namespaces in which the syncer's finalizers could not be taken off; set by drain.
+	held []string
 	// letGo: a deletion waits no longer; set by reconcileDelete.
 	letGo bool
 }
@@ -82,6 +91,8 @@ type phase struct {
 	condition string
 	// behind gives the verdict without running the phase where Valid leaves it nothing to say; nil runs always.
 	behind func(valid verdict) (verdict, bool)
+	// always comes before run, and is done even if the phase is held back; nil is nothing.
+	always func(context.Context, *scope) error
 	run    func(context.Context, *scope) (verdict, error)
 	// failed is the verdict when run returns an error, which is retried with backoff.
 	failed func(error) verdict
@@ -112,14 +123,20 @@ func runPhases(ctx context.Context, phases []phase, s *scope, observe func(condi
 			v, held = p.behind(*first)
 		}
 		var err error
+		if p.always != nil {
+			err = p.always(ctx, s)
+		}
 		if !held {
-			if v, err = p.run(ctx, s); err != nil {
+			if err == nil {
+				v, err = p.run(ctx, s)
+			}
+			if err != nil {
 				v = p.failed(err)
-				if failure == nil {
-					failure = err
-				}
 			}
 			observe(p.condition, now().Sub(start), v, err)
+		}
+		if failure == nil {
+			failure = err
 		}
 		if first == nil {
 			first = &v

@@ -3,6 +3,7 @@ package synctarget
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/synctarget/synctarget/pkg/pcluster"
@@ -18,7 +19,9 @@ type physicalClusters interface {
 type physicalCluster interface {
 	ID(ctx context.Context) (string, error)
 	Client() client.Client
+	Serving(ctx context.Context, resources []schema.GroupResource) (client.Client, []schema.GroupVersionKind, error)
 	Watch(objects ...client.Object) error
+	WatchOnly(objects ...client.Object) error
 	Unwatched() error
 }
 

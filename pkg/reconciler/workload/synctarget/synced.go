@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
@@ -23,6 +26,9 @@ func syncedVerdict(target *workloadv1alpha1.SyncTarget, key string) (verdict, bo
 	}
 	if len(status.SyncedResources) == 0 {
 		return unknown(workloadv1alpha1.ReasonAwaitingReport, "Waiting for the first report of the syncer"), true
+	}
+	if ready := meta.FindStatusCondition(status.Conditions, workloadv1alpha1.ConditionReady); ready == nil || ready.Status != metav1.ConditionTrue {
+		return unknown(workloadv1alpha1.ReasonAwaitingReport, "The last report of the syncer may not hold any more, for the SyncTarget is not Ready"), true
 	}
 	var failing []string
 	for _, r := range status.SyncedResources {

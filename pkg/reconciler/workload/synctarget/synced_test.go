@@ -75,6 +75,26 @@ func TestSyncedFollowsTheNamespaces(t *testing.T) {
 	}
 }
 
+// TestSyncedIsUnknownWithoutASyncer: what a syncer said that has died since may not hold any more.
+func TestSyncedIsUnknownWithoutASyncer(t *testing.T) {
+	w := open(t)
+	w.report(func(s *workloadv1alpha1.SyncTargetStatus) {
+		s.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted}}
+	})
+	w.settle()
+	w.clock.Step(threshold)
+	w.settle()
+	want := "Unknown AwaitingReport: The last report of the syncer may not hold any more, for the SyncTarget is not Ready"
+	if got := w.condition(workloadv1alpha1.ConditionSynced); got != want {
+		t.Errorf("Synced = %s, want %s", got, want)
+	}
+	w.beat(w.clock.Now())
+	w.settle()
+	if got := w.condition(workloadv1alpha1.ConditionSynced); !strings.HasPrefix(got, "True Synced") {
+		t.Errorf("Synced = %s after the syncer came back", got)
+	}
+}
+
 // TestCountsCauseNoPass: a number that changes no answer costs nothing, one that does is looked at.
 func TestCountsCauseNoPass(t *testing.T) {
 	w := open(t)

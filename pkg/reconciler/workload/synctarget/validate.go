@@ -23,13 +23,13 @@ import (
 // validate judges everything that needs no physical cluster: the spec, the accepted claims, the Secret and the
 // kubeconfig in it. The first fault wins.
 func (r *Reconciler) validate(ctx context.Context, s *scope) (verdict, error) {
+	missing, err := r.missingClaims(ctx, s)
+	s.sighted = err == nil && len(missing) == 0
 	if err := validateSpec(&s.target.Spec); err != nil {
 		v := blocked(workloadv1alpha1.ReasonValidationFailed, "%s", err)
 		v.wrongSpec = true
 		return v, nil
 	}
-
-	missing, err := r.missingClaims(ctx, s)
 	if err != nil {
 		return verdict{}, err
 	}

@@ -39,6 +39,7 @@ const (
 	indexCluster = "spec.cluster"
 	indexSecret  = "spec.kubeconfigSecretRef"
 	indexHold    = "metadata.finalizers/hold"
+	indexOpened  = "status.namespaces"
 
 	// retryBase and retryMax bound the backoff of a pass that failed.
 	retryBase = 500 * time.Millisecond
@@ -118,6 +119,13 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 			}
 			return nil
 		}},
+		{&workloadv1alpha1.SyncTarget{}, indexOpened, func(o client.Object) []string {
+			var names []string
+			for _, n := range o.(*workloadv1alpha1.SyncTarget).Status.Namespaces {
+				names = append(names, n.Name)
+			}
+			return names
+		}},
 		{secretMeta(), indexHold, func(o client.Object) []string {
 			var keys []string
 			for _, finalizer := range o.GetFinalizers() {
@@ -136,23 +144,54 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 }
 
 // targetEvents takes in every heartbeat, but queues a pass only for what may change a verdict.
-func (r *Reconciler) targetEvents(clusterName multicluster.ClusterName, _ cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
+func (r *Reconciler) targetEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
 	return handler.TypedFuncs[client.Object, mcreconcile.Request]{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
-			r.pulses.observe(e.Object.(*workloadv1alpha1.SyncTarget))
-			q.Add(request(clusterName, e.Object.GetName()))
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			target := e.Object.(*workloadv1alpha1.SyncTarget)
+			r.pulses.observe(target)
+			q.Add(request(clusterName, target.Name))
+			queueOpened(ctx, clusterName, cl, q, target)
 		},
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			before, after := e.ObjectOld.(*workloadv1alpha1.SyncTarget), e.ObjectNew.(*workloadv1alpha1.SyncTarget)
 			r.pulses.observe(after)
 			if mayChangeVerdict(before, after) {
 				q.Add(request(clusterName, after.Name))
 			}
+			if keptIn(before) != keptIn(after) {
+				queueOpened(ctx, clusterName, cl, q, before, after)
+			}
 		},
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) {
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			target := e.Object.(*workloadv1alpha1.SyncTarget)
 			r.forget(&scope{clusterName: clusterName, target: target})
+			queueOpened(ctx, clusterName, cl, q, target)
 		},
+	}
+}
+
+// keptIn is the Namespace that holds the kubeconfig of a target, empty for none.
+func keptIn(target *workloadv1alpha1.SyncTarget) string {
+	if target.Spec.KubeconfigSecretRef == nil {
+		return ""
+	}
+	return target.Spec.KubeconfigSecretRef.Namespace
+}
+
+// queueOpened queues every other target to which a Namespace is opened that holds, or has held, a kubeconfig of one of these:
+// while it does, it is never synced.
+func queueOpened(ctx context.Context, clusterName multicluster.ClusterName, cl cluster.Cluster, q queue, keepers ...*workloadv1alpha1.SyncTarget) {
+	for _, keeper := range keepers {
+		var targets workloadv1alpha1.SyncTargetList
+		namespace := keptIn(keeper)
+		if namespace == "" || cl.GetCache().List(ctx, &targets, client.MatchingFields{indexOpened: namespace}) != nil {
+			continue
+		}
+		for _, req := range requests(clusterName, &targets) {
+			if req.Name != keeper.Name {
+				q.Add(req)
+			}
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	mcreconcile "sigs.k8s.io/multicluster-runtime/pkg/reconcile"
 
 	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
@@ -237,13 +238,64 @@ func TestRelay(t *testing.T) {
 	<-ended
 }
 
+// TestKubeconfigsNamespaceIsLookedAtByOthers: where a kubeconfig is kept, nothing is synced, to no target.
+func TestKubeconfigsNamespaceIsLookedAtByOthers(t *testing.T) {
+	w := usual(t)
+	opened := newTarget(func(target *workloadv1alpha1.SyncTarget) {
+		target.Name, target.UID = "edge-2", "another"
+		target.Status.Namespaces = []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}
+	})
+	w.create(opened)
+	elsewhere, here := w.target(), w.target()
+	here.Spec.KubeconfigSecretRef.Namespace = "shop"
+	here.ResourceVersion += "1"
+	both, one := []string{testCluster + "/" + testName, testCluster + "/edge-2"}, []string{testCluster + "/" + testName}
+	tests := map[string]struct {
+		reason string
+		happen func(handler.TypedEventHandler[client.Object, mcreconcile.Request], queue)
+		want   []string
+	}{
+		"created with it": {"", func(h handler.TypedEventHandler[client.Object, mcreconcile.Request], q queue) {
+			h.Create(t.Context(), event.CreateEvent{Object: here}, q)
+		}, both},
+		"created elsewhere": {"", func(h handler.TypedEventHandler[client.Object, mcreconcile.Request], q queue) {
+			h.Create(t.Context(), event.CreateEvent{Object: elsewhere}, q)
+		}, one},
+		"moved there": {"", func(h handler.TypedEventHandler[client.Object, mcreconcile.Request], q queue) {
+			h.Update(t.Context(), event.UpdateEvent{ObjectOld: elsewhere, ObjectNew: here}, q)
+		}, both},
+		"moved away": {"What was refused may be opened.", func(h handler.TypedEventHandler[client.Object, mcreconcile.Request], q queue) {
+			h.Update(t.Context(), event.UpdateEvent{ObjectOld: here, ObjectNew: elsewhere}, q)
+		}, both},
+		"changed otherwise": {"It costs the others nothing.", func(h handler.TypedEventHandler[client.Object, mcreconcile.Request], q queue) {
+			changed := here.DeepCopy()
+			changed.ResourceVersion += "1"
+			h.Update(t.Context(), event.UpdateEvent{ObjectOld: here, ObjectNew: changed}, q)
+		}, one},
+		"deleted": {"", func(h handler.TypedEventHandler[client.Object, mcreconcile.Request], q queue) {
+			h.Delete(t.Context(), event.DeleteEvent{Object: here}, q)
+		}, []string{testCluster + "/edge-2"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			q := newQueue(t)
+			tc.happen(w.r.targetEvents(testCluster, w.cache), q)
+			if diff := cmp.Diff(tc.want, queued(q)); diff != "" {
+				t.Errorf("%s\nqueued: -want +got\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
 func TestIndexes(t *testing.T) {
 	secret := newSecret()
 	secret.Finalizers = []string{workloadv1alpha1.Hold("k1"), "other", workloadv1alpha1.Hold("k2"), workloadv1alpha1.Finalizer}
 	extracted := map[string][]string{}
 	record := func(_ context.Context, object client.Object, field string, extract client.IndexerFunc) error {
 		if _, ok := object.(*workloadv1alpha1.SyncTarget); ok {
-			extracted[field] = extract(newTarget())
+			extracted[field] = extract(newTarget(func(target *workloadv1alpha1.SyncTarget) {
+				target.Status.Namespaces = []workloadv1alpha1.NamespaceStatus{{Name: "shop"}}
+			}))
 			extracted[field+" in pull mode"] = extract(newTarget(pull))
 			return nil
 		}
@@ -256,7 +308,7 @@ func TestIndexes(t *testing.T) {
 	want := map[string][]string{
 		indexCluster: {"edge-1"}, indexCluster + " in pull mode": {"edge-1"},
 		indexSecret: {"default/edge-1"}, indexSecret + " in pull mode": nil,
-		indexHold: {"k1", "k2"},
+		indexHold: {"k1", "k2"}, indexOpened: {"shop"}, indexOpened + " in pull mode": nil,
 	}
 	if diff := cmp.Diff(want, extracted); diff != "" {
 		t.Errorf("indexes: -want +got\n%s", diff)

@@ -1,0 +1,203 @@
+package agent
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+)
+
+// TestCounterpartIsTakenOver: what stands for the same Namespace is taken over, whoever left it; nothing else is.
+func TestCounterpartIsTakenOver(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		change func(*corev1.Namespace)
+		fails  bool
+	}{
+		"ours":              {"", func(*corev1.Namespace) {}, false},
+		"of an older UID":   {"Workloads may run in it.", func(n *corev1.Namespace) { n.Labels[workloadv1alpha1.LabelUID] = "older" }, false},
+		"left standing":     {"Something of others was in it.", func(n *corev1.Namespace) { n.Labels = nil }, false},
+		"of another target": {"", func(n *corev1.Namespace) { n.Labels[workloadv1alpha1.LabelKey] = "fedcba9876543210" }, true},
+		"of another source": {"A collision, which is never resolved by force.", func(n *corev1.Namespace) { n.Annotations[workloadv1alpha1.AnnotationNamespace] = "other" }, true},
+		"of nobody":         {"", func(n *corev1.Namespace) { n.Labels, n.Annotations = nil, nil }, true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, c := newServer(t), testConfig()
+			live := Counterpart(c, "shop")[0].(*corev1.Namespace)
+			tc.change(live)
+			if err := s.Create(t.Context(), live); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Apply(t.Context(), s, Counterpart(c, "shop"), workloadv1alpha1.FieldOwnerController); (err != nil) != tc.fails {
+				t.Errorf("%s\nApply() = %v", tc.reason, err)
+			}
+		})
+	}
+}
+
+// budgets stand for a custom resource: the fake cannot do with one that its scheme lacks.
+var budgets = policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget")
+
+// furnished is a physical cluster with the counterpart of the Namespace "shop" and, in it, these objects: "copy…" is ours.
+func furnished(t *testing.T, names ...string) (*server, Counterparts) {
+	t.Helper()
+	s, c := newServer(t), testConfig()
+	mustApply(t, s, Counterpart(c, "shop"))
+	for _, name := range names {
+		object := &unstructured.Unstructured{}
+		object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
+		if strings.HasSuffix(name, "budget") {
+			object.SetGroupVersionKind(budgets)
+		}
+		object.SetNamespace(shop())
+		object.SetName(name)
+		object.SetUID(types.UID("uid of " + name))
+		object.SetLabels(map[string]string{"app": "shop"})
+		if strings.HasPrefix(name, "copy") {
+			object.SetLabels(map[string]string{"app": "shop", workloadv1alpha1.LabelKey: c.key(), workloadv1alpha1.LabelUID: "u"})
+			object.SetAnnotations(map[string]string{"note": "mine", workloadv1alpha1.AnnotationSourceUID: "s", workloadv1alpha1.AnnotationAppliedHash: "h"})
+		}
+		if err := s.raw.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.forget()
+	return s, Counterparts{Client: s, Key: c.key(), Kinds: []schema.GroupVersionKind{budgets}}
+}
+
+func shop() string { return mapping.Namespace(testKey(), "shop") }
+
+// standing is what is left: the Namespace and the objects in it, each with "ours" if it carries a mark.
+func (s *server) standing(t *testing.T) []string {
+	t.Helper()
+	var namespace corev1.Namespace
+	if err := s.raw.Get(t.Context(), client.ObjectKey{Name: shop()}, &namespace); err != nil {
+		return nil
+	}
+	left := []string{"Namespace" + marked(&namespace, workloadv1alpha1.LabelKey)}
+	if err := s.raw.Get(t.Context(), client.ObjectKey{Namespace: shop(), Name: DeploymentName}, &rbacv1.RoleBinding{}); err == nil {
+		left = append(left, "rights")
+	}
+	for _, gvk := range []schema.GroupVersionKind{corev1.SchemeGroupVersion.WithKind("ConfigMap"), budgets} {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+		if err := s.raw.List(t.Context(), list, client.InNamespace(shop())); err != nil {
+			t.Fatal(err)
+		}
+		for i := range list.Items {
+			if object := &list.Items[i]; object.GetLabels()["app"] == "shop" {
+				left = append(left, object.GetName()+marked(object, workloadv1alpha1.GroupName+"/"))
+			}
+		}
+	}
+	return left
+}
+
+func marked(object metav1.Object, prefix string) string {
+	for name := range object.GetLabels() {
+		if strings.HasPrefix(name, prefix) {
+			return " ours"
+		}
+	}
+	for name := range object.GetAnnotations() {
+		if strings.HasPrefix(name, prefix) {
+			return " ours"
+		}
+	}
+	return ""
+}
+
+// TestCounterpartsRemove: what the syncer has not removed goes, and what is not ours stays.
+func TestCounterpartsRemove(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		orphan bool
+		there  []string
+		want   []string
+	}{
+		"all ours":     {"It goes as a whole.", false, []string{"copy", "copy-budget"}, nil},
+		"with another": {"The copies go, the other stays, and nobody of ours has rights in it.", false, []string{"copy", "copy-budget", "foreign"}, []string{"Namespace", "foreign"}},
+		"with another custom resource": {"What cannot be made anew is not taken either.", false, []string{"copy", "foreign-budget"},
+			[]string{"Namespace", "foreign-budget"}},
+		"orphan": {"A later SyncTarget of the name must not take the copies for its own.", true, []string{"copy", "copy-budget", "foreign"},
+			[]string{"Namespace", "copy", "foreign", "copy-budget"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, counterparts := furnished(t, tc.there...)
+			if err := s.raw.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: shop(), Name: "kube-root-ca.crt"}}); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if _, _, err := counterparts.Remove(t.Context(), tc.orphan); err != nil {
+					t.Fatal(err)
+				}
+				s.finishNamespaces(t)
+			}
+			if diff := cmp.Diff(tc.want, s.standing(t)); diff != "" {
+				t.Errorf("%s\nleft: -want +got\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+// TestOrphanKeepsWhatIsNotOurs: of a copy that stays, only our marks go.
+func TestOrphanKeepsWhatIsNotOurs(t *testing.T) {
+	s, counterparts := furnished(t, "copy")
+	if _, _, err := counterparts.Remove(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	var left corev1.ConfigMap
+	if err := s.raw.Get(t.Context(), client.ObjectKey{Namespace: shop(), Name: "copy"}, &left); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]map[string]string{{"app": "shop"}, {"note": "mine"}}, []map[string]string{left.Labels, left.Annotations}); diff != "" {
+		t.Errorf("labels and annotations: -want +got\n%s", diff)
+	}
+}
+
+// TestCounterpartsClear: what stands for nothing goes only if it is empty.
+func TestCounterpartsClear(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		known  bool
+		there  []string
+		want   []string
+	}{
+		"empty":        {"", false, nil, nil},
+		"known":        {"It stands for something.", true, nil, []string{"Namespace ours", "rights"}},
+		"with another": {"It is left to its owner.", false, []string{"foreign"}, []string{"Namespace", "foreign"}},
+		"with a copy":  {"Never on silence: its syncer may come back to it.", false, []string{"copy-budget"}, []string{"Namespace ours", "rights", "copy-budget ours"}},
+		"with both":    {"", false, []string{"copy", "foreign"}, []string{"Namespace ours", "rights", "copy ours", "foreign"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, counterparts := furnished(t, tc.there...)
+			strays, err := counterparts.Strays(t.Context(), func(namespace string) bool { return tc.known && namespace == "shop" })
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range strays {
+				if err := counterparts.Clear(t.Context(), &strays[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.finishNamespaces(t)
+			if diff := cmp.Diff(tc.want, s.standing(t)); diff != "" {
+				t.Errorf("%s\nleft: -want +got\n%s", tc.reason, diff)
+			}
+		})
+	}
+}

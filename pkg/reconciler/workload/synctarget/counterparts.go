@@ -1,0 +1,174 @@
+package synctarget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/synctarget/synctarget/pkg/agent"
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// furnishers is how many Namespaces of a target are looked after at the same time: the cluster may be far away, and a pass
+// is short.
+const furnishers = 8
+
+// admit lets the syncer into the opened Namespaces of the workspace.
+func (r *Reconciler) admit(ctx context.Context, s *scope, cfg agent.Config) error {
+	return together(s.admitted(), func(_ int, n *openedNamespace) error {
+		if err := n.obstructed(grant(ctx, s, cfg, n.Name)); err != nil {
+			return err
+		}
+		if s.pullMode() && n.Message == "" {
+			n.State = workloadv1alpha1.NamespaceOpen
+		}
+		return nil
+	})
+}
+
+// grant gives the syncer its rights in a Namespace of the workspace, after what an earlier SyncTarget of this name left there.
+func grant(ctx context.Context, s *scope, cfg agent.Config, namespace string) error {
+	_, err := agent.Apply(ctx, s.upstream, agent.Grant(cfg, namespace), workloadv1alpha1.FieldOwnerController)
+	var residue *agent.ResidueError
+	if !errors.As(err, &residue) {
+		return err
+	}
+	_, done, err := agent.Revoke(ctx, s.upstream, s.target.Name, s.key, namespace)
+	if err != nil {
+		return err
+	}
+	if !done {
+		return &agent.TerminatingError{Object: residue.Object}
+	}
+	_, err = agent.Apply(ctx, s.upstream, agent.Grant(cfg, namespace), workloadv1alpha1.FieldOwnerController)
+	return err
+}
+
+// furnish makes the counterparts of the opened Namespaces in the physical cluster, and keeps those that the syncer has yet
+// to leave: with one that somebody deletes go its rights to see that nothing of its own is left. It returns the bindings,
+// each of which goes with its Namespace.
+func (r *Reconciler) furnish(ctx context.Context, s *scope, cfg agent.Config, cluster physicalCluster) ([]client.Object, error) {
+	todo := slices.DeleteFunc(s.admitted(), func(n *openedNamespace) bool { return n.Message != "" })
+	for _, name := range s.draining {
+		todo = append(todo, &openedNamespace{Name: name, State: workloadv1alpha1.NamespaceClosing})
+	}
+	bindings := make([]client.Object, len(todo))
+	err := together(todo, func(i int, n *openedNamespace) error {
+		objects := agent.Counterpart(cfg, n.Name)
+		changed, err := agent.Apply(ctx, cluster.Client(), objects, workloadv1alpha1.FieldOwnerController)
+		r.Metrics.applied(changed, err)
+		if err := n.obstructed(err); err != nil || n.Message != "" {
+			return err
+		}
+		if n.State == workloadv1alpha1.NamespaceOpening {
+			n.State = workloadv1alpha1.NamespaceOpen
+		}
+		bindings[i] = objects[len(objects)-1]
+		if err := cluster.Watch(bindings[i]); err != nil {
+			return fmt.Errorf("watching what is installed: %w", err)
+		}
+		return nil
+	})
+	s.waiting = slices.Contains(bindings, nil)
+	return slices.DeleteFunc(bindings, func(o client.Object) bool { return o == nil }), err
+}
+
+// together does something for each Namespace, a few at a time in this order. One that fails keeps no other from it.
+func together(namespaces []*openedNamespace, do func(int, *openedNamespace) error) error {
+	var group errgroup.Group
+	group.SetLimit(furnishers)
+	for i, n := range namespaces {
+		group.Go(func() error { return do(i, n) })
+	}
+	return group.Wait()
+}
+
+// sweep clears away the counterparts that stand for nothing any more, such as those of a Namespace that was closed before it
+// was open, or whose syncer ended before it had removed one. What is said of the Namespaces is read live.
+func (r *Reconciler) sweep(ctx context.Context, s *scope, cluster physicalCluster) error {
+	strays, err := agent.Counterparts{Client: cluster.Client(), Key: s.key}.Strays(ctx, s.knows)
+	if err != nil || len(strays) == 0 {
+		return err
+	}
+	live, err := s.live(ctx)
+	if err != nil || live.UID != s.target.UID {
+		return err
+	}
+	c, kinds, err := cluster.Serving(ctx, s.resources())
+	if err != nil {
+		return err
+	}
+	counterparts := agent.Counterparts{Client: c, Key: s.key, Kinds: kinds}
+	var failures []error
+	for i := range strays {
+		name := strays[i].Annotations[workloadv1alpha1.AnnotationNamespace]
+		if !slices.ContainsFunc(live.Status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool { return n.Name == name && isOpen(n) }) {
+			failures = append(failures, counterparts.Clear(ctx, &strays[i]))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// knows tells whether a Namespace has, or is to have, a counterpart.
+func (s *scope) knows(namespace string) bool {
+	return slices.ContainsFunc(s.namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
+		return n.Name == namespace && n.State != workloadv1alpha1.NamespaceRefused
+	})
+}
+
+// resources are those of which there may be copies.
+func (s *scope) resources() []schema.GroupResource {
+	var resources []schema.GroupResource
+	for _, r := range slices.Concat(s.target.Spec.Synced(), s.target.Leaving()) {
+		if r.Syncable() == nil {
+			resources = append(resources, schema.GroupResource(r))
+		}
+	}
+	return resources
+}
+
+// admitted are the Namespaces that the syncer is, or is to be, let into: first those that wait for it.
+func (s *scope) admitted() []*openedNamespace {
+	var opening, open []*openedNamespace
+	for i := range s.namespaces {
+		switch n := (*openedNamespace)(&s.namespaces[i]); n.State {
+		case workloadv1alpha1.NamespaceOpening:
+			opening = append(opening, n)
+		case workloadv1alpha1.NamespaceOpen:
+			open = append(open, n)
+		}
+	}
+	return append(opening, open...)
+}
+
+type openedNamespace workloadv1alpha1.NamespaceStatus
+
+// obstructed notes what concerns this Namespace alone, and returns every other error.
+func (n *openedNamespace) obstructed(err error) error {
+	var foreign *agent.ForeignError
+	var terminating *agent.TerminatingError
+	switch {
+	case errors.As(err, &foreign), errors.As(err, &terminating), apierrors.IsNotFound(err):
+		n.Message = truncate(err.Error(), maxMessage)
+		return nil
+	}
+	return err
+}
+
+// openings is what an installation follows from: which Namespaces are opened.
+func (s *scope) openings() string {
+	var names []string
+	for _, n := range s.admitted() {
+		names = append(names, n.Name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ",")
+}

@@ -1,0 +1,289 @@
+package synctarget
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/synctarget/synctarget/pkg/agent"
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// counterpart is what the Namespace "shop" is in the physical cluster.
+func (w *world) counterpart() []client.Object {
+	return agent.Counterpart(agent.Config{Target: w.target(), ClusterName: testCluster}, "shop")
+}
+
+// furnished tells whether the syncer has a counterpart of "shop" and its rights in it.
+func (w *world) furnished() bool {
+	for _, object := range w.counterpart() {
+		if err := w.there.raw.Get(w.t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// removeCounterpart is what the syncer does, or somebody by hand.
+func (w *world) removeCounterpart() {
+	w.t.Helper()
+	for _, object := range w.counterpart() {
+		if err := w.there.raw.Delete(w.t.Context(), object); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// TestResidueInNamespace: what an earlier target of this name left in a Namespace does not keep it shut.
+func TestResidueInNamespace(t *testing.T) {
+	tests := map[string]struct {
+		reason, held, want string
+	}{
+		"held by us": {"", workloadv1alpha1.Hold(testKey()), "shop Open"},
+		"held by another": {"It is waited for, in this Namespace alone.", "example.com/other",
+			`shop Opening: RoleBinding "shop/` + testNamespace() + `" is still being deleted; waiting for it to be gone`},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := usual(t)
+			w.ready()
+			earlier := w.target()
+			earlier.UID = "earlier"
+			residue := agent.Grant(agent.Config{Target: earlier, ClusterName: testCluster}, "shop")[0]
+			residue.SetFinalizers([]string{tc.held})
+			residue.SetUID("residue")
+			w.create(namespace("shop"))
+			w.create(residue)
+			w.settle()
+			if got := w.namespaces(); got != tc.want {
+				t.Errorf("%s\nnamespaces: %s, want %s", tc.reason, got, tc.want)
+			}
+			if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, "True") {
+				t.Errorf("%s\nDeployed = %s", tc.reason, got)
+			}
+			var binding rbacv1.RoleBinding
+			if err := w.kcp.raw.Get(t.Context(), client.ObjectKeyFromObject(residue), &binding); err != nil {
+				t.Fatal(err)
+			}
+			if renewed := binding.Labels[workloadv1alpha1.LabelUID] == testUID; renewed != (tc.want == "shop Open") {
+				t.Errorf("%s\nthe rights are of SyncTarget %q", tc.reason, binding.Labels[workloadv1alpha1.LabelUID])
+			}
+		})
+	}
+}
+
+// TestTogether: as many as may be are under way at the same time, and one that fails keeps no other back.
+func TestTogether(t *testing.T) {
+	var names []*openedNamespace
+	for range 3 * furnishers {
+		names = append(names, &openedNamespace{})
+	}
+	var mu sync.Mutex
+	running, done, full := 0, 0, make(chan struct{})
+	release := sync.OnceFunc(func() { close(full) })
+	err := together(names, func(i int, _ *openedNamespace) error {
+		mu.Lock()
+		running++
+		if running > furnishers {
+			t.Errorf("%d at the same time", running)
+		}
+		if running == furnishers {
+			release()
+		}
+		mu.Unlock()
+		select {
+		case <-full:
+		case <-time.After(10 * time.Second):
+			t.Error("they wait for one another")
+			release()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		running--
+		done++
+		if i == 0 {
+			return errInjected
+		}
+		return nil
+	})
+	if err == nil || done != len(names) {
+		t.Errorf("together() = %v after %d", err, done)
+	}
+}
+
+// TestOpeningComesFirst: what works already can wait.
+func TestOpeningComesFirst(t *testing.T) {
+	s := &scope{namespaces: []workloadv1alpha1.NamespaceStatus{
+		{Name: "a", State: workloadv1alpha1.NamespaceOpen}, {Name: "b", State: workloadv1alpha1.NamespaceRefused},
+		{Name: "c", State: workloadv1alpha1.NamespaceOpening}, {Name: "d", State: workloadv1alpha1.NamespaceClosing},
+	}}
+	var got []string
+	for _, n := range s.admitted() {
+		got = append(got, n.Name)
+	}
+	if diff := cmp.Diff([]string{"c", "a"}, got); diff != "" {
+		t.Errorf("admitted: -want +got\n%s", diff)
+	}
+}
+
+// TestWatchEndsWithTheNamespace: nobody needs to know what becomes of a binding that is gone.
+func TestWatchEndsWithTheNamespace(t *testing.T) {
+	w := open(t)
+	binding := watchName(w.counterpart()[1])
+	w.label("shop", "")
+	w.wake()
+	w.settle()
+	if !slices.Contains(w.there.watched, binding) {
+		t.Errorf("watched %q: the syncer needs its rights until it has left", w.there.watched)
+	}
+	w.drained("shop")
+	w.removeCounterpart()
+	w.wake()
+	w.settle()
+	if slices.Contains(w.there.watched, binding) {
+		t.Errorf("watched %q", w.there.watched)
+	}
+	if !slices.Contains(w.there.watched, `Deployment "`+testNamespace()+`/syncer"`) {
+		t.Errorf("the syncer itself is not watched any more: %q", w.there.watched)
+	}
+}
+
+// TestSweep: a counterpart that stands for nothing any more is cleared away, at the next full look.
+func TestSweep(t *testing.T) {
+	closed := func(t *testing.T, w *world) {
+		w.label("shop", "")
+		w.settle()
+		w.drained("shop")
+		w.settle()
+		if got := w.namespaces(); got != "" {
+			t.Fatalf("namespaces: %s", got)
+		}
+		w.wake()
+	}
+	tests := map[string]struct {
+		reason string
+		arrange
+		left bool
+	}{
+		"its syncer was killed": {"It had reported, and not yet removed.", closed, false},
+		"with a copy": {"Never on silence.", func(t *testing.T, w *world) {
+			closed(t, w)
+			object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+				Namespace: w.counterpart()[0].GetName(), Name: "copy", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey()},
+				Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"}}}
+			if err := w.there.raw.Create(t.Context(), object); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"open": {"", func(_ *testing.T, w *world) { w.wake() }, true},
+		"an old cache": {"The SyncTarget itself says that it is open.", func(t *testing.T, w *world) {
+			stale := w.target()
+			stale.Status.Namespaces = nil
+			w.cache.reader = emptyNamespaces{staleTarget{w.kcp.raw, stale}}
+			w.wake()
+			_, _ = w.reconcile()
+			if !w.furnished() {
+				t.Error("cleared away")
+			}
+			w.cache.reader = w.kcp.raw
+		}, true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := open(t)
+			tc.arrange(t, w)
+			w.settle()
+			if got := w.furnished(); got != tc.left {
+				t.Errorf("%s\nleft = %t", tc.reason, got)
+			}
+		})
+	}
+}
+
+// TestSweepAfterAFalseStart: a Namespace that is closed before it was open leaves nothing.
+func TestSweepAfterAFalseStart(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	w.there.refuse = func(request string) error {
+		if strings.HasPrefix(request, "apply RoleBinding") {
+			return errInjected
+		}
+		return nil
+	}
+	w.create(namespace("shop"))
+	_, _ = w.reconcile()
+	place := w.counterpart()[0]
+	if err := w.there.raw.Get(t.Context(), client.ObjectKeyFromObject(place), place); err != nil || w.namespaces() != "shop Opening" {
+		t.Fatalf("the counterpart: %v; namespaces: %s", err, w.namespaces())
+	}
+	w.there.refuse = func(string) error { return nil }
+	w.label("shop", "")
+	w.settle()
+	err := w.there.raw.Get(t.Context(), client.ObjectKeyFromObject(place), place)
+	if client.IgnoreNotFound(err) != nil || err == nil || w.namespaces() != "" {
+		t.Errorf("the counterpart: %v; namespaces: %s", err, w.namespaces())
+	}
+}
+
+// TestClosingKeepsItsCounterpart: without it the syncer has no right to see that nothing of its own is left.
+func TestClosingKeepsItsCounterpart(t *testing.T) {
+	tests := map[string]struct {
+		reason  string
+		drained bool
+	}{
+		"not yet left": {"Somebody deleted it by hand.", false},
+		"left":         {"The syncer deleted it.", true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := open(t)
+			w.label("shop", "")
+			w.settle()
+			if tc.drained {
+				// The revoking hangs, so the Namespace stays in the status.
+				var binding rbacv1.RoleBinding
+				if err := w.kcp.raw.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: testNamespace()}, &binding); err != nil {
+					t.Fatal(err)
+				}
+				binding.Finalizers = append(binding.Finalizers, "example.com/other")
+				if err := w.kcp.raw.Update(t.Context(), &binding); err != nil {
+					t.Fatal(err)
+				}
+				w.drained("shop")
+			}
+			w.removeCounterpart()
+			w.wake()
+			w.settle()
+			if got := w.namespaces(); got != "shop Closing" {
+				t.Errorf("%s\nnamespaces: %s", tc.reason, got)
+			}
+			if got := w.furnished(); got == tc.drained {
+				t.Errorf("%s\nfurnished = %t", tc.reason, got)
+			}
+		})
+	}
+}
+
+// staleTarget is a cache that lags behind.
+type staleTarget struct {
+	client.Reader
+	target *workloadv1alpha1.SyncTarget
+}
+
+func (s staleTarget) Get(ctx context.Context, key client.ObjectKey, object client.Object, opts ...client.GetOption) error {
+	if into, ok := object.(*workloadv1alpha1.SyncTarget); ok {
+		s.target.DeepCopyInto(into)
+		return nil
+	}
+	return s.Reader.Get(ctx, key, object, opts...)
+}

@@ -1,0 +1,124 @@
+package synctarget
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/synctarget/synctarget/pkg/agent"
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// closeAll plans the end of those Namespaces that are chosen, and of none that is refused.
+func (s *scope) closeAll(chosen func(workloadv1alpha1.NamespaceStatus) bool) {
+	s.namespaces, s.planned = nil, true
+	for _, n := range s.target.Status.Namespaces {
+		if chosen(n) {
+			n = workloadv1alpha1.NamespaceStatus{Name: n.Name, State: workloadv1alpha1.NamespaceClosing}
+		}
+		if n.State != workloadv1alpha1.NamespaceRefused {
+			s.namespaces = append(s.namespaces, n)
+		}
+	}
+}
+
+// drain is the first step of a deletion: the syncer is given the time to remove its copies. Where there is no syncer any
+// more, or the user waits no longer, or its token is about to end, the finalizers are taken off the users' objects for it.
+func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
+	s.closeAll(func(n workloadv1alpha1.NamespaceStatus) bool { return n.State == workloadv1alpha1.NamespaceOpening })
+	err := r.closeNamespaces(ctx, s)
+	if err != nil && !s.letGo {
+		return verdict{}, err
+	}
+	silent := s.target.Status.LastHeartbeatTime == nil || r.Clock.Since(r.pulses.get(s.target).since()) >= r.HeartbeatThreshold
+	if len(s.namespaces) > 0 && !silent && !s.letGo {
+		// Where the whole workspace is being deleted, the syncer's token is good for seconds yet, and nobody gets another.
+		if silent, err = r.identityEnds(ctx, s); err != nil {
+			return verdict{}, err
+		}
+	}
+	if silent || s.letGo {
+		if fault, err := r.endNamespaces(ctx, s); fault != "" || err != nil {
+			return blocked(workloadv1alpha1.ReasonRemovalFailed, "%s", fault), err
+		}
+	}
+	if len(s.namespaces) == 0 {
+		return passed(workloadv1alpha1.ReasonRemoved, "Copies removed"), nil
+	}
+	return blocked(workloadv1alpha1.ReasonRemoving, "Waiting for the syncer to leave Namespace %q", s.namespaces[0].Name), nil
+}
+
+// endNamespaces does what the syncer can no longer do. One Namespace that fails keeps no other from its end. It says what
+// keeps the first such from being stripped, and returns the first error of taking rights back.
+func (r *Reconciler) endNamespaces(ctx context.Context, s *scope) (fault string, failure error) {
+	for _, n := range slices.Clone(s.namespaces) {
+		if err := r.strip(ctx, s, n.Name); err != nil {
+			s.held = append(s.held, n.Name)
+			if fault == "" {
+				fault = fmt.Sprintf("The syncer is gone, and its finalizer %q cannot be taken off the objects in Namespace %q: %s",
+					workloadv1alpha1.SyncerFinalizer(s.key), n.Name, err)
+			}
+			if !s.letGo {
+				continue // with the syncer's rights, which are still needed
+			}
+		}
+		if err := r.revoke(ctx, s, n.Name); err != nil && failure == nil {
+			failure = err
+		}
+	}
+	return fault, failure
+}
+
+// identityEnds tells whether the syncer's identity is being deleted, as it is with the whole workspace.
+func (r *Reconciler) identityEnds(ctx context.Context, s *scope) (bool, error) {
+	secret := secretMeta()
+	name := client.ObjectKey{Namespace: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key), Name: agent.TokenSecretName}
+	if err := s.upstream.Get(ctx, name, secret); err != nil {
+		if apierrors.IsNotFound(err) {
+			return true, nil
+		}
+		return false, fmt.Errorf("reading the syncer's token: %w", err)
+	}
+	return secret.DeletionTimestamp != nil, nil
+}
+
+// strip takes the syncer's finalizer off the objects of a Namespace, with the rights of the syncer itself: the service
+// has none there.
+func (r *Reconciler) strip(ctx context.Context, s *scope, namespace string) error {
+	granted, err := agent.Granted(ctx, s.upstream, s.target.Name, s.key, namespace)
+	if err != nil || !granted {
+		return err
+	}
+	var secret corev1.Secret
+	name := client.ObjectKey{Namespace: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key), Name: agent.TokenSecretName}
+	if err := s.upstream.Get(ctx, name, &secret); err != nil {
+		return fmt.Errorf("reading the syncer's token: %w", err)
+	}
+	return r.stripWith(ctx, r.agentConfig(s), secret.Data[corev1.ServiceAccountTokenKey], namespace)
+}
+
+func leftInNamespaces(s *scope) string {
+	var left []string
+	if len(s.held) > 0 {
+		left = append(left, fmt.Sprintf("finalizer %q on the objects in Namespace %s of the workspace", workloadv1alpha1.SyncerFinalizer(s.key), strings.Join(s.held, ", ")))
+	}
+	var names []string
+	for _, n := range s.namespaces {
+		names = append(names, n.Name)
+	}
+	if len(names) > 0 {
+		left = append(left, fmt.Sprintf("RoleBinding %q in Namespace %s of the workspace", workloadv1alpha1.SyncerNamespace(s.target.Name, s.key), strings.Join(names, ", ")))
+	}
+	if s.pullMode() {
+		left = append(left, fmt.Sprintf("the copies of what was synced in the physical cluster %q", s.target.Spec.Cluster))
+	}
+	if len(left) == 0 {
+		return "nothing"
+	}
+	return strings.Join(left, ", and ")
+}

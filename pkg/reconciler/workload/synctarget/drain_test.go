@@ -1,0 +1,206 @@
+package synctarget
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/synctarget/synctarget/pkg/agent"
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+func TestDeletionWaitsUntilDrained(t *testing.T) {
+	w := open(t)
+	w.beat(w.clock.Now().Add(time.Second))
+	w.settle()
+	w.delete()
+	w.settle()
+	if got, want := w.condition(workloadv1alpha1.ConditionDeployed), `False Removing: Waiting for the syncer to leave Namespace "shop"`; got != want || w.namespaces() != "shop Closing" {
+		t.Errorf("Deployed = %s, want %s; namespaces: %s", got, want, w.namespaces())
+	}
+	if len(w.there.names(t)) == 0 || !w.granted("shop") {
+		t.Error("the syncer cannot do its part any more")
+	}
+	w.drained("shop")
+	for range 5 {
+		if !w.gone() {
+			w.pass()
+		}
+	}
+	if !w.gone() || w.granted("shop") {
+		t.Errorf("gone = %t, granted = %t", w.gone(), w.granted("shop"))
+	}
+}
+
+// TestDeletionStripsForADeadSyncer: what the syncer can no longer do, the controller does with the syncer's own token.
+func TestDeletionStripsForADeadSyncer(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		arrange
+	}{
+		"silent": {"It has not been heard of for a threshold.", func(_ *testing.T, w *world) { w.clock.Step(threshold) }},
+		"abandoned": {"The user does not wait.", func(_ *testing.T, w *world) {
+			w.edit(func(target *workloadv1alpha1.SyncTarget) {
+				target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
+			})
+		}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := open(t)
+			var stripped []string
+			failing := true
+			w.r.stripWith = func(_ context.Context, c agent.Config, token []byte, namespace string) error {
+				if string(token) != w.kcp.token || c.KcpURL != "https://kcp.example.com/clusters/"+testCluster {
+					t.Errorf("with token %q at %s", token, c.KcpURL)
+				}
+				if failing && name == "silent" {
+					return apierrors.NewInternalError(errInjected)
+				}
+				stripped = append(stripped, namespace)
+				return nil
+			}
+			w.delete()
+			w.pass()
+			tc.arrange(t, w)
+			w.pass()
+			if name == "silent" {
+				if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, `False RemovalFailed: The syncer is gone, and its finalizer`) {
+					t.Errorf("Deployed = %s", got)
+				}
+				failing = false
+			}
+			for range 5 {
+				if !w.gone() {
+					w.pass()
+				}
+			}
+			if diff := cmp.Diff([]string{"shop"}, stripped); diff != "" || !w.gone() || w.granted("shop") {
+				t.Errorf("%s\nstripped -want +got\n%s\ngone = %t, granted = %t", tc.reason, diff, w.gone(), w.granted("shop"))
+			}
+		})
+	}
+}
+
+// abandon is what a user does who does not wait.
+func abandon(_ *testing.T, w *world) {
+	w.edit(func(target *workloadv1alpha1.SyncTarget) {
+		target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
+	})
+}
+
+// TestSyncerHearsOfTheEndFirst: what a live syncer believes to be open, it would hold again.
+func TestSyncerHearsOfTheEndFirst(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		arrange
+	}{
+		"abandoned": {"The syncer may be well all the same.", abandon},
+		"with its workspace": {"Its token is good for seconds yet.", func(t *testing.T, w *world) {
+			secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace(), Name: agent.TokenSecretName}}
+			if err := w.kcp.raw.Delete(t.Context(), secret); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := open(t)
+			var seen []string
+			w.r.stripWith = func(context.Context, agent.Config, []byte, string) error {
+				seen = append(seen, w.namespaces())
+				return nil
+			}
+			w.beat(w.clock.Now().Add(time.Second))
+			w.settle()
+			tc.arrange(t, w)
+			w.delete()
+			for range 4 {
+				if !w.gone() {
+					w.pass()
+				}
+			}
+			if diff := cmp.Diff([]string{"shop Closing"}, seen); diff != "" || w.granted("shop") {
+				t.Errorf("%s\nstatus when it was stripped: -want +got\n%s\ngranted = %t", tc.reason, diff, w.granted("shop"))
+			}
+		})
+	}
+}
+
+// TestOneNamespaceHoldsUpNoOther: and what is given up is named.
+func TestOneNamespaceHoldsUpNoOther(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		arrange
+		want    string
+		granted bool
+	}{
+		"silent": {"The rights are needed for the next try.", func(_ *testing.T, w *world) { w.clock.Step(threshold) },
+			`False RemovalFailed: The syncer is gone, and its finalizer "` + workloadv1alpha1.SyncerFinalizer(testKey()) + `" cannot be taken off the objects in Namespace "shop": `, true},
+		"abandoned": {"Nothing of ours may keep the Namespace itself from being deleted.", abandon,
+			`Warning Abandoned: Deletion let go by annotation. May be left behind: finalizer "` + workloadv1alpha1.SyncerFinalizer(testKey()) + `" on the objects in Namespace shop of the workspace. `, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := open(t)
+			w.create(namespace("bank"))
+			w.settle()
+			w.r.stripWith = func(_ context.Context, _ agent.Config, _ []byte, namespace string) error {
+				if namespace == "shop" {
+					return apierrors.NewInternalError(errInjected)
+				}
+				return nil
+			}
+			w.delete()
+			w.pass()
+			tc.arrange(t, w)
+			w.pass()
+			said := strings.Join(w.events.events, "\n")
+			if !w.gone() {
+				said += w.condition(workloadv1alpha1.ConditionDeployed)
+			}
+			if !strings.Contains(said, tc.want) {
+				t.Errorf("%s\nsaid %s, want %s", tc.reason, said, tc.want)
+			}
+			if w.granted("bank") || w.granted("shop") != tc.granted {
+				t.Errorf("%s\ngranted in shop = %t, in bank = %t", tc.reason, w.granted("shop"), w.granted("bank"))
+			}
+		})
+	}
+}
+
+// TestOrphanOfADeadSyncer: the copies of every resource stay, without our marks, be it served by one cluster alone.
+func TestOrphanOfADeadSyncer(t *testing.T) {
+	w := open(t)
+	w.there.kinds = []schema.GroupVersionKind{corev1.SchemeGroupVersion.WithKind("Pod")} // stands for a custom resource
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: w.counterpart()[0].GetName(), Name: "copy", UID: "copy", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey()},
+		Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"},
+	}}
+	if err := w.there.raw.Create(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	w.edit(func(target *workloadv1alpha1.SyncTarget) {
+		target.Spec.DeletionPolicy = workloadv1alpha1.DeletionPolicyOrphan
+	})
+	w.r.stripWith = func(context.Context, agent.Config, []byte, string) error { return nil }
+	w.delete()
+	w.clock.Step(threshold)
+	for range 5 {
+		if !w.gone() {
+			w.pass()
+		}
+	}
+	if err := w.there.raw.Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil || len(pod.Labels) != 0 || !w.gone() {
+		t.Errorf("the copy: %v, labels %v; gone = %t", err, pod.Labels, w.gone())
+	}
+}
