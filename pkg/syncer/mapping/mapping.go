@@ -1,5 +1,5 @@
 // Package mapping says where in the physical cluster the objects of a workspace live: under their own names, in a
-// Namespace whose name follows from the SyncTarget's key and their Namespace.
+// Namespace whose name follows from the SyncTarget's key and their Namespace; and what is theirs there.
 package mapping
 
 import (
@@ -7,7 +7,10 @@ import (
 	"math/big"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
 const (
@@ -42,6 +45,22 @@ func DefaultKinds() []schema.GroupVersionKind {
 		{Group: "batch", Version: "v1", Kind: "Job"},
 		{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress"},
 		{Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy"},
+	}
+}
+
+// IsCopy tells whether an object of the physical cluster is a copy that belongs to a SyncTarget. What controllers make of a
+// copy may inherit its labels, as EndpointSlices do, or its annotations, as ReplicaSets do, and is none.
+func IsCopy(object metav1.Object, key string) bool {
+	return object.GetLabels()[workloadv1alpha1.LabelKey] == key && object.GetAnnotations()[workloadv1alpha1.AnnotationSourceUID] != "" &&
+		metav1.GetControllerOfNoCopy(object) == nil
+}
+
+// BareKinds are kinds that are not synced by default, but run somebody's workload where they have no owner: a counterpart that
+// holds such a one is not ours to remove.
+func BareKinds() []schema.GroupVersionKind {
+	return []schema.GroupVersionKind{
+		{Version: "v1", Kind: "Pod"},
+		{Group: "apps", Version: "v1", Kind: "ReplicaSet"},
 	}
 }
 

@@ -4,7 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
 // TestNamespace: what runs in physical clusters is found again by these names. They must never change.
@@ -44,4 +47,33 @@ func FuzzNamespace(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestIsCopy(t *testing.T) {
+	const key = "0123456789abcdef"
+	copied := func(change func(*metav1.ObjectMeta)) *metav1.ObjectMeta {
+		o := &metav1.ObjectMeta{
+			Labels:      map[string]string{workloadv1alpha1.LabelKey: key},
+			Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "uid"},
+		}
+		change(o)
+		return o
+	}
+	yes := true
+	for name, tc := range map[string]struct {
+		reason string
+		object *metav1.ObjectMeta
+		want   bool
+	}{
+		"copy":            {"", copied(func(*metav1.ObjectMeta) {}), true},
+		"owned by others": {"Somebody's garbage collection is no claim on it.", copied(func(o *metav1.ObjectMeta) { o.OwnerReferences = []metav1.OwnerReference{{Name: "app"}} }), true},
+		"of another":      {"", copied(func(o *metav1.ObjectMeta) { o.Labels[workloadv1alpha1.LabelKey] = "fedcba9876543210" }), false},
+		"labels only":     {"Endpoints and EndpointSlices inherit those of their Service.", copied(func(o *metav1.ObjectMeta) { o.Annotations = nil }), false},
+		"annotation only": {"ReplicaSets inherit those of their Deployment.", copied(func(o *metav1.ObjectMeta) { o.Labels = nil }), false},
+		"controlled":      {"Copies have no owner when they are made.", copied(func(o *metav1.ObjectMeta) { o.OwnerReferences = []metav1.OwnerReference{{Name: "web", Controller: &yes}} }), false},
+	} {
+		if got := IsCopy(tc.object, key); got != tc.want {
+			t.Errorf("%s: %s: IsCopy() = %t", name, tc.reason, got)
+		}
+	}
 }

@@ -217,7 +217,7 @@ func TestScaledCopy(t *testing.T) {
 	there := desired.DeepCopy()
 	there.SetUID("copy-1")
 	there.SetResourceVersion("6")
-	there.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationAppliedHash: "of the time before"})
+	there.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationSourceUID: "source-1", workloadv1alpha1.AnnotationAppliedHash: "of the time before"})
 	there.Object["spec"] = map[string]any{"replicas": int64(5)}
 	s.pass.dst = there
 	conflict := apierrors.NewApplyConflict([]metav1.StatusCause{{Type: metav1.CauseTypeFieldManagerConflict, Field: ".spec.replicas", Message: `conflict with "hpa" with subresource "scale"`}}, "conflict")

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/mapping"
 )
 
 var (
@@ -78,7 +79,26 @@ func (e *Engine) drained(ctx context.Context, p *place) (others, done bool, err 
 		}
 		others = others || foreign
 	}
-	return others, true, nil
+	if !others {
+		others, err = e.runsForOthers(ctx, p)
+	}
+	return others, err == nil, err
+}
+
+// runsForOthers asks the physical cluster whether somebody runs Pods of their own in a counterpart.
+func (e *Engine) runsForOthers(ctx context.Context, p *place) (bool, error) {
+	for _, gvk := range mapping.BareKinds() {
+		list, err := e.down.Resource(owned[gvk.GroupKind()]).Namespace(p.counterpart).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, fmt.Errorf("listing %s in Namespace %q of the physical cluster: %w", gvk.Kind, p.counterpart, err)
+		}
+		for i := range list.Items {
+			if !e.ours(&list.Items[i]) && len(list.Items[i].GetOwnerReferences()) == 0 {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // left asks both servers whether anything of ours is left, and the physical cluster whether anything of others is there.
@@ -121,44 +141,51 @@ func isFixture(object *unstructured.Unstructured) bool {
 	return stays(object)
 }
 
-// leave removes the counterpart if it is ours. Where it has to stay, our marks and our rights go.
+// leave removes the counterpart if it is ours. Where it has to stay, our marks and our rights go. It may be called again
+// after any failure; where there is no right to do so, the counterpart, and the rights with it, are gone already.
 func (e *Engine) leave(ctx context.Context, p *place, stay bool) error {
 	counterparts := e.down.Resource(namespaces)
 	live, err := counterparts.Get(ctx, p.counterpart, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	if isGoneOrHidden(err) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("reading Namespace %q in the physical cluster: %w", p.counterpart, err)
 	}
-	if live.GetLabels()[workloadv1alpha1.LabelKey] != e.owner.Key || live.GetDeletionTimestamp() != nil {
+	if live.GetDeletionTimestamp() != nil {
 		return nil
 	}
 	uid := live.GetUID()
-	if !stay {
+	switch mine := live.GetLabels()[workloadv1alpha1.LabelKey] == e.owner.Key; {
+	case mine && !stay:
 		log.FromContext(ctx).Info("Removing the counterpart", "namespace", p.namespace, "counterpart", p.counterpart)
 		err := counterparts.Delete(ctx, p.counterpart, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
-		if err != nil && !apierrors.IsNotFound(err) {
+		if err != nil && !isGoneOrHidden(err) {
 			return fmt.Errorf("deleting Namespace %q in the physical cluster: %w", p.counterpart, err)
 		}
 		return nil
-	}
-	log.FromContext(ctx).Info("Leaving the counterpart to what is in it", "namespace", p.namespace, "counterpart", p.counterpart)
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": string(uid), "labels": map[string]any{
-		workloadv1alpha1.LabelKey: nil, workloadv1alpha1.LabelUID: nil, "app.kubernetes.io/managed-by": nil,
-	}}})
-	if err != nil {
-		return err
-	}
-	if _, err := counterparts.Patch(ctx, p.counterpart, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer}); err != nil {
-		return fmt.Errorf("taking our marks off Namespace %q in the physical cluster: %w", p.counterpart, err)
+	case mine:
+		log.FromContext(ctx).Info("Leaving the counterpart to what is in it", "namespace", p.namespace, "counterpart", p.counterpart)
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": string(uid), "labels": map[string]any{
+			workloadv1alpha1.LabelKey: nil, workloadv1alpha1.LabelUID: nil, "app.kubernetes.io/managed-by": nil,
+		}}})
+		if err != nil {
+			return err
+		}
+		if _, err := counterparts.Patch(ctx, p.counterpart, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer}); err != nil {
+			return fmt.Errorf("taking our marks off Namespace %q in the physical cluster: %w", p.counterpart, err)
+		}
+	case !stay:
+		return nil
 	}
 	err = e.down.Resource(roleBindings).Namespace(p.counterpart).Delete(ctx, bindingName, metav1.DeleteOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
+	if err != nil && !isGoneOrHidden(err) {
 		return fmt.Errorf("handing back the rights in Namespace %q of the physical cluster: %w", p.counterpart, err)
 	}
 	return nil
 }
+
+func isGoneOrHidden(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsForbidden(err) }
 
 // bindingName is the RoleBinding that the installer makes in each counterpart.
 const bindingName = "syncer"

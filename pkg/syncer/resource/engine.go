@@ -24,7 +24,7 @@ import (
 const (
 	workers = 32
 	// crowd is how many passes at once make a burst.
-	crowd = workers / 4
+	crowd = workers / 8
 	// retryBase and retryMax bound the backoff of one object; the others do not wait for it.
 	retryBase = 100 * time.Millisecond
 	retryMax  = time.Minute

@@ -191,7 +191,7 @@ func (e *Engine) copied(p *place, gk schema.GroupKind, name string) *unstructure
 			continue
 		}
 		dst, _ := l.down.objects.get(p.counterpart + "/" + name)
-		if dst == nil || dst.GetLabels()[workloadv1alpha1.LabelKey] != e.owner.Key {
+		if !e.ours(dst) {
 			return nil
 		}
 		src, _ := l.up.objects.get(p.namespace + "/" + name)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/mapping"
 )
 
 const (
@@ -165,7 +166,7 @@ func (e *Engine) holds(src *unstructured.Unstructured) bool {
 }
 
 // marked tells whether we have told something on the object.
-func (o *pass) marked() bool { return o.src != nil && o.Engine.told(o.src) != "" }
+func (o *pass) marked() bool { return o.src != nil && o.told(o.src) != "" }
 
 func (e *Engine) told(src *unstructured.Unstructured) string {
 	return src.GetAnnotations()[workloadv1alpha1.SyncAnnotation(e.owner.Key)]
@@ -173,7 +174,7 @@ func (e *Engine) told(src *unstructured.Unstructured) string {
 
 // ours tells whether an object of the physical cluster is a copy of ours.
 func (e *Engine) ours(dst *unstructured.Unstructured) bool {
-	return dst != nil && dst.GetLabels()[workloadv1alpha1.LabelKey] == e.owner.Key
+	return dst != nil && mapping.IsCopy(dst, e.owner.Key)
 }
 
 // String names the object as its user does.

@@ -23,7 +23,14 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+var (
+	configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	listKinds  = map[schema.GroupVersionResource]string{
+		configMaps:                        "ConfigMapList",
+		{Version: "v1", Resource: "pods"}: "PodList",
+		{Group: "apps", Version: "v1", Resource: "replicasets"}: "ReplicaSetList",
+	}
+)
 
 // sourceOf is an object of the workspace that has a copy.
 func sourceOf(change ...func(*unstructured.Unstructured)) *unstructured.Unstructured {
@@ -67,7 +74,7 @@ type bench struct {
 func newBench(t *testing.T, src, dst, liveSrc, liveDst *unstructured.Unstructured) *bench {
 	t.Helper()
 	server := func(object *unstructured.Unstructured) *dynamicfake.FakeDynamicClient {
-		kinds := map[schema.GroupVersionResource]string{configMaps: "ConfigMapList"}
+		kinds := listKinds
 		if object == nil {
 			return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds)
 		}

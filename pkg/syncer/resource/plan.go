@@ -168,7 +168,7 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 	}
 	go func() {
 		if cache.WaitForCacheSync(ctx.Done(), l.synced) {
-			signal(e.changed)
+			e.listed(r.GroupResource)
 			e.lookAtAll(p, l)
 			e.queue.Add(item{namespace: p.namespace})
 		}
@@ -213,6 +213,14 @@ func (e *Engine) note(resource workloadv1alpha1.GroupResource, message string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.refused[resource] = refused{message, e.clock.Now()}
+	signal(e.changed)
+}
+
+// listed notes that a side does not refuse any more. Should it do so in another Namespace, that is heard again.
+func (e *Engine) listed(resource workloadv1alpha1.GroupResource) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.refused, resource)
 	signal(e.changed)
 }
 

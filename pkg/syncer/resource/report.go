@@ -65,7 +65,9 @@ func (r Report) of(dst *unstructured.Unstructured, hasStatus bool) Report {
 		return r
 	}
 	r.Ready = string(result.Status)
-	if result.Status != status.CurrentStatus && !(result.Status == status.InProgressStatus && hasStatus) {
+	switch {
+	case result.Status == status.CurrentStatus, result.Status == status.InProgressStatus && hasStatus:
+	default:
 		r.Message = clip(result.Message)
 	}
 	return r
