@@ -87,6 +87,7 @@ func TestSyncerIdentityIsNarrow(t *testing.T) {
 
 // TestNoWritesAtRest counts the controller's writes over a minute in which heartbeats arrive.
 func TestNoWritesAtRest(t *testing.T) {
+	t.Parallel() // it rests all of its time
 	n := newTenant(t)
 	target := n.register("edge-1")
 	// The last Event may still be on its way.

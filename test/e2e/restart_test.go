@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -59,14 +60,26 @@ func conditionsOf(n *tenant) map[string]string {
 	return out
 }
 
-// TestKcpRestart restarts kcp under the controller, and under the syncer.
+// TestKcpRestart restarts kcp under the controller, and under the syncer: what was synced stays as it is, and what is
+// changed from then on travels as before.
 func TestKcpRestart(t *testing.T) {
 	n := newTenantThroughRestart(t)
 	target := n.register("edge-1")
+	s := n.openShop(target, "shop")
+	want := map[string]map[string]string{}
+	for i := range 5 {
+		name := fmt.Sprintf("config-%d", i)
+		want[name] = map[string]string{"a": "1"}
+		s.create(s.configMap(name, want[name]))
+	}
+	s.awaitExactly(want)
+	s.awaitHeld(want)
+	before := s.uids()
+	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(target), target))
+	beat := target.Status.LastHeartbeatTime.DeepCopy()
 	require.NoError(t, env.Kill("kcp"))
 	require.NoError(t, env.Restart(t.Context(), "kcp"))
 
-	beat := target.Status.LastHeartbeatTime
 	n.eventually("heartbeats arrive again", func() (bool, string) {
 		if err := n.Get(t.Context(), client.ObjectKeyFromObject(target), target); err != nil {
 			return false, err.Error()
@@ -74,6 +87,18 @@ func TestKcpRestart(t *testing.T) {
 		return target.Status.LastHeartbeatTime.After(beat.Time), target.Status.LastHeartbeatTime.String()
 	})
 	n.await("edge-1", "Ready", "Ready")
+
+	want["later"] = map[string]string{"a": "1"}
+	s.create(s.configMap("later", want["later"]))
+	s.awaitExactly(want)
+	after := s.uids()
+	delete(after, "later")
+	assert.Equal(t, before, after, "the UIDs of the copies from before")
+	gone := s.configMap("config-0", nil)
+	require.NoError(t, n.Delete(t.Context(), gone))
+	n.awaitGone(gone)
+	delete(want, "config-0")
+	s.awaitExactly(want)
 	n.register("edge-2")
 }
 

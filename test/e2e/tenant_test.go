@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -145,7 +146,11 @@ func (n *tenant) dump() {
 		text, _ := yaml.Marshal(&targets.Items[i])
 		n.t.Logf("SyncTarget in %s:\n%s", n.path, text)
 		namespace := n.namespaceOf(targets.Items[i].Name)
-		said, err := env.ClusterKubectl(ctx, "cluster-1", "", "-n", namespace, "logs", "deployment/"+agent.DeploymentName, "--tail=50")
+		cluster := "cluster-1"
+		if slices.Contains(env.Clusters(), targets.Items[i].Spec.Cluster) {
+			cluster = targets.Items[i].Spec.Cluster
+		}
+		said, err := env.ClusterKubectl(ctx, cluster, "", "-n", namespace, "logs", "deployment/"+agent.DeploymentName, "--tail=50")
 		n.t.Logf("its syncer: %v\n%s", err, said)
 	}
 }

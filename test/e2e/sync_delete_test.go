@@ -1,0 +1,132 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// TestDeleteTargetWithCopies: by policy the copies go or stay, with a syncer or without one, and nothing of ours is left
+// on the user's objects.
+func TestDeleteTargetWithCopies(t *testing.T) {
+	n := newTenant(t)
+	shops := n.openShops("cluster-1", "cluster-1", "cluster-1", "cluster-1")
+	deleting, orphaning, dead, deadOrphaning := shops[0], shops[1], shops[2], shops[3]
+	for _, s := range shops {
+		config := s.configMap("config", map[string]string{"a": "1"})
+		s.create(config)
+		s.awaitCopy("config", map[string]string{"a": "1"})
+		s.awaitReport(config, `"ready":"Current"`)
+	}
+	for _, s := range []*shop{orphaning, deadOrphaning} {
+		change(n, syncTarget(s.target.Name), func(st *workloadv1alpha1.SyncTarget) { st.Spec.DeletionPolicy = workloadv1alpha1.DeletionPolicyOrphan })
+	}
+	for _, s := range []*shop{dead, deadOrphaning} {
+		change(n, syncTarget(s.target.Name), func(st *workloadv1alpha1.SyncTarget) {
+			st.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Replicas: ptr.To[int32](0)}
+		})
+	}
+	for _, s := range []*shop{dead, deadOrphaning} {
+		n.eventually("no syncer runs for "+s.target.Name, func() (bool, string) {
+			var pods corev1.PodList
+			err := s.there.List(t.Context(), &pods, client.InNamespace(n.namespaceOf(s.target.Name)))
+			return err == nil && len(pods.Items) == 0, fmt.Sprint(len(pods.Items), err)
+		})
+	}
+	for _, s := range shops {
+		require.NoError(t, n.Delete(t.Context(), s.target))
+	}
+	for _, s := range shops {
+		n.awaitGone(s.target)
+		s.requireFree()
+	}
+	// Past the deadline, which this suite has before the threshold, Namespaces that are on their way out are not waited for.
+	for _, s := range shops {
+		s.awaitNoNamespace(n.namespaceOf(s.target.Name))
+	}
+	for _, s := range []*shop{deleting, dead} {
+		s.awaitNoNamespace(s.counterpart)
+	}
+	for _, s := range shops {
+		requireNothingLeft(t, s.there, s.target.Status.Key)
+		requireNothingLeft(t, n, s.target.Status.Key)
+	}
+	orphaning.requireOrphan("config")
+	require.NoError(t, orphaning.there.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: orphaning.counterpart}}))
+	deadOrphaning.leavesOrphan("config")
+}
+
+// requireOrphan returns what was the copy of a ConfigMap, and fails if it is not there or carries anything of ours.
+func (s *shop) requireOrphan(name string) *corev1.ConfigMap {
+	s.t.Helper()
+	c, err := s.copyOf(name)
+	require.NoError(s.t, err)
+	require.Nil(s.t, c.DeletionTimestamp)
+	for what, marks := range map[string]map[string]string{"label": c.Labels, "annotation": c.Annotations} {
+		for mark := range marks {
+			assert.False(s.t, strings.HasPrefix(mark, workloadv1alpha1.GroupName+"/"), "%s %s is left on the copy from %s", what, mark, s.namespace)
+		}
+	}
+	return c
+}
+
+// leavesOrphan: a later target of the same name, to which the Namespace is open as it was, leaves alone what was left to
+// others, though its source is gone.
+func (s *shop) leavesOrphan(name string) {
+	t, n := s.t, s.tenant
+	before := s.requireOrphan(name)
+	source := s.configMap(name, nil)
+	require.NoError(t, n.Delete(t.Context(), source))
+	n.awaitGone(source)
+	require.NoError(t, n.Create(t.Context(), syncTarget(s.target.Name)))
+	n.await(s.target.Name, "Deployed", "Deployed")
+	later := n.shopIn(n.await(s.target.Name, "Ready", "Ready"), s.namespace)
+	require.Equal(t, s.counterpart, later.counterpart)
+	later.awaitState(workloadv1alpha1.NamespaceOpen)
+	later.create(later.configMap("other", map[string]string{"a": "1"}))
+	later.awaitCopy("other", map[string]string{"a": "1"})
+	assert.Equal(t, before, later.requireOrphan(name), "while there is a target again")
+
+	require.NoError(t, n.Delete(t.Context(), later.target))
+	n.awaitGone(later.target)
+	later.awaitNoCopy("other")
+	later.requireFree()
+	assert.Equal(t, before, later.requireOrphan(name), "when that target is gone, too")
+	requireNothingLeft(t, later.there, later.target.Status.Key)
+	require.NoError(t, later.there.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: later.counterpart}}))
+}
+
+// TestDeleteWorkspaceWithCopies: a workspace that is deleted takes the syncer's identity along with everything else, and
+// still neither a finalizer nor a copy is left, even if the syncer has no time to do its part.
+func TestDeleteWorkspaceWithCopies(t *testing.T) {
+	n := newTenant(t)
+	s := n.openShop(n.register("edge-1"), "shop")
+	for i := range 20 {
+		s.create(s.configMap(fmt.Sprintf("config-%d", i), map[string]string{"a": "1"}))
+	}
+	s.awaitCopy("config-19", map[string]string{"a": "1"})
+	n.killSyncer("edge-1")
+
+	root := kcpRoot(t)
+	workspace := &tenancyv1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Name: n.path.Base()}}
+	require.NoError(t, root.Delete(t.Context(), workspace))
+	n.eventually("the workspace is gone", func() (bool, string) {
+		err := root.Get(t.Context(), client.ObjectKeyFromObject(workspace), workspace)
+		return apierrors.IsNotFound(err), fmt.Sprint(workspace.Status.Conditions)
+	})
+	requireNothingLeft(t, s.there, s.target.Status.Key)
+	_, err := s.copyOf("config-0")
+	assert.True(t, apierrors.IsNotFound(err), "a copy: %v", err)
+}

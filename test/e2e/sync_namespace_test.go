@@ -1,0 +1,80 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// TestSyncOfNamespaces: Namespaces with credentials in them are refused, and those that are closed or deleted are left on
+// both sides, all beside one that stays as it is.
+func TestSyncOfNamespaces(t *testing.T) {
+	n := newTenant(t)
+	target := n.register("edge-1")
+	stays, closes, goes := n.openShop(target, "stays"), n.openShop(target, "closes"), n.openShop(target, "goes")
+	for _, s := range []*shop{stays, closes, goes} {
+		config := s.configMap("config", map[string]string{"in": s.namespace})
+		s.create(config)
+		s.awaitCopy("config", map[string]string{"in": s.namespace})
+		s.awaitReport(config, `"ready":"Current"`)
+		require.Len(t, s.grants(), 1, "while it is open, the syncer has rights in Namespace %s", s.namespace)
+	}
+	before, err := stays.copyOf("config")
+	require.NoError(t, err)
+
+	t.Log("a Namespace that holds credentials is refused, and why is said")
+	credentials, identity := n.shopIn(target, "default"), n.shopIn(target, n.namespaceOf("edge-1"))
+	credentials.refuse("the kubeconfig of SyncTarget", "edge-1")
+	identity.refuse("the identity of a syncer")
+	credentials.setState("")
+	credentials.awaitState("")
+
+	t.Log("of a Namespace that is closed, and of one that is deleted, nothing of ours is left")
+	closes.setState("")
+	_, err = env.Kubectl(t.Context(), n.path.String(), "", "delete", "namespace", "goes", "--timeout=100s")
+	require.NoError(t, err)
+	err = n.Get(t.Context(), client.ObjectKey{Name: "goes"}, &corev1.Namespace{})
+	require.True(t, apierrors.IsNotFound(err), "Namespace goes: %v", err)
+	goes.awaitLeft()
+	closes.awaitLeft()
+	closes.requireFree()
+	config := closes.configMap("config", nil)
+	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(config), config), "what the user has in it stays")
+	assert.Nil(t, config.DeletionTimestamp)
+
+	t.Log("the neighbour has noticed nothing")
+	after, err := stays.copyOf("config")
+	require.NoError(t, err)
+	assert.Equal(t, before.UID, after.UID)
+	assert.Equal(t, before.ResourceVersion, after.ResourceVersion)
+	stays.create(stays.configMap("another", map[string]string{"a": "1"}))
+	stays.awaitCopy("another", map[string]string{"a": "1"})
+}
+
+// refuse labels a Namespace that must not be opened, and waits until that is told.
+func (s *shop) refuse(words ...string) {
+	s.t.Helper()
+	s.setState(workloadv1alpha1.StateSync)
+	s.awaitState(workloadv1alpha1.NamespaceRefused, words...)
+	told := append([]string{s.namespace}, words...)
+	s.eventually("an Event tells that Namespace "+s.namespace+" is refused", func() (bool, string) {
+		all := s.events(s.target)
+		for _, event := range all {
+			if strings.HasPrefix(event, "Warning "+workloadv1alpha1.ReasonNamespaceRefused+": ") && containsAll(event, told) {
+				return true, event
+			}
+		}
+		return false, strings.Join(all, "\n")
+	})
+	assert.Empty(s.t, s.grants(), "the syncer's rights in Namespace %s", s.namespace)
+	err := s.there.Get(s.t.Context(), client.ObjectKey{Name: s.counterpart}, &corev1.Namespace{})
+	assert.True(s.t, apierrors.IsNotFound(err), "the counterpart of Namespace %s: %v", s.namespace, err)
+}

@@ -1,0 +1,199 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/synctarget/synctarget/pkg/agent"
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/options"
+	"github.com/synctarget/synctarget/test/framework"
+)
+
+// TestSyncWrites counts what the syncer writes: once down and once up for a change, nothing at rest, and nothing when
+// another takes its place.
+func TestSyncWrites(t *testing.T) {
+	t.Parallel() // it rests most of its time
+	n := newTenant(t)
+	n.bindCompute()
+	s := n.openShop(n.register("edge-1"), "shop")
+	for _, log := range []string{"kcp", "cluster-1"} {
+		all, err := s.audited(log, time.Time{})
+		require.NoError(t, err)
+		require.NotEmpty(t, all, "the audit log of %s shows heartbeats or the Lease: otherwise what it does not show would prove nothing", log)
+	}
+
+	start := time.Now()
+	config := s.configMap("config", map[string]string{"a": "1"})
+	s.create(config)
+	s.awaitReport(config, `"ready":"Current"`)
+	s.requireWrites(start, "creating a ConfigMap", "configmaps config")
+	// The report tells the second of the last apply, which has to be another to be told.
+	created := time.Now()
+	n.eventually("the next second begins", func() (bool, string) { return time.Now().Unix() > created.Unix(), "" })
+	changed := time.Now()
+	change(n, config, func(c *corev1.ConfigMap) { c.Data = map[string]string{"a": "2"} })
+	s.awaitCopy("config", map[string]string{"a": "2"})
+	s.requireWrites(changed, "changing it", "configmaps config")
+
+	web := idleDeployment("shop", "web")
+	s.create(web)
+	s.awaitAvailable(web, 1)
+	s.awaitQuiet()
+	scaled := time.Now()
+	change(n, web, func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
+	s.awaitAvailable(web, 2)
+	s.awaitReport(web, `"ready":"Current"`)
+	s.awaitQuiet()
+	down, up := s.writes(scaled)
+	t.Logf("scaling a Deployment from 1 to 2: %d writes down, %d up", len(down), len(up))
+	assert.Len(t, down, 1, "applies down of a Deployment that is scaled")
+	assert.NotEmpty(t, up, "its status has come up")
+
+	t.Log("at rest, nothing")
+	rested := time.Now()
+	s.rest(30*time.Second, nil)
+	down, up = s.writes(rested)
+	assert.Empty(t, down, "written at rest in the physical cluster")
+	assert.Empty(t, up, "written at rest in the workspace")
+	down, up = s.writes(start)
+	assert.Len(t, about("configmaps config", down), 2, "nothing came late, down")
+	assert.Len(t, about("configmaps config", up), 2, "nothing came late, up")
+	assert.Len(t, about("deployments.apps web", down), 2, "a Deployment created and scaled")
+
+	s.takesOver()
+}
+
+// takesOver kills the syncer. The next one finds everything as it should be, writes nothing, and tells no other numbers.
+func (s *shop) takesOver() {
+	t := s.t
+	t.Log("a new syncer writes nothing")
+	target := &workloadv1alpha1.SyncTarget{}
+	s.eventually("both objects are counted", func() (bool, string) {
+		if err := s.Get(t.Context(), client.ObjectKeyFromObject(s.target), target); err != nil {
+			return false, err.Error()
+		}
+		counts := countsOf(target)
+		return counts["configmaps"] == "1, 0 failing" && counts["deployments"] == "1, 0 failing", fmt.Sprint(counts)
+	})
+	before, counts, killed := target.Status.Syncer.Instance, countsOf(target), time.Now()
+	s.killSyncer(s.target.Name)
+	s.eventually("another has the Lease, and its heartbeat is told", func() (bool, string) {
+		lease := &coordinationv1.Lease{}
+		if err := s.there.Get(t.Context(), client.ObjectKey{Namespace: s.namespaceOf(s.target.Name), Name: options.LeaseName}, lease); err != nil {
+			return false, err.Error()
+		}
+		if err := s.Get(t.Context(), client.ObjectKeyFromObject(s.target), target); err != nil {
+			return false, err.Error()
+		}
+		holder, instance := ptr.Deref(lease.Spec.HolderIdentity, ""), target.Status.Syncer.Instance
+		return instance != before && strings.HasPrefix(holder, instance+"_"), fmt.Sprintf("%s beats, %s holds the Lease", instance, holder)
+	})
+	other := map[string]string{}
+	s.rest(20*time.Second, func(target *workloadv1alpha1.SyncTarget) {
+		if now := countsOf(target); !maps.Equal(now, counts) {
+			other = now
+		}
+	})
+	assert.Empty(t, other, "other counts than %v were told", counts)
+	down, up := s.writes(killed)
+	assert.Empty(t, down, "written by the new syncer in the physical cluster")
+	assert.Empty(t, up, "written by the new syncer in the workspace")
+}
+
+// countsOf is what a SyncTarget tells of each resource in numbers.
+func countsOf(target *workloadv1alpha1.SyncTarget) map[string]string {
+	counts := map[string]string{}
+	for _, r := range target.Status.SyncedResources {
+		counts[r.Resource] = fmt.Sprintf("%d, %d failing", r.Objects, r.Failing)
+	}
+	return counts
+}
+
+// rest lets time pass in which the syncer lives, as at least one heartbeat has to show, and looks at the SyncTarget again
+// and again meanwhile.
+func (s *shop) rest(d time.Duration, look func(*workloadv1alpha1.SyncTarget)) {
+	s.t.Helper()
+	start, beats := time.Now(), map[int64]bool{}
+	s.eventually(fmt.Sprintf("%s have passed, and a heartbeat in them", d), func() (bool, string) {
+		target := &workloadv1alpha1.SyncTarget{}
+		if err := s.Get(s.t.Context(), client.ObjectKeyFromObject(s.target), target); err != nil {
+			return false, err.Error()
+		}
+		beats[target.Status.LastHeartbeatTime.Unix()] = true
+		if look != nil {
+			look(target)
+		}
+		return time.Since(start) >= d && len(beats) > 1, ""
+	})
+}
+
+// awaitQuiet waits until the syncer has written nothing for a while: a status may come in several steps.
+func (s *shop) awaitQuiet() {
+	s.t.Helper()
+	s.eventually("the syncer has had nothing to write for 3 s", func() (bool, string) {
+		down, up := s.writes(time.Now().Add(-3 * time.Second))
+		return len(down)+len(up) == 0, fmt.Sprint(down, up)
+	})
+}
+
+// requireWrites waits until the syncer has written an object on both sides, and fails if it has more than once.
+func (s *shop) requireWrites(since time.Time, what, object string) {
+	s.t.Helper()
+	s.eventually(what+" is written down and up", func() (bool, string) {
+		down, up := s.writes(since)
+		return len(down) > 0 && len(up) > 0, fmt.Sprint(down, up)
+	})
+	down, up := s.writes(since)
+	for side, writes := range map[string][]string{"the physical cluster": down, "the workspace": up} {
+		assert.Len(s.t, writes, 1, "%s: writes in %s", what, side)
+		assert.Len(s.t, about(object, writes), len(writes), "%s: writes of nothing but %s in %s", what, object, side)
+	}
+}
+
+// about are the writes of one resource and name.
+func about(object string, writes []string) []string {
+	var found []string
+	for _, w := range writes {
+		if strings.Contains(w, " "+object+" ") {
+			found = append(found, w)
+		}
+	}
+	return found
+}
+
+// writes are what the syncer has written of synced objects since a moment, in the physical cluster and in the workspace,
+// failed attempts included.
+func (s *shop) writes(since time.Time) (down, up []string) {
+	s.t.Helper()
+	sides := map[string][]string{}
+	for _, log := range []string{s.target.Spec.Cluster, "kcp"} {
+		all, err := s.audited(log, since)
+		require.NoError(s.t, err)
+		for _, w := range all {
+			switch w.Resource {
+			case "synctargets.workload.kcp.io/status", "leases.coordination.k8s.io", "events":
+			default:
+				sides[log] = append(sides[log], fmt.Sprintf("%s %s %s (%d)", w.Verb, w.Resource, w.Name, w.Code))
+			}
+		}
+	}
+	return sides[s.target.Spec.Cluster], sides["kcp"]
+}
+
+// audited is everything that the syncer has written, on one side: its ServiceAccount has the same name on both.
+func (s *shop) audited(log string, since time.Time) ([]framework.Write, error) {
+	return env.WritesBy(log, "system:serviceaccount:"+s.namespaceOf(s.target.Name)+":"+agent.DeploymentName, since)
+}
