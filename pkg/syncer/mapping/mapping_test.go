@@ -70,7 +70,9 @@ func TestIsCopy(t *testing.T) {
 		"of another":      {"", copied(func(o *metav1.ObjectMeta) { o.Labels[workloadv1alpha1.LabelKey] = "fedcba9876543210" }), false},
 		"labels only":     {"Endpoints and EndpointSlices inherit those of their Service.", copied(func(o *metav1.ObjectMeta) { o.Annotations = nil }), false},
 		"annotation only": {"ReplicaSets inherit those of their Deployment.", copied(func(o *metav1.ObjectMeta) { o.Labels = nil }), false},
-		"controlled":      {"Copies have no owner when they are made.", copied(func(o *metav1.ObjectMeta) { o.OwnerReferences = []metav1.OwnerReference{{Name: "web", Controller: &yes}} }), false},
+		"controlled": {"Copies have no owner when they are made.", copied(func(o *metav1.ObjectMeta) {
+			o.OwnerReferences = []metav1.OwnerReference{{Name: "web", Controller: &yes}}
+		}), false},
 	} {
 		if got := IsCopy(tc.object, key); got != tc.want {
 			t.Errorf("%s: %s: IsCopy() = %t", name, tc.reason, got)

@@ -21,8 +21,7 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	}
 	applied, err := o.write(ctx, desired)
 	if isScaled(err) {
-		desired = withoutReplicas(desired)
-		applied, err = o.write(ctx, desired)
+		applied, err = o.write(ctx, withoutReplicas(desired))
 	}
 	if err != nil {
 		return o.blame(desired, report, fmt.Errorf("applying %s in the physical cluster: %w", o, err))

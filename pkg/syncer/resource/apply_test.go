@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	clienttesting "k8s.io/client-go/testing"
 	clocktesting "k8s.io/utils/clock/testing"
 	"time"
@@ -31,6 +32,9 @@ type server struct {
 // newServer is one object on two servers, of which the lower answers applies with what was applied, or with err.
 func newServer(t *testing.T, src, dst *unstructured.Unstructured) *server {
 	s := &server{bench: newBench(t, src, dst, src, dst), version: "7"}
+	if dst != nil {
+		s.cache(t, s.pass.lane.down, dst)
+	}
 	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		patch := action.(clienttesting.PatchActionImpl)
 		o := &unstructured.Unstructured{}
@@ -55,8 +59,24 @@ func (s *server) run(t *testing.T) (time.Duration, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.pass.src = live
-	return s.pass.run(t.Context())
+	s.cache(t, s.pass.lane.up, live)
+	again, err := s.pass.Engine.syncObject(t.Context(), s.pass.place, s.pass.lane, "a")
+	s.pass.src, _ = s.pass.lane.up.objects.get("shop/a")
+	s.pass.dst, _ = s.pass.lane.down.objects.get(s.pass.place.counterpart + "/a")
+	return again, err
+}
+
+// cache has a watch deliver an object.
+func (s *server) cache(t *testing.T, side *side, object *unstructured.Unstructured) {
+	t.Helper()
+	object = object.DeepCopy()
+	if side == s.pass.lane.down {
+		object.SetNamespace(s.pass.place.counterpart)
+	}
+	side.objects.drop(object.GetNamespace() + "/a")
+	if err := side.objects.store.Add(mustPack(t, object)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *server) report(t *testing.T) Report {
@@ -174,6 +194,7 @@ func TestChangeEndsARefusal(t *testing.T) {
 	}
 	s.err = nil
 	live := s.pass.src.DeepCopy()
+	live.SetResourceVersion("")
 	live.Object["data"] = map[string]any{"a": "2"}
 	if _, err := s.up.Resource(configMaps).Namespace("shop").Update(t.Context(), live, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
@@ -219,7 +240,7 @@ func TestScaledCopy(t *testing.T) {
 	there.SetResourceVersion("6")
 	there.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationSourceUID: "source-1", workloadv1alpha1.AnnotationAppliedHash: "of the time before"})
 	there.Object["spec"] = map[string]any{"replicas": int64(5)}
-	s.pass.dst = there
+	s.cache(t, s.pass.lane.down, there)
 	conflict := apierrors.NewApplyConflict([]metav1.StatusCause{{Type: metav1.CauseTypeFieldManagerConflict, Field: ".spec.replicas", Message: `conflict with "hpa" with subresource "scale"`}}, "conflict")
 	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		if !strings.Contains(string(action.(clienttesting.PatchActionImpl).GetPatch()), "replicas") {
@@ -233,7 +254,7 @@ func TestScaledCopy(t *testing.T) {
 	}
 	live := s.pass.dst.DeepCopy()
 	live.Object["spec"] = map[string]any{"replicas": int64(5)} // without what is left out as a zero value
-	s.pass.dst = live
+	s.cache(t, s.pass.lane.down, live)
 	s.pass.settlements.Clear() // as after a restart
 	if _, err := s.run(t); err != nil || len(s.applied) != 2 {
 		t.Errorf("at rest: run() = %v after %d applies", err, len(s.applied))
@@ -276,5 +297,54 @@ func TestDeletionThatIsHeldUp(t *testing.T) {
 	}
 	if _, err := b.pass.run(t.Context()); err == nil || !strings.Contains(parseReport(b.pass.told(b.pass.src)).Refused, "it is protected") {
 		t.Errorf("run() = %v, it is told %q", err, b.pass.told(b.pass.src))
+	}
+}
+
+// TestJobRunsAgain: a Job that was deleted and made anew before it was held does not pass for done by its predecessor's copy;
+// for anything else the copy is the same, whichever object asks for it.
+func TestJobRunsAgain(t *testing.T) {
+	of := func(kind, apiVersion, uid string) func(*unstructured.Unstructured) {
+		return func(o *unstructured.Unstructured) {
+			o.SetKind(kind)
+			o.SetAPIVersion(apiVersion)
+			o.SetUID(types.UID(uid))
+		}
+	}
+	for name, tc := range map[string]struct {
+		kind, apiVersion, liveUID string
+		want                      []string
+		fails                     bool
+	}{
+		"Job":                     {"Job", "batch/v1", "source-2", []string{"down delete"}, false},
+		"Job, and another by now": {"Job", "batch/v1", "source-3", nil, true},
+		"ConfigMap":               {"ConfigMap", "v1", "source-2", []string{"down patch"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dst, err := testOwner.Copy(sourceOf(of(tc.kind, tc.apiVersion, "source-1")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			dst.SetUID("copy-1")
+			src := sourceOf(of(tc.kind, tc.apiVersion, "source-2"))
+			b := newBench(t, src, dst, sourceOf(of(tc.kind, tc.apiVersion, tc.liveUID)), dst)
+			live, gets := sourceOf(of(tc.kind, tc.apiVersion, tc.liveUID)), 0
+			b.up.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) { gets++; return true, live, nil })
+			b.up.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, live, nil })
+			b.down.PrependReactor("delete", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, nil })
+			b.down.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, dst, nil })
+			_, err = b.pass.run(t.Context())
+			if (err != nil) != tc.fails {
+				t.Errorf("run() = %v", err)
+			}
+			var down []string
+			for _, w := range b.writes(t) {
+				if strings.HasPrefix(w, "down") {
+					down = append(down, w)
+				}
+			}
+			if diff := cmp.Diff(tc.want, down); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
 	}
 }

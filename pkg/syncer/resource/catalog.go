@@ -28,6 +28,8 @@ type Resource struct {
 	// none, and the objects are let go.
 	Here, There string
 	Kind        string
+	// Unknown is set where a side has never said whether it serves the resource: of that there may be copies all the same.
+	Unknown bool
 	// Leaving is set while copies of a resource that the spec no longer names are being removed.
 	Leaving bool
 	// HasStatus tells whether the workspace serves the status as a subresource.
@@ -161,7 +163,7 @@ func standing(catalog, before []Resource, silent map[string]error) {
 		if !ok || r.Syncable() != nil {
 			continue
 		}
-		catalog[i] = Resource{GroupResource: r.GroupResource, State: workloadv1alpha1.ResourceMissing,
+		catalog[i] = Resource{GroupResource: r.GroupResource, State: workloadv1alpha1.ResourceMissing, Unknown: true,
 			Message: clip(fmt.Sprintf("a side does not say whether it serves group %q: %v", r.Group, cause))}
 		if known := slices.IndexFunc(before, func(b Resource) bool { return b.GroupResource == r.GroupResource }); known >= 0 {
 			catalog[i] = before[known]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,6 +38,9 @@ func (e *Engine) closePlace(ctx context.Context, p *place) (again time.Duration,
 		if !e.seemsDrained(p) {
 			return 0, nil // the pass that frees the last one comes back
 		}
+		if e.unsure() {
+			return drainedRetry, nil
+		}
 		p.awaitPasses()
 		if others, drained, err = e.drained(ctx, p); err != nil {
 			return 0, err
@@ -62,12 +66,17 @@ const drainedRetry = 2 * time.Second
 // seemsDrained tells whether everything has been listed, and the caches show nothing of ours any more.
 func (e *Engine) seemsDrained(p *place) bool {
 	for _, l := range p.all() {
-		if !l.synced() || l.up.shows(func(o *unstructured.Unstructured) bool { return e.holds(o) }) ||
-			l.down != nil && l.down.shows(func(o *unstructured.Unstructured) bool { return e.ours(o) }) {
+		if !l.answered() || l.up.objects.shows(e.marks) || l.down != nil && l.down.objects.shows(e.ours) {
 			return false
 		}
 	}
 	return true
+}
+
+// unsure tells whether there are resources of which a side does not say now whether it serves them.
+func (e *Engine) unsure() bool {
+	catalog := e.catalog.Load()
+	return catalog != nil && slices.ContainsFunc(*catalog, func(r Resource) bool { return r.Unknown })
 }
 
 // drained asks both servers whether nothing of ours is left, and whether there is something of others.
@@ -109,22 +118,22 @@ func (e *Engine) left(ctx context.Context, p *place, l *lane) (mine, foreign boo
 	}
 	copies := &unstructured.UnstructuredList{}
 	if l.down != nil {
-		if copies, err = l.down.client.List(ctx, metav1.ListOptions{}); err != nil {
+		copies, err = l.down.client.List(ctx, metav1.ListOptions{})
+		if apierrors.IsForbidden(err) && l.down.barred.Load() {
+			copies, err = &unstructured.UnstructuredList{}, nil
+		}
+		if err != nil {
 			return false, false, fmt.Errorf("listing %s in Namespace %q of the physical cluster: %w", l.resource.GroupResource, p.counterpart, err)
 		}
 	}
 	for i := range sources.Items {
-		if e.holds(&sources.Items[i]) {
-			mine = true
-			e.queue.Add(item{namespace: p.namespace, resource: l.resource.GroupResource, name: sources.Items[i].GetName()})
-		}
+		mine = mine || e.marks(&sources.Items[i])
 	}
 	for i := range copies.Items {
 		object := &copies.Items[i]
 		switch {
 		case e.ours(object):
 			mine = true
-			e.queue.Add(item{namespace: p.namespace, resource: l.resource.GroupResource, name: object.GetName()})
 		case !isFixture(object) && len(object.GetOwnerReferences()) == 0:
 			foreign = true
 		}

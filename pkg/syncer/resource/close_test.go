@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
-	"k8s.io/client-go/tools/cache"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -114,6 +113,8 @@ func TestClosingAsksWhenItSeemsDone(t *testing.T) {
 		"others' is no bar":  {"", nil, func() *unstructured.Unstructured { c := copied(t); c.SetLabels(nil); return c }(), true, true},
 		"cache alone has it": {"Its end has yet to be seen.", copied(t), nil, false, false},
 	}
+	// Of a group whose server is away there may be something, which nobody sees now.
+	unknown := []Resource{{GroupResource: workloadv1alpha1.GroupResource{Group: "example.com", Resource: "widgets"}, Unknown: true}}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, nil, nil, nil, tc.live)
@@ -121,18 +122,23 @@ func TestClosingAsksWhenItSeemsDone(t *testing.T) {
 			kcp.UID = types.UID(testOwner.UID)
 			p.lanes[l.resource.GroupResource], p.deafen = l, func() {}
 			p.setEnding(&closing{})
-			for _, s := range []*side{l.up, l.down} {
-				s.listed, s.informer = func() bool { return true }, cache.NewSharedIndexInformer(&cache.ListWatch{}, &unstructured.Unstructured{}, 0, nil)
-			}
 			l.stop = func() {}
 			if tc.cached != nil {
-				if err := l.down.informer.GetStore().Add(mustPack(t, tc.cached)); err != nil {
+				if err := l.down.objects.store.Add(mustPack(t, tc.cached)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			b.pass.target, b.pass.up, b.pass.down, b.pass.places = kcp, b.up, b.down, map[string]*place{"shop": p}
 			if _, err := b.pass.closePlace(t.Context(), p); err != nil {
 				t.Fatal(err)
+			}
+			if b.pass.catalog.Store(&unknown); tc.done {
+				again := &reporting{}
+				again.UID = kcp.UID
+				b.pass.target, p.drained = again, false
+				if wait, err := b.pass.closePlace(t.Context(), p); wait != drainedRetry || err != nil || len(again.patches) != 0 {
+					t.Errorf("with a silent group: closePlace() = %s, %v, reported %q", wait, err, again.patches)
+				}
 			}
 			if asked := len(b.up.Actions()) > 0; asked != tc.asked || (len(kcp.patches) == 1) != tc.done {
 				t.Errorf("%s\nasked %t, reported %q", tc.reason, asked, kcp.patches)
@@ -162,5 +168,35 @@ func TestSomebodysPodKeepsTheCounterpart(t *testing.T) {
 		if others, done, err := e.drained(t.Context(), p); others != tc.want || !done || err != nil {
 			t.Errorf("%s: drained() = %t, %t, %v", name, others, done, err)
 		}
+	}
+}
+
+// TestClosingWithAResourceThatIsBarred: what the physical cluster does not let us list holds nothing up, unless an object says
+// that it has a copy.
+func TestClosingWithAResourceThatIsBarred(t *testing.T) {
+	fresh := func(o *unstructured.Unstructured) { o.SetFinalizers(nil) }
+	for name, tc := range map[string]struct {
+		src  *unstructured.Unstructured
+		done bool
+	}{
+		"not held": {sourceOf(fresh), true},
+		"held":     {sourceOf(), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil, nil, tc.src, nil)
+			p, l, kcp := b.pass.place, b.pass.lane, &reporting{}
+			kcp.UID = types.UID(testOwner.UID)
+			p.lanes[l.resource.GroupResource], p.deafen, l.stop = l, func() {}, func() {}
+			p.setEnding(&closing{})
+			l.down.listed = func() bool { return false }
+			l.down.barred.Store(true)
+			b.down.PrependReactor("list", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewForbidden(configMaps.GroupResource(), "", errors.New("no"))
+			})
+			b.pass.target, b.pass.up, b.pass.down, b.pass.places = kcp, b.up, b.down, map[string]*place{"shop": p}
+			if _, err := b.pass.closePlace(t.Context(), p); err != nil || (len(kcp.patches) == 1) != tc.done {
+				t.Errorf("closePlace() = %v, reported %q", err, kcp.patches)
+			}
+		})
 	}
 }

@@ -119,9 +119,9 @@ func (e *Engine) count(places map[string]*place, resource workloadv1alpha1.Group
 		if l == nil {
 			continue
 		}
-		for _, object := range l.up.informer.GetStore().List() {
-			o := unpack(object)
-			if o == nil || !e.holds(o) && e.told(o) == "" {
+		for _, key := range l.up.objects.keys() {
+			o, _ := l.up.objects.get(key)
+			if o == nil || !e.marks(o) {
 				continue
 			}
 			objects++

@@ -84,7 +84,7 @@ func (e *Engine) relay(ctx context.Context, p *place, name string) (time.Duratio
 			return wait, nil
 		}
 	}
-	if !p.listed() {
+	if !p.answered() {
 		return eventWait, nil
 	}
 	source, err := e.sourceOf(ctx, p, &event)

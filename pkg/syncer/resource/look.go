@@ -113,7 +113,7 @@ func (e *Engine) hasLeft(ctx context.Context, target *workloadv1alpha1.SyncTarge
 			return false, nil
 		}
 		l := p.lane(gr)
-		if l == nil || !l.resource.Leaving || !l.synced() {
+		if l == nil || !l.resource.Leaving || !l.answered() {
 			return false, nil
 		}
 		p.awaitPasses()

@@ -46,7 +46,7 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 		o.dst, dstAhead = l.down.objects.get(p.counterpart + "/" + name)
 	}
 	again, err := o.run(ctx)
-	if o.free() {
+	if o.free() && !o.marked() {
 		e.settlements.Delete(o.id())
 		if err == nil && p.ending() != nil {
 			e.queue.Add(item{namespace: p.namespace}) // was it the last?
@@ -121,6 +121,8 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 		return report, 0, nil
 	case o.dst != nil && o.dst.GetDeletionTimestamp() != nil:
 		return o.terminating(report, "and is made anew when it is gone"), 0, nil
+	case o.dst != nil && o.ours(o.dst) && o.isRerun():
+		return o.terminating(report, "and is made anew when it is gone"), 0, o.replaceCopy(ctx)
 	case o.dst != nil && upToDate(o.dst, desired):
 	default:
 		known, ok := o.settled(desired)
@@ -171,6 +173,9 @@ func (o *pass) marked() bool { return o.src != nil && o.told(o.src) != "" }
 func (e *Engine) told(src *unstructured.Unstructured) string {
 	return src.GetAnnotations()[workloadv1alpha1.SyncAnnotation(e.owner.Key)]
 }
+
+// marks tells whether anything of ours is on an object of the workspace.
+func (e *Engine) marks(src *unstructured.Unstructured) bool { return e.holds(src) || e.told(src) != "" }
 
 // ours tells whether an object of the physical cluster is a copy of ours.
 func (e *Engine) ours(dst *unstructured.Unstructured) bool {

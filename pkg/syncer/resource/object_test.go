@@ -88,8 +88,8 @@ func newBench(t *testing.T, src, dst, liveSrc, liveDst *unstructured.Unstructure
 		Engine: e, place: place, name: "a", src: src, dst: dst,
 		lane: &lane{
 			resource: Resource{GroupResource: workloadv1alpha1.GroupResource{Resource: "configmaps"}, Kind: "ConfigMap", Versions: []string{"v1"}, State: workloadv1alpha1.ResourceAccepted},
-			up:       &side{client: b.up.Resource(configMaps).Namespace("shop"), objects: newOverlay(cache.NewStore(cache.MetaNamespaceKeyFunc), e.clock)},
-			down:     &side{client: b.down.Resource(configMaps).Namespace(place.counterpart), objects: newOverlay(cache.NewStore(cache.MetaNamespaceKeyFunc), e.clock)},
+			up:       &side{listed: func() bool { return true }, client: b.up.Resource(configMaps).Namespace("shop"), objects: newOverlay(cache.NewStore(cache.MetaNamespaceKeyFunc), e.clock)},
+			down:     &side{listed: func() bool { return true }, client: b.down.Resource(configMaps).Namespace(place.counterpart), objects: newOverlay(cache.NewStore(cache.MetaNamespaceKeyFunc), e.clock)},
 		},
 	}
 	return b
@@ -351,6 +351,7 @@ func TestConfirm(t *testing.T) {
 		"unlisted": {"An absence is no statement.", func(*target) {}, nil, false},
 		"another":  {"It is no word about ours.", func(u *target) { u.UID, u.Status.Namespaces = "uid-2", closingAll }, nil, false},
 		"silent":   {"", func(u *target) { u.Status.Namespaces, u.err = closingAll, errors.New("connection refused") }, nil, true},
+		"left":     {"The cached SyncTarget is older than our report.", func(u *target) { u.Status.Namespaces, u.Status.DrainedNamespaces = closingAll, []string{"shop"} }, nil, false},
 		"deleted": {"Copies go with a SyncTarget, by default.", func(u *target) {
 			u.Status.Namespaces, u.DeletionTimestamp, u.Spec.DeletionPolicy = closingAll, &now, workloadv1alpha1.DeletionPolicyDelete
 		}, &closing{}, false},

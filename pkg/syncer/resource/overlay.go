@@ -36,11 +36,11 @@ func newOverlay(store cache.Store, clock clock.PassiveClock) *overlay {
 
 // get returns an object, nil for none, that must not be changed; ahead tells that the watch has yet to deliver it.
 func (o *overlay) get(key string) (object *unstructured.Unstructured, ahead bool) {
+	o.mu.Lock() // before the store is read: what it holds, delivered has not taken away yet
+	defer o.mu.Unlock()
 	if found, ok, err := o.store.GetByKey(key); err == nil && ok {
 		object = unpack(found)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	w, ok := o.fresh[key]
 	if !ok {
 		return object, false
@@ -50,6 +50,29 @@ func (o *overlay) get(key string) (object *unstructured.Unstructured, ahead bool
 		return object, false
 	}
 	return w.object, true
+}
+
+// shows tells whether there is an object of which this is true.
+func (o *overlay) shows(is func(*unstructured.Unstructured) bool) bool {
+	for _, key := range o.keys() {
+		if object, _ := o.get(key); object != nil && is(object) {
+			return true
+		}
+	}
+	return false
+}
+
+// keys are those of all objects, some of which may be gone when they are asked for.
+func (o *overlay) keys() []string {
+	keys := o.store.ListKeys()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for key := range o.fresh {
+		if _, ok, err := o.store.GetByKey(key); err == nil && !ok {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // put notes what a write answered, and whether its event is then news to nobody.

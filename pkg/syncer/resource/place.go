@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -64,8 +65,9 @@ type lane struct {
 type side struct {
 	client   dynamic.ResourceInterface
 	informer cache.SharedIndexInformer
-	// listed tells whether the informer has listed everything.
+	// listed tells whether the informer has listed everything, and barred that it may not.
 	listed  func() bool
+	barred  atomic.Bool
 	objects *overlay
 	// seen is when a change was first seen that no pass has dealt with, by name.
 	seen sync.Map
@@ -164,14 +166,20 @@ func (p *place) mayTell(object types.UID, why, event string, now time.Time) bool
 	return true
 }
 
-// listed tells whether everything in the place has been listed.
-func (p *place) listed() bool {
-	return !slices.ContainsFunc(p.all(), func(l *lane) bool { return !l.synced() })
+// answered tells whether everything in the place has been listed, as far as may be.
+func (p *place) answered() bool {
+	return !slices.ContainsFunc(p.all(), func(l *lane) bool { return !l.answered() })
 }
 
 // synced tells whether both sides have been listed.
 func (l *lane) synced() bool {
 	return l.up.listed() && (l.down == nil || l.down.listed())
+}
+
+// answered tells whether the workspace has been listed, and the physical cluster too or refuses to: then there are copies
+// only where an object is held.
+func (l *lane) answered() bool {
+	return l.up.listed() && (l.down == nil || l.down.listed() || l.down.barred.Load())
 }
 
 // newSide prepares the informer of a resource in a Namespace, of all objects if fieldSelector is empty.
@@ -212,20 +220,10 @@ func (s *side) follow(notify func(name string)) error {
 	return err
 }
 
-// shows tells whether the cache holds an object of which this is true.
-func (s *side) shows(is func(*unstructured.Unstructured) bool) bool {
-	for _, object := range s.informer.GetStore().List() {
-		if o := unpack(object); o != nil && is(o) {
-			return true
-		}
-	}
-	return false
-}
-
 // names of everything that the informer knows.
 func (s *side) names() []string {
 	var names []string
-	for _, key := range s.informer.GetStore().ListKeys() {
+	for _, key := range s.objects.keys() {
 		_, name, _ := cache.SplitMetaNamespaceKey(key)
 		names = append(names, name)
 	}

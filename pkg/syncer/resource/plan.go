@@ -87,6 +87,9 @@ func (e *Engine) confirm(ctx context.Context, namespace string) (*closing, error
 	if string(live.UID) != e.owner.UID {
 		return nil, nil
 	}
+	if slices.Contains(live.Status.DrainedNamespaces, namespace) {
+		return nil, nil // it has been left
+	}
 	for _, n := range live.Status.Namespaces {
 		if n.Name == namespace && n.State == workloadv1alpha1.NamespaceClosing {
 			return &closing{orphan: live.DeletionTimestamp != nil && live.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan}, nil
@@ -157,6 +160,7 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 			e.queue.Add(item{namespace: p.namespace, resource: r.GroupResource, name: name})
 		})
 		_ = s.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
+			s.barred.Store(apierrors.IsForbidden(err))
 			if apierrors.IsForbidden(err) {
 				e.note(r.GroupResource, fmt.Sprintf("the %s refuses to list it in an opened Namespace: %s", where, clip(err.Error())))
 			}

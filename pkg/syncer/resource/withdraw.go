@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -84,6 +85,25 @@ func (o *pass) endCopy(ctx context.Context) error {
 	before := o.reported()
 	report.Time, report.Generation = before.Time, before.Generation
 	return errors.Join(err, o.tell(ctx, report, before))
+}
+
+// isRerun tells whether the copy is of an earlier Job of the name. A Job runs once: the next one is not run, and has not
+// ended, by what became of the last. All else is what it says, whoever said so first.
+func (o *pass) isRerun() bool {
+	return o.src.GroupVersionKind().GroupKind() == schema.GroupKind{Group: "batch", Kind: "Job"} &&
+		o.dst.GetAnnotations()[workloadv1alpha1.AnnotationSourceUID] != string(o.src.GetUID())
+}
+
+// replaceCopy deletes a copy if the workspace itself shows that its object is another by now.
+func (o *pass) replaceCopy(ctx context.Context) error {
+	live, err := o.lane.up.client.Get(ctx, o.name, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("reading %s in the workspace: %w", o, err)
+	}
+	if live.GetUID() != o.src.GetUID() {
+		return fmt.Errorf("%s is another by now", o)
+	}
+	return o.deleteCopy(ctx)
 }
 
 func (o *pass) deleteCopy(ctx context.Context) error {
