@@ -60,7 +60,7 @@ func (s *server) run(t *testing.T) (time.Duration, error) {
 		t.Fatal(err)
 	}
 	s.cache(t, s.pass.lane.up, live)
-	again, err := s.pass.Engine.syncObject(t.Context(), s.pass.place, s.pass.lane, "a")
+	again, err := s.pass.syncObject(t.Context(), s.pass.place, s.pass.lane, "a")
 	s.pass.src, _ = s.pass.lane.up.objects.get("shop/a")
 	s.pass.dst, _ = s.pass.lane.down.objects.get(s.pass.place.counterpart + "/a")
 	return again, err

@@ -1,6 +1,7 @@
 package synctarget
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,7 +192,8 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 	return removed, nil
 }
 
-// removeDownstream takes the copies, and then the syncer. waiting and done are those of agent.Remove.
+// removeDownstream takes the copies and the syncer, neither of which waits for the other: a Namespace may take its time, or
+// for ever. waiting and done are those of agent.Remove.
 func removeDownstream(ctx context.Context, s *scope, cluster physicalCluster) (waiting string, done bool, err error) {
 	c, kinds, err := cluster.Serving(ctx, s.resources())
 	if err != nil {
@@ -199,10 +201,11 @@ func removeDownstream(ctx context.Context, s *scope, cluster physicalCluster) (w
 	}
 	counterparts := agent.Counterparts{Client: c, Key: s.key, Kinds: kinds}
 	waiting, done, err = counterparts.Remove(ctx, s.target.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan)
-	if err != nil || !done {
+	if err != nil {
 		return waiting, false, err
 	}
-	return agent.Remove(ctx, c, s.target.Name, s.key, s.target.UID)
+	still, gone, err := agent.Remove(ctx, c, s.target.Name, s.key, s.target.UID)
+	return cmp.Or(waiting, still), done && gone, err
 }
 
 // removeIdentity takes the syncer's identity out of the workspace.

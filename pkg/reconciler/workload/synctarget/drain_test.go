@@ -204,3 +204,30 @@ func TestOrphanOfADeadSyncer(t *testing.T) {
 		t.Errorf("the copy: %v, labels %v; gone = %t", err, pod.Labels, w.gone())
 	}
 }
+
+// TestHangingCounterpartHoldsUpNoSyncer: a Namespace that does not end is given up, and the syncer is removed all the same.
+func TestHangingCounterpartHoldsUpNoSyncer(t *testing.T) {
+	w := open(t)
+	var place corev1.Namespace
+	if err := w.there.raw.Get(t.Context(), client.ObjectKeyFromObject(w.counterpart()[0]), &place); err != nil {
+		t.Fatal(err)
+	}
+	place.Finalizers = []string{"example.com/hangs"}
+	if err := w.there.raw.Update(t.Context(), &place); err != nil {
+		t.Fatal(err)
+	}
+	w.r.stripWith = func(context.Context, agent.Config, []byte, string) error { return nil }
+	w.edit(func(target *workloadv1alpha1.SyncTarget) {
+		target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
+	})
+	w.delete()
+	for range 5 {
+		if !w.gone() {
+			w.pass()
+		}
+	}
+	err := w.there.raw.Get(t.Context(), client.ObjectKey{Name: testNamespace()}, &corev1.Namespace{})
+	if !w.gone() || !apierrors.IsNotFound(err) {
+		t.Errorf("gone = %t, the syncer's Namespace: %v", w.gone(), err)
+	}
+}
