@@ -22,13 +22,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -130,42 +132,63 @@ func newRig(t *testing.T) *rig {
 		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(r.target), r.target))
 		return len(r.target.Status.Namespaces) == 1 && r.target.Status.Namespaces[0].State == workloadv1alpha1.NamespaceOpen, fmt.Sprint(r.target.Status.Namespaces)
 	})
-	r.floor()
 	return r
 }
 
 // watchArrivals notes when each object is first seen in the physical cluster.
 func (r *rig) watchArrivals(namespace, counterpart string) {
-	w, err := r.down.Resource(configMaps).Namespace(counterpart).Watch(r.t.Context(), metav1.ListOptions{})
-	require.NoError(r.t, err)
-	go func() {
-		for event := range w.ResultChan() {
-			if o, ok := event.Object.(*unstructured.Unstructured); ok {
-				r.arrivals.LoadOrStore(namespace+"/"+o.GetName(), time.Now())
-			}
-		}
-	}()
+	r.inform(r.t.Context(), r.down, counterpart, slim, func(o metav1.Object) {
+		r.arrivals.LoadOrStore(namespace+"/"+o.GetName(), time.Now())
+	})
 }
 
-// floor watches upstream and creates downstream, with as many workers as the engine, and keeps nothing.
-func (r *rig) floor() {
-	names := make(chan *unstructured.Unstructured, 100_000)
-	w, err := r.up.Resource(configMaps).Namespace("floor").Watch(r.t.Context(), metav1.ListOptions{})
+// slim leaves of an object what an informer needs: what is watched here is not to be measured.
+func slim(o any) (any, error) {
+	object, err := meta.Accessor(o)
+	if err != nil {
+		return nil, err
+	}
+	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: object.GetNamespace(), Name: object.GetName(), ResourceVersion: object.GetResourceVersion(),
+	}}, nil
+}
+
+// inform calls added for every ConfigMap of a Namespace, by an informer: a watch alone may be ended by a server that finds
+// it too slow.
+func (r *rig) inform(ctx context.Context, side dynamic.Interface, namespace string, transform cache.TransformFunc, added func(metav1.Object)) {
+	r.t.Helper()
+	informer := dynamicinformer.NewFilteredDynamicInformer(side, configMaps, namespace, 0, nil, nil).Informer()
+	require.NoError(r.t, informer.SetTransform(transform))
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(o any) { added(o.(metav1.Object)) }})
 	require.NoError(r.t, err)
-	go func() {
-		for event := range w.ResultChan() {
-			if o, ok := event.Object.(*unstructured.Unstructured); ok && event.Type == watch.Added && o.GetName() != "kube-root-ca.crt" {
-				names <- o
-			}
-		}
-	}()
+	go informer.RunWithContext(ctx)
+	require.True(r.t, cache.WaitForCacheSync(ctx.Done(), informer.HasSynced))
+}
+
+// floor watches upstream and creates downstream, with as many workers as the engine, what has a name of this prefix. It
+// ends with stop.
+func (r *rig) floor(prefix string) (stop func()) {
+	r.t.Helper()
+	ctx, cancel := context.WithCancel(r.t.Context())
+	names := make(chan *unstructured.Unstructured, 100_000)
 	for range 32 {
 		go func() {
-			for o := range names {
-				r.carry(o)
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case o := <-names:
+					r.carry(o)
+				}
 			}
 		}()
 	}
+	r.inform(ctx, r.up, "floor", nil, func(o metav1.Object) {
+		if strings.HasPrefix(o.GetName(), prefix) {
+			names <- o.(*unstructured.Unstructured)
+		}
+	})
+	return cancel
 }
 
 // carry creates a copy, and tries again where the server turns it away: a client that gave up then would be none.
@@ -406,8 +429,11 @@ func TestSync(t *testing.T) {
 	var shares []float64
 	pair := func() {
 		r.quiet()
-		floor := r.burst("floor", fmt.Sprintf("burst-%d", len(shares)), 1000)
-		synced := r.burst("sync", fmt.Sprintf("burst-%d", len(shares)), 1000)
+		prefix := fmt.Sprintf("burst-%d", len(shares))
+		stop := r.floor(prefix)
+		floor := r.burst("floor", prefix, 1000)
+		stop()
+		synced := r.burst("sync", prefix, 1000)
 		shares = append(shares, synced/floor)
 		out.row("burst of 1,000, objects/s", fmt.Sprintf("floor %.0f", floor), fmt.Sprintf("sync %.0f, %.0f %%", synced, 100*synced/floor))
 	}
@@ -442,6 +468,7 @@ func TestSync(t *testing.T) {
 // paced creates an object in 100 ms for the floor and one for the sync, in turn, and returns how long each took to arrive.
 func (r *rig) paced(count int) map[string][]time.Duration {
 	r.t.Helper()
+	defer r.floor("paced-")()
 	created := map[string][]time.Time{}
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
