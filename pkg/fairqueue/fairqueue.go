@@ -3,6 +3,8 @@
 package fairqueue
 
 import (
+	"slices"
+
 	"k8s.io/client-go/util/workqueue"
 )
 
@@ -44,9 +46,12 @@ func (t *turns[T, L]) Push(item T) {
 func (t *turns[T, L]) Len() int { return t.count }
 
 // Pop implements workqueue.Queue.
-func (t *turns[T, L]) Pop() T {
-	lane := t.order[0]
-	t.order = t.order[1:]
+func (t *turns[T, L]) Pop() T { return t.pop(0) }
+
+// pop takes the next item of a lane, by its place in the order.
+func (t *turns[T, L]) pop(place int) T {
+	lane := t.order[place]
+	t.order = slices.Delete(t.order, place, place+1)
 	item, rest := t.waiting[lane][0], t.waiting[lane][1:]
 	if len(rest) == 0 {
 		delete(t.waiting, lane)

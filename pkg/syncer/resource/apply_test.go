@@ -55,11 +55,7 @@ func newServer(t *testing.T, src, dst *unstructured.Unstructured) *server {
 // run makes a pass with what the servers and the caches hold by now.
 func (s *server) run(t *testing.T) (time.Duration, error) {
 	t.Helper()
-	live, err := s.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.cache(t, s.pass.lane.up, live)
+	s.cache(t, s.pass.lane.up, s.live(t))
 	again, err := s.pass.syncObject(t.Context(), s.pass.place, s.pass.lane, "a")
 	s.pass.src, _ = s.pass.lane.up.objects.get("shop/a")
 	s.pass.dst, _ = s.pass.lane.down.objects.get(s.pass.place.counterpart + "/a")
@@ -81,17 +77,123 @@ func (s *server) cache(t *testing.T, side *side, object *unstructured.Unstructur
 
 func (s *server) report(t *testing.T) Report {
 	t.Helper()
+	return parseReport(s.pass.told(s.live(t)))
+}
+
+func (s *server) live(t *testing.T) *unstructured.Unstructured {
+	t.Helper()
 	live, err := s.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return parseReport(s.pass.told(live))
+	return live
 }
 
 func fresh(o *unstructured.Unstructured) { o.SetFinalizers(nil) }
 
-// TestCopyThenHold: a new object costs one apply and one write up, which holds and tells in one; the copy comes first,
-// and carries our mark, by which it is found should its object go before it is held.
+// TestHeldBeforeItRuns: what has a life of its own is held before its copy exists, and reported on after it, in a burst as
+// well as alone. What the physical cluster refuses is held once, and not again with every attempt.
+func TestHeldBeforeItRuns(t *testing.T) {
+	for name, refused := range map[string]error{
+		"taken":   nil,
+		"refused": apierrors.NewInvalid(schema.GroupKind{Kind: "Widget"}, "a", nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, sourceOf(fresh), nil)
+			s.pass.lane.resource.HasStatus = true
+			clock := clocktesting.NewFakeClock(time.Now())
+			s.pass.clock, s.err = clock, refused
+			s.pass.crowded.Store(clock.Now().UnixNano())
+			s.pass.lane.up.stillSeen("a", clock.Now())
+			s.down.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+				if !s.pass.Engine.holds(s.live(t)) {
+					t.Error("the copy is made before its object is held")
+				}
+				return false, nil, nil
+			})
+			again, err := s.run(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := []string{"down patch", "up patch", "up patch"}
+			if diff := cmp.Diff(want, s.writes(t)); diff != "" {
+				t.Errorf("writes: -want +got\n%s", diff)
+			}
+			clock.Step(again)
+			if _, err := s.run(t); err != nil {
+				t.Fatal(err)
+			}
+			if refused != nil {
+				want = append([]string{"down patch"}, want...)
+			}
+			if diff := cmp.Diff(want, s.writes(t)); diff != "" {
+				t.Errorf("writes after another pass: -want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestSteps: a copy that is on its way is told of once a second; that it is ready, or fails, or that another generation is
+// on its way, at once.
+func TestSteps(t *testing.T) {
+	deployment := func(generation, ready int64) *unstructured.Unstructured {
+		o := copied(t)
+		o.SetKind("Deployment")
+		o.SetAPIVersion("apps/v1")
+		o.SetGeneration(generation)
+		o.Object["spec"] = map[string]any{"replicas": int64(3)}
+		o.Object["status"] = map[string]any{
+			"observedGeneration": generation, "replicas": int64(3), "updatedReplicas": int64(3), "readyReplicas": ready, "availableReplicas": ready,
+			"conditions": []any{map[string]any{"type": "Available", "status": map[bool]string{true: "True", false: "False"}[ready == 3]}},
+		}
+		return o
+	}
+	tests := map[string]struct {
+		reason string
+		told   Report
+		dst    *unstructured.Unstructured
+		waited time.Duration
+		again  time.Duration
+	}{
+		"a step":             {"The next one may come at any moment.", Report{Ready: "InProgress"}, deployment(1, 1), 300 * time.Millisecond, stepPace - 300*time.Millisecond},
+		"a step, long since": {"", Report{Ready: "InProgress"}, deployment(1, 1), stepPace, 0},
+		"the first step":     {"", Report{Ready: "Current"}, deployment(1, 1), 0, 0},
+		"the last step":      {"", Report{Ready: "InProgress"}, deployment(1, 3), 0, 0},
+		"another generation": {"", Report{Ready: "InProgress", Generation: 7}, deployment(1, 1), 0, 0},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			src := sourceOf(func(o *unstructured.Unstructured) {
+				tc.told.Time = "2026-01-02T03:04:05Z"
+				o.SetAnnotations(map[string]string{workloadv1alpha1.SyncAnnotation(testOwner.Key): tc.told.String()})
+			})
+			b := newBench(t, src, tc.dst, src, tc.dst)
+			clock := clocktesting.NewFakeClock(time.Now())
+			b.pass.clock, b.pass.lane.resource.HasStatus = clock, true
+			b.pass.answered = clock.Now().Add(-tc.waited)
+			b.pass.settle(desiredOf(t, src), Report{}, 0)
+			again, err := b.pass.run(t.Context())
+			if err != nil || again != tc.again {
+				t.Errorf("%s\nrun() = %s, %v, want %s", tc.reason, again, err, tc.again)
+			}
+			if waits := tc.again > 0; waits != (len(b.writes(t)) == 0) || waits != b.pass.lane.down.takeSeen("a").Equal(b.pass.answered) {
+				t.Errorf("%s\nwrites %q", tc.reason, b.writes(t))
+			}
+		})
+	}
+}
+
+func desiredOf(t *testing.T, src *unstructured.Unstructured) *unstructured.Unstructured {
+	t.Helper()
+	desired, err := testOwner.Copy(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return desired
+}
+
+// TestCopyThenHold: plain data that is new costs one apply and one write up, which holds and tells in one; the copy comes
+// first, and carries our mark, by which it is found should its object go before it is held.
 func TestCopyThenHold(t *testing.T) {
 	s := newServer(t, sourceOf(fresh), nil)
 	if _, err := s.run(t); err != nil {
@@ -103,11 +205,7 @@ func TestCopyThenHold(t *testing.T) {
 	if !s.pass.ours(s.applied[0]) {
 		t.Errorf("the copy carries no mark: %v", s.applied[0].GetLabels())
 	}
-	live, err := s.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !s.pass.Engine.holds(live) || s.report(t).Ready != "Current" {
+	if live := s.live(t); !s.pass.Engine.holds(live) || s.report(t).Ready != "Current" {
 		t.Errorf("the object is held by %q and tells %+v", live.GetFinalizers(), s.report(t))
 	}
 	if _, err := s.run(t); err != nil || len(s.writes(t)) != 2 {
@@ -121,7 +219,7 @@ func TestHeldAfterACrash(t *testing.T) {
 	if _, err := there.run(t); err != nil {
 		t.Fatal(err)
 	}
-	if live, _ := there.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{}); !there.pass.Engine.holds(live) || len(there.applied) != 0 {
+	if live := there.live(t); !there.pass.Engine.holds(live) || len(there.applied) != 0 {
 		t.Errorf("held by %q after %d applies", live.GetFinalizers(), len(there.applied))
 	}
 	gone := newBench(t, nil, copied(t), nil, copied(t))

@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	workers = 32
+	workers = 64
 	// crowd is how many passes at once make a burst.
-	crowd = workers / 8
+	crowd = 4
 	// retryBase and retryMax bound the backoff of one object; the others do not wait for it.
 	retryBase = 100 * time.Millisecond
 	retryMax  = time.Minute
@@ -105,10 +105,11 @@ func New(c Config) (*Engine, error) {
 	return e, nil
 }
 
-// newQueue gives each Namespace its turn.
+// newQueue gives each Namespace its turn, and its share of the workers: one whose applies hang leaves the others theirs.
 func newQueue() workqueue.TypedRateLimitingInterface[item] {
+	namespace := func(i item) string { return i.namespace }
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[item](retryBase, retryMax)
-	return fairqueue.New("sync", limiter, func(i item) string { return i.namespace })
+	return fairqueue.Share(fairqueue.New("sync", limiter, namespace), workers, namespace)
 }
 
 // NeedLeaderElection keeps the standbys from syncing.

@@ -15,10 +15,13 @@ import (
 )
 
 const (
-	// reportDelay and reportPatience are how long the first write to an object waits, again and again and in all, while
-	// many others want their copies.
+	// reportDelay and reportPatience are how long the first write to an object that is plain data waits, again and again
+	// and in all, while many others want their copies.
 	reportDelay    = time.Second
-	reportPatience = 5 * time.Second
+	reportPatience = 2 * time.Second
+	// stepPace is how long one more step of a copy that is on its way waits for the next, so that a rollout costs a write a
+	// second and not one for each Pod.
+	stepPace = time.Second
 )
 
 // pass is one look at one object on both sides.
@@ -84,9 +87,7 @@ func (o *pass) run(ctx context.Context) (time.Duration, error) {
 	return 0, o.withdraw(ctx, false)
 }
 
-// carry brings the copy to what the object says, and tells the user how it fares. The copy comes first and the finalizer
-// with the report, one write for both: a copy carries our mark, so one whose object has gone before it was held is found
-// by it, and is removed.
+// carry brings the copy to what the object says, and tells the user how it fares.
 func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	if o.lane.resource.State != workloadv1alpha1.ResourceAccepted {
 		return 0, o.explain(ctx)
@@ -95,17 +96,30 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	if o.runs() && o.dst == nil {
+		if err := o.hold(ctx); err != nil {
+			return 0, err
+		}
+	}
 	before := o.reported()
 	report, again, err := o.bring(ctx, desired, Report{Time: before.Time, Generation: before.Generation})
-	if err != nil && !report.blamed() {
+	switch {
+	case err != nil && !report.blamed():
 		return 0, err
-	}
-	if !o.holds() && !report.blamed() && o.inBurst() {
+	case !o.holds() && !report.blamed() && o.inBurst():
 		o.lane.up.stillSeen(o.name, o.changed)
 		return reportDelay, nil
+	case o.isStep(report, before):
+		o.lane.down.stillSeen(o.name, o.answered)
+		return stepPace - o.clock.Since(o.answered), nil
 	}
 	return again, cmp.Or(o.tell(ctx, report, before), err)
 }
+
+// runs tells what has a life of its own, which must not outlast its object unseen: it is held before it exists. Plain data
+// is held by the same write that reports on it, right after: its copy carries our mark, so one whose object has gone before
+// it was held is found by it, and is removed.
+func (o *pass) runs() bool { return o.lane.resource.HasStatus }
 
 // bring makes the copy what it should be, and says how it fares. With an error there is something to tell only if it is
 // the object's fault, as far as anybody can tell.
@@ -155,6 +169,13 @@ func (o *pass) terminating(report Report, then string) Report {
 // inBurst tells whether many have been looked at together just now, while this one has waited less than reportPatience.
 func (o *pass) inBurst() bool {
 	return !o.changed.IsZero() && o.clock.Since(time.Unix(0, o.crowded.Load())) < reportDelay && o.clock.Since(o.changed) < reportPatience
+}
+
+// isStep tells whether a copy that was on its way, and still is, has only come further a moment ago.
+func (o *pass) isStep(report, before Report) bool {
+	underWay := report.Ready == string(kstatus.InProgressStatus) && !report.blamed()
+	return underWay && report.Ready == before.Ready && report.Generation == before.Generation && o.holds() &&
+		!o.answered.IsZero() && o.clock.Since(o.answered) < stepPace
 }
 
 // free tells that neither side holds anything of ours.

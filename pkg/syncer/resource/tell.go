@@ -46,7 +46,7 @@ func (o *pass) tell(ctx context.Context, report, before Report) error {
 	}
 	metadata := map[string]any{"annotations": map[string]any{workloadv1alpha1.SyncAnnotation(o.owner.Key): report.String()}}
 	if holding {
-		metadata["finalizers"] = append(slices.Clone(o.src.GetFinalizers()), workloadv1alpha1.SyncerFinalizer(o.owner.Key))
+		metadata["finalizers"] = o.held()
 		return o.patchMetadata(ctx, metadata)
 	}
 	metadata["uid"] = string(o.src.GetUID())
@@ -54,6 +54,19 @@ func (o *pass) tell(ctx context.Context, report, before Report) error {
 		return fmt.Errorf("reporting on %s: %w", o, err)
 	}
 	return nil
+}
+
+// hold puts our finalizer on the object.
+func (o *pass) hold(ctx context.Context) error {
+	if o.holds() {
+		return nil
+	}
+	return o.patchMetadata(ctx, map[string]any{"finalizers": o.held()})
+}
+
+// held are the object's finalizers with ours.
+func (o *pass) held() []string {
+	return append(slices.Clone(o.src.GetFinalizers()), workloadv1alpha1.SyncerFinalizer(o.owner.Key))
 }
 
 // tellStatus writes the copy's status upstream if it differs, and returns why the workspace does not take it.
