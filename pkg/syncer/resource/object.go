@@ -18,7 +18,7 @@ const (
 	// reportDelay and reportPatience are how long the first write to an object that is plain data waits, again and again
 	// and in all, while many others want their copies.
 	reportDelay    = time.Second
-	reportPatience = 2 * time.Second
+	reportPatience = 3 * time.Second
 	// stepPace is how long one more step of a copy that is on its way waits for the next, so that a rollout costs a write a
 	// second and not one for each Pod.
 	stepPace = time.Second
