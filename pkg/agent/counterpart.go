@@ -3,16 +3,15 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -50,35 +49,37 @@ func sameSource(live, desired metav1.Object) bool {
 	return true
 }
 
-// Counterparts are the Namespaces in the physical cluster that stand for opened ones.
+// Counterparts are the Namespaces in the physical cluster that stand for opened ones. They are removed here alone, and only
+// when they are seen to hold nothing of others.
 type Counterparts struct {
 	Client client.Client
 	// Key of the SyncTarget.
 	Key string
-	// Kinds are synced beside those that are by default, as the physical cluster serves them.
-	Kinds []schema.GroupVersionKind
+	// Resources are all that may be in a Namespace, and Unknown why these may not be all; nil if they are.
+	Resources []metav1.APIResource
+	Unknown   error
+	// Left is told, in a sentence, of each Namespace that is left standing for what is or may be in it of others.
+	Left func(sentence string)
 }
 
-// Remove takes what the syncer has not removed itself: the copies, and the Namespaces that hold nothing else. With orphan
-// they stay, without our marks and without our rights in them. It may be called again after any failure; waiting and done
-// are those of the function Remove.
-//
-// Of what is not ours it looks for the resources that are synced, and for Pods. A Namespace that holds any is left standing.
+// Remove takes the counterparts away, or, where they hold something of others, the copies in them. With orphan the copies
+// stay too, without our marks. Where a Namespace stays, our rights in it go. One that fails keeps no other from its end. It
+// may be called again after any failure; waiting and done are those of the function Remove.
 func (p Counterparts) Remove(ctx context.Context, orphan bool) (waiting string, done bool, err error) {
 	counterparts, err := p.list(ctx)
 	if err != nil {
 		return "", false, err
 	}
+	var failures []error
 	for i := range counterparts {
 		left, err := p.remove(ctx, &counterparts[i], orphan)
-		if err != nil {
-			return "", false, err
-		}
+		failures = append(failures, err)
 		if left != nil {
 			waiting = describe(left) + " is still being deleted" + because(left)
 		}
 	}
-	return waiting, waiting == "", nil
+	err = errors.Join(failures...)
+	return waiting, waiting == "" && err == nil, err
 }
 
 // Strays returns the counterparts of Namespaces that are not known.
@@ -95,16 +96,16 @@ func (p Counterparts) Strays(ctx context.Context, known func(namespace string) b
 // Clear takes a counterpart away that stands for nothing any more. What is in it stays: copies of ours stay ours, for a
 // syncer that comes back to them, and what is of others keeps the Namespace, without our marks.
 func (p Counterparts) Clear(ctx context.Context, counterpart *metav1.PartialObjectMetadata) error {
-	copies, foreign, err := p.contents(ctx, counterpart)
-	if err != nil || len(copies) > 0 {
-		return err
+	found := p.look(ctx, counterpart.Name)
+	if found.unknown != nil || len(found.copies) > 0 {
+		return found.unknown
 	}
 	live, err := get(ctx, p.Client, counterpart)
 	if err != nil || live == nil || live.GetUID() != counterpart.UID {
 		return err
 	}
-	if foreign {
-		return p.letGo(ctx, live)
+	if why := found.stays(); why != "" {
+		return p.leave(ctx, live, why)
 	}
 	_, err = discard(ctx, p.Client, live, "")
 	return err
@@ -131,14 +132,12 @@ func (p Counterparts) remove(ctx context.Context, counterpart *metav1.PartialObj
 	if live.GetDeletionTimestamp() != nil {
 		return discard(ctx, p.Client, live, "")
 	}
-	copies, foreign, err := p.contents(ctx, counterpart)
-	if err != nil {
-		return nil, err
-	}
-	if !orphan && !foreign {
+	found := p.look(ctx, counterpart.Name)
+	why := found.stays()
+	if !orphan && why == "" && found.unknown == nil {
 		return discard(ctx, p.Client, live, "") // the copies go with their Namespace
 	}
-	for _, object := range copies {
+	for _, object := range found.copies {
 		if orphan {
 			err = p.orphan(ctx, object)
 		} else {
@@ -148,34 +147,14 @@ func (p Counterparts) remove(ctx context.Context, counterpart *metav1.PartialObj
 			return nil, err
 		}
 	}
-	return nil, p.letGo(ctx, live)
-}
-
-// contents are the copies in a counterpart, and whether there is something of others too.
-func (p Counterparts) contents(ctx context.Context, counterpart *metav1.PartialObjectMetadata) (copies []*metav1.PartialObjectMetadata, foreign bool, err error) {
-	defaults := append(mapping.DefaultKinds(), mapping.BareKinds()...)
-	for i, gvk := range slices.Concat(defaults, p.Kinds) {
-		list := &metav1.PartialObjectMetadataList{}
-		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-		err := p.Client.List(ctx, list, client.InNamespace(counterpart.Name))
-		if i >= len(defaults) && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)) {
-			continue // of what we may not do ourselves, we gave the syncer no right: there are no copies
-		}
-		if err != nil {
-			return nil, false, fmt.Errorf("listing %s in Namespace %q: %w", gvk.Kind, counterpart.Name, err)
-		}
-		for i := range list.Items {
-			object := &list.Items[i]
-			object.SetGroupVersionKind(gvk)
-			switch {
-			case mapping.IsCopy(object, p.Key):
-				copies = append(copies, object)
-			case len(object.OwnerReferences) == 0 && !mapping.IsFixture(gvk.Kind, object.Name):
-				foreign = true
-			}
-		}
+	switch {
+	case found.unknown != nil:
+		return nil, found.unknown
+	case orphan:
+		return nil, p.letGo(ctx, live)
+	default:
+		return nil, p.leave(ctx, live, why)
 	}
-	return copies, foreign, nil
 }
 
 func (p Counterparts) delete(ctx context.Context, object *metav1.PartialObjectMetadata) error {
@@ -190,6 +169,16 @@ func (p Counterparts) delete(ctx context.Context, object *metav1.PartialObjectMe
 func (p Counterparts) orphan(ctx context.Context, object *metav1.PartialObjectMetadata) error {
 	ours := func(name string) bool { return strings.HasPrefix(name, workloadv1alpha1.GroupName+"/") }
 	return p.unmark(ctx, object, ours, ours)
+}
+
+// leave lets a counterpart go and says why.
+func (p Counterparts) leave(ctx context.Context, live *unstructured.Unstructured, why string) error {
+	if err := p.letGo(ctx, live); err != nil {
+		return err
+	}
+	p.Left(fmt.Sprintf("Namespace %q in the physical cluster, which stood for Namespace %q, is left standing: %s",
+		live.GetName(), live.GetAnnotations()[workloadv1alpha1.AnnotationNamespace], why))
+	return nil
 }
 
 // letGo leaves a counterpart standing, without our rights in it. Its annotations stay: by them it is found again when the

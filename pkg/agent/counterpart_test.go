@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -50,8 +52,20 @@ func TestCounterpartIsTakenOver(t *testing.T) {
 // budgets stand for a custom resource: the fake cannot do with one that its scheme lacks.
 var budgets = policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget")
 
-// furnished is a physical cluster with the counterpart of the Namespace "shop" and, in it, these objects: "copy…" is ours.
-func furnished(t *testing.T, names ...string) (*server, Counterparts) {
+// served is what the physical cluster serves in Namespaces.
+var served = []metav1.APIResource{
+	{Version: "v1", Name: "configmaps", Kind: "ConfigMap"}, {Version: "v1", Name: "endpoints", Kind: "Endpoints"}, {Version: "v1", Name: "events", Kind: "Event"},
+	{Version: "v1", Name: "pods", Kind: "Pod"}, {Version: "v1", Name: "secrets", Kind: "Secret"}, {Version: "v1", Name: "serviceaccounts", Kind: "ServiceAccount"},
+	{Group: "autoscaling", Version: "v2", Name: "horizontalpodautoscalers", Kind: "HorizontalPodAutoscaler"},
+	{Group: "events.k8s.io", Version: "v1", Name: "events", Kind: "Event"},
+	{Group: "policy", Version: "v1", Name: "poddisruptionbudgets", Kind: "PodDisruptionBudget"},
+	{Group: "rbac.authorization.k8s.io", Version: "v1", Name: "rolebindings", Kind: "RoleBinding"},
+	{Group: "rbac.authorization.k8s.io", Version: "v1", Name: "roles", Kind: "Role"},
+}
+
+// furnished is a physical cluster with the counterpart of the Namespace "shop" and, in it, these objects: "copy…" is ours. What
+// is said of Namespaces that stay is put into said.
+func furnished(t *testing.T, names ...string) (s *server, counterparts Counterparts, said *[]string) {
 	t.Helper()
 	s, c := newServer(t), testConfig()
 	mustApply(t, s, Counterpart(c, "shop"))
@@ -74,7 +88,8 @@ func furnished(t *testing.T, names ...string) (*server, Counterparts) {
 		}
 	}
 	s.forget()
-	return s, Counterparts{Client: s, Key: c.key(), Kinds: []schema.GroupVersionKind{budgets}}
+	said = &[]string{}
+	return s, Counterparts{Client: s, Key: c.key(), Resources: served, Left: func(sentence string) { *said = append(*said, sentence) }}, said
 }
 
 func shop() string { return mapping.Namespace(testKey(), "shop") }
@@ -121,41 +136,70 @@ func marked(object metav1.Object, prefix string) string {
 
 // TestCounterpartsRemove: what the syncer has not removed goes, and what is not ours stays.
 func TestCounterpartsRemove(t *testing.T) {
+	forbidden := map[string]error{"RoleList": apierrors.NewForbidden(rbacv1.Resource("roles"), "", errInjected)}
+	broken := map[string]error{"RoleList": errInjected}
 	tests := map[string]struct {
-		reason string
-		orphan bool
-		there  []string
-		want   []string
+		reason  string
+		orphan  bool
+		there   []string
+		lists   map[string]error
+		unknown error
+		want    []string
+		told    int
 	}{
-		"all ours":     {"It goes as a whole.", false, []string{"copy", "copy-budget"}, nil},
-		"with another": {"The copies go, the other stays, and nobody of ours has rights in it.", false, []string{"copy", "copy-budget", "foreign"}, []string{"Namespace", "foreign"}},
-		"with another custom resource": {"What cannot be made anew is not taken either.", false, []string{"copy", "foreign-budget"},
-			[]string{"Namespace", "foreign-budget"}},
-		"orphan": {"A later SyncTarget of the name must not take the copies for its own.", true, []string{"copy", "copy-budget", "foreign"},
-			[]string{"Namespace", "copy", "foreign", "copy-budget"}},
+		"all ours":                     {reason: "It goes as a whole.", there: []string{"copy", "copy-budget"}},
+		"with another":                 {reason: "Nobody of ours has rights in it.", there: []string{"copy", "copy-budget", "foreign"}, want: []string{"Namespace", "foreign"}, told: 1},
+		"with another custom resource": {reason: "What cannot be made anew is not taken either.", there: []string{"copy", "foreign-budget"}, want: []string{"Namespace", "foreign-budget"}, told: 1},
+		"orphan": {reason: "A later SyncTarget of the name must not take the copies for its own.", orphan: true, there: []string{"copy", "copy-budget", "foreign"},
+			want: []string{"Namespace", "copy", "foreign", "copy-budget"}},
+		"orphan alone":             {reason: "It was wanted, so nobody is told.", orphan: true, there: []string{"copy"}, want: []string{"Namespace", "copy"}},
+		"what may not be seen":     {reason: "The copies go all the same.", there: []string{"copy"}, lists: forbidden, want: []string{"Namespace"}, told: 1},
+		"what cannot be seen":      {reason: "Nothing is left for good yet.", there: []string{"copy"}, lists: broken, want: []string{"Namespace ours", "rights"}},
+		"what is not known of":     {reason: "", there: []string{"copy"}, unknown: errInjected, want: []string{"Namespace ours", "rights"}},
+		"orphan and not all known": {reason: "A copy may have been missed.", orphan: true, there: []string{"copy"}, unknown: errInjected, want: []string{"Namespace ours", "rights", "copy"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s, counterparts := furnished(t, tc.there...)
-			if err := s.raw.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: shop(), Name: "kube-root-ca.crt"}}); err != nil {
-				t.Fatal(err)
-			}
+			s, counterparts, said := furnished(t, tc.there...)
+			s.failList, counterparts.Unknown = tc.lists, tc.unknown
 			for range 2 {
-				if _, _, err := counterparts.Remove(t.Context(), tc.orphan); err != nil {
-					t.Fatal(err)
+				_, done, err := counterparts.Remove(t.Context(), tc.orphan)
+				if fails := tc.unknown != nil || errors.Is(tc.lists["RoleList"], errInjected); (err != nil) != fails || fails && done {
+					t.Fatalf("%s\nRemove() = %t, %v", tc.reason, done, err)
 				}
 				s.finishNamespaces(t)
 			}
 			if diff := cmp.Diff(tc.want, s.standing(t)); diff != "" {
 				t.Errorf("%s\nleft: -want +got\n%s", tc.reason, diff)
 			}
+			if len(*said) != tc.told {
+				t.Errorf("%s\nsaid %q", tc.reason, *said)
+			}
 		})
+	}
+}
+
+// TestOneCounterpartKeepsNoOther: where one cannot be removed, the next is.
+func TestOneCounterpartKeepsNoOther(t *testing.T) {
+	s, counterparts, _ := furnished(t, "foreign")
+	first := Counterpart(testConfig(), "zoo")
+	mustApply(t, s, first)
+	s.forget()
+	s.failWrite = 1
+	if _, _, err := counterparts.Remove(t.Context(), false); !errors.Is(err, errInjected) {
+		t.Errorf("Remove() = %v", err)
+	}
+	if s.object(t, first[0]).GetDeletionTimestamp() != nil {
+		t.Fatal("the first is removed")
+	}
+	if diff := cmp.Diff([]string{"Namespace", "foreign"}, s.standing(t)); diff != "" {
+		t.Errorf("left: -want +got\n%s", diff)
 	}
 }
 
 // TestOrphanKeepsWhatIsNotOurs: of a copy that stays, only our marks go.
 func TestOrphanKeepsWhatIsNotOurs(t *testing.T) {
-	s, counterparts := furnished(t, "copy")
+	s, counterparts, _ := furnished(t, "copy")
 	if _, _, err := counterparts.Remove(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +228,7 @@ func TestCounterpartsClear(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s, counterparts := furnished(t, tc.there...)
+			s, counterparts, _ := furnished(t, tc.there...)
 			strays, err := counterparts.Strays(t.Context(), func(namespace string) bool { return tc.known && namespace == "shop" })
 			if err != nil {
 				t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,8 +37,9 @@ type server struct {
 	lost      bool
 	// sentUIDs are the UIDs that applies named, by object.
 	sentUIDs map[string]types.UID
-	// failApply is what every apply of a kind answers.
-	failApply map[string]error
+	// failApply is what every apply of a kind answers, and failList every list.
+	failApply, failList map[string]error
+	mu                  sync.Mutex // some lists are made at the same time
 }
 
 func newServer(t *testing.T, objects ...client.Object) *server {
@@ -58,7 +60,12 @@ func newServer(t *testing.T, objects ...client.Object) *server {
 			return raw.Get(ctx, key, obj, opts...)
 		},
 		List: func(ctx context.Context, raw client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			s.reads = append(s.reads, fmt.Sprintf("%T", list))
+			if err := s.failList[list.GetObjectKind().GroupVersionKind().Kind]; err != nil {
+				return err
+			}
 			return raw.List(ctx, list, opts...)
 		},
 		Apply: func(ctx context.Context, raw client.WithWatch, config runtime.ApplyConfiguration, opts ...client.ApplyOption) error {

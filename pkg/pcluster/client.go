@@ -13,10 +13,11 @@ import (
 )
 
 // liveClient passes every call on, unless the cluster is dead, and puts every failure into our words. A failure that
-// says that the cluster cannot be used marks it dead.
+// says that the cluster cannot be used marks it dead, unless the client is lenient.
 type liveClient struct {
 	client.Client
 	cluster *Cluster
+	lenient bool
 }
 
 func (l *liveClient) do(ctx context.Context, r request, call func(context.Context) error) error {
@@ -24,7 +25,7 @@ func (l *liveClient) do(ctx context.Context, r request, call func(context.Contex
 		return err
 	}
 	err := l.cluster.call(ctx, Budget, r, call)
-	if isDeadly(err) {
+	if isDeadly(err) && !l.lenient {
 		l.cluster.markDead(err)
 	}
 	return err

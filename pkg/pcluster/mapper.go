@@ -1,15 +1,13 @@
 package pcluster
 
 import (
-	"github.com/synctarget/synctarget/pkg/syncer/mapping"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 )
 
-// newMapper knows the kinds that the syncer's installation consists of or is explained by, and those that it syncs by
-// default. They are the same in every
+// newMapper knows the kinds that the syncer's installation consists of or is explained by. They are the same in every
 // cluster, so that no discovery is needed and one mapper serves all.
 func newMapper() meta.RESTMapper {
 	mapper := meta.NewDefaultRESTMapper(nil)
@@ -19,9 +17,6 @@ func newMapper() meta.RESTMapper {
 	}
 	for _, kind := range []string{"Deployment", "ReplicaSet"} {
 		mapper.Add(appsv1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeNamespace)
-	}
-	for _, gvk := range mapping.DefaultKinds() {
-		mapper.Add(gvk, meta.RESTScopeNamespace)
 	}
 	for _, kind := range []string{"ClusterRole", "ClusterRoleBinding"} {
 		mapper.Add(rbacv1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeRoot)

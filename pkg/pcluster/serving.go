@@ -1,112 +1,118 @@
 package pcluster
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/url"
+	"net/http"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
+	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Serving asks the cluster which of these resources, beyond the kinds that Client knows, it serves in Namespaces, and
-// returns their kinds and a Client that knows them too. Its errors are those of Client.
-func (c *Cluster) Serving(ctx context.Context, resources []schema.GroupResource) (client.Client, []schema.GroupVersionKind, error) {
+const (
+	// maxVersions bounds the requests to a server that does not tell of all its APIs in two answers, as Kubernetes does since
+	// v1.27: one for each version of a group. A cluster without anything of its own has about 40.
+	maxVersions = 128
+	// maxSilent is how many groups are named that do not say what they serve.
+	maxSilent = 3
+)
+
+// Serving asks the cluster what may be stored in its Namespaces: the resources that can be listed and deleted, and so go with
+// their Namespace, each in one version. The Client knows their kinds; that it fails on one of them does not make the cluster
+// dead, since another server may stand behind it. An error says why these may not be all, in the words of Client: that the
+// cluster does not answer, or that a group of its APIs does not; the others are returned all the same.
+func (c *Cluster) Serving(ctx context.Context) (client.Client, []metav1.APIResource, error) {
+	lists, silent := c.discover(ctx)
 	mapper := meta.NewDefaultRESTMapper(nil)
-	var kinds []schema.GroupVersionKind
-	for _, resource := range resources {
-		if known, err := c.owner.mapper.ResourceFor(resource.WithVersion("")); err == nil && known.GroupResource() == resource {
-			continue
-		}
-		gvk, err := c.kindOf(ctx, resource)
+	var resources []metav1.APIResource
+	for _, list := range discovery.FilteredBy(discovery.SupportsAllVerbs{Verbs: []string{"list", "delete"}}, lists) {
+		version, err := schema.ParseGroupVersion(list.GroupVersion)
 		if err != nil {
-			return nil, nil, err
+			return c.live, nil, c.border.notKubernetes()
 		}
-		if gvk.Empty() {
-			continue
+		for _, r := range list.APIResources {
+			r.Group, r.Version = version.Group, version.Version
+			mapper.AddSpecific(version.WithKind(r.Kind), version.WithResource(r.Name), version.WithResource(r.Name), meta.RESTScopeNamespace)
+			resources = append(resources, r)
 		}
-		mapper.AddSpecific(gvk, gvk.GroupVersion().WithResource(resource.Resource), gvk.GroupVersion().WithResource(resource.Resource), meta.RESTScopeNamespace)
-		kinds = append(kinds, gvk)
 	}
-	if len(kinds) == 0 {
-		return c.live, nil, nil
-	}
+	slices.SortFunc(resources, func(a, b metav1.APIResource) int {
+		return cmp.Or(strings.Compare(a.Group, b.Group), strings.Compare(a.Name, b.Name))
+	})
 	inner, err := client.New(c.config, client.Options{
 		HTTPClient: c.http, Scheme: c.owner.scheme, Mapper: meta.FirstHitRESTMapper{MultiRESTMapper: meta.MultiRESTMapper{c.owner.mapper, mapper}},
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("making a client that knows %v: %w", kinds, err)
+		return c.live, nil, fmt.Errorf("making a client of what the cluster serves: %w", err)
 	}
-	return &liveClient{Client: inner, cluster: c}, kinds, nil
+	return &liveClient{Client: inner, cluster: c, lenient: true}, resources, silent
 }
 
-// kindOf is the kind of a resource in the version that the cluster prefers, empty if it serves none. Of a group that is not
-// there an API server answers in words that any web server might use, so the groups are listed.
-func (c *Cluster) kindOf(ctx context.Context, resource schema.GroupResource) (schema.GroupVersionKind, error) {
-	root, versions := "/api", []string{"v1"}
-	if resource.Group != "" {
-		var groups metav1.APIGroupList
-		if err := c.discover(ctx, resource, "/apis", &groups); err != nil {
-			return schema.GroupVersionKind{}, err
-		}
-		root, versions = "/apis/"+url.PathEscape(resource.Group), versionsOf(groups, resource.Group)
-	}
-	for _, version := range versions {
-		var served metav1.APIResourceList
-		if err := c.discover(ctx, resource, root+"/"+url.PathEscape(version), &served); err != nil {
-			return schema.GroupVersionKind{}, err
-		}
-		for _, r := range served.APIResources {
-			if r.Name == resource.Resource && r.Namespaced {
-				return schema.GroupVersionKind{Group: resource.Group, Version: version, Kind: r.Kind}, nil
-			}
-		}
-	}
-	return schema.GroupVersionKind{}, nil
-}
-
-// versionsOf are the versions of a group, the preferred one first.
-func versionsOf(groups metav1.APIGroupList, name string) []string {
-	var versions []string
-	for _, group := range groups.Groups {
-		if group.Name != name {
-			continue
-		}
-		versions = append(versions, group.PreferredVersion.Version)
-		for _, version := range group.Versions {
-			if !slices.Contains(versions, version.Version) {
-				versions = append(versions, version.Version)
-			}
-		}
-	}
-	return versions
-}
-
-// discover reads what the cluster says of its APIs. That one of them does not answer does not make the cluster dead.
-func (c *Cluster) discover(ctx context.Context, resource schema.GroupResource, path string, into any) error {
+// discover reads what the cluster serves in Namespaces, as far as it says.
+func (c *Cluster) discover(ctx context.Context) ([]*metav1.APIResourceList, error) {
 	if err := c.remembered(); err != nil {
-		return err
+		return nil, err
 	}
-	return c.call(ctx, Budget, request{verb: "discover", resource: resource}, func(ctx context.Context) error {
-		config := rest.CopyConfig(c.config)
-		config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
-		reader, err := rest.UnversionedRESTClientForConfigAndClient(config, c.http)
+	var lists []*metav1.APIResourceList
+	var silent map[schema.GroupVersion]error
+	err := c.call(ctx, Budget, request{verb: "discover", resource: schema.GroupResource{Resource: "resources"}}, func(ctx context.Context) error {
+		// The library's calls take no context.
+		within := roundTripFunc(func(r *http.Request) (*http.Response, error) { return c.http.Transport.RoundTrip(r.WithContext(ctx)) })
+		asker, err := discovery.NewDiscoveryClientForConfigAndClient(c.config, &http.Client{Transport: within})
 		if err != nil {
 			return err
 		}
-		body, err := reader.Get().AbsPath(path).DoRaw(ctx)
-		if err != nil {
-			return err
+		lists, err = discovery.ServerPreferredNamespacedResources(boundedDiscovery{asker})
+		if failed, partly := discovery.GroupDiscoveryFailedErrorGroups(err); partly {
+			silent = failed
+			return ctx.Err()
 		}
-		if json.Unmarshal(body, into) != nil {
-			return c.border.notKubernetes()
-		}
-		return nil
+		return err
 	})
+	if err != nil || len(silent) == 0 {
+		return lists, err
+	}
+	return lists, c.silence(silent)
 }
+
+// silence names the groups that do not say what they serve.
+func (c *Cluster) silence(silent map[schema.GroupVersion]error) error {
+	var names []string
+	for version := range silent {
+		names = append(names, words(version.String(), c.secrets))
+	}
+	slices.Sort(names)
+	if more := len(names) - maxSilent; more > 0 {
+		names = append(names[:maxSilent], fmt.Sprintf("and %d more", more))
+	}
+	return &problem{text: fmt.Sprintf("the cluster does not say what it serves of %s; an APIService whose server is away may be the cause", strings.Join(names, ", "))}
+}
+
+// boundedDiscovery is client-go's, which asks for all versions at the same time, for servers that may make up any number.
+type boundedDiscovery struct{ *discovery.DiscoveryClient }
+
+// GroupsAndMaybeResources is called first.
+func (d boundedDiscovery) GroupsAndMaybeResources() (*metav1.APIGroupList, map[schema.GroupVersion]*metav1.APIResourceList, map[schema.GroupVersion]error, error) {
+	groups, resources, failed, err := d.DiscoveryClient.GroupsAndMaybeResources()
+	if err != nil || resources != nil {
+		return groups, resources, failed, err
+	}
+	versions := 0
+	for _, group := range groups.Groups {
+		versions += len(group.Versions)
+	}
+	if versions > maxVersions {
+		return nil, nil, nil, &problem{text: fmt.Sprintf("the cluster has more than %d versions of APIs, and does not tell of all in one answer, as Kubernetes v1.27 and later do", maxVersions)}
+	}
+	return groups, resources, failed, nil
+}
+
+type roundTripFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -1,90 +1,160 @@
 package pcluster
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// apis is a cluster with the custom resource widgets, in the version that it does not prefer, and one of the whole cluster.
-func apis(w http.ResponseWriter, r *http.Request) {
-	resources := func(names ...string) map[string]any {
-		list := []any{}
-		for _, name := range names {
-			list = append(list, map[string]any{"name": name, "kind": "Kind of " + name, "namespaced": name != "planets"})
-		}
-		return map[string]any{"kind": "APIResourceList", "resources": list}
+// apis is a cluster with the custom resource widgets, in the version that it does not prefer too, one of the whole cluster, and
+// what cannot be stored. It tells of each version in an answer of its own; of those that are away it does not tell.
+func apis(away ...string) http.HandlerFunc {
+	list := func(resources ...any) map[string]any {
+		return map[string]any{"kind": "APIResourceList", "resources": resources}
 	}
-	switch r.URL.Path {
-	case "/apis":
-		version := func(v string) map[string]any { return map[string]any{"groupVersion": "example.com/" + v, "version": v} }
-		writeJSON(w, http.StatusOK, map[string]any{"kind": "APIGroupList", "groups": []any{
-			map[string]any{"name": "example.com", "preferredVersion": version("v2"), "versions": []any{version("v1"), version("v2")}},
-		}})
-	case "/apis/example.com/v2":
-		writeJSON(w, http.StatusOK, resources("planets", "widgets/status"))
-	case "/apis/example.com/v1":
-		writeJSON(w, http.StatusOK, resources("widgets"))
-	case "/api/v1":
-		writeJSON(w, http.StatusOK, resources("limitranges"))
-	case "/apis/example.com/v1/namespaces/n/widgets":
-		writeJSON(w, http.StatusOK, map[string]any{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": map[string]any{"resourceVersion": "1"},
-			"items": []any{map[string]any{"metadata": map[string]any{"namespace": "n", "name": "one"}}}})
-	default:
+	resource := func(name string, verbs ...string) map[string]any {
+		return map[string]any{"name": name, "kind": "Kind of " + name, "namespaced": name != "planets", "verbs": verbs}
+	}
+	group := func(name string, versions ...string) map[string]any {
+		of := func(v string) any { return map[string]any{"groupVersion": name + "/" + v, "version": v} }
+		all := []any{}
+		for _, v := range versions {
+			all = append(all, of(v))
+		}
+		return map[string]any{"name": name, "preferredVersion": of(versions[0]), "versions": all}
+	}
+	answers := map[string]any{
+		"/api":                    map[string]any{"kind": "APIVersions", "versions": []any{"v1"}},
+		"/api/v1":                 list(resource("limitranges", "list", "delete"), resource("bindings", "create"), resource("pods/status", "get", "list", "delete")),
+		"/apis":                   map[string]any{"kind": "APIGroupList", "groups": []any{group("example.com", "v2", "v1"), group("metrics.k8s.io", "v1")}},
+		"/apis/example.com/v2":    list(resource("planets", "list", "delete"), resource("widgets", "list", "delete")),
+		"/apis/example.com/v1":    list(resource("gadgets", "list", "delete"), resource("widgets", "list", "delete")),
+		"/apis/metrics.k8s.io/v1": list(resource("pods", "get", "list")),
+		"/apis/example.com/v2/namespaces/n/widgets": map[string]any{
+			"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": map[string]any{"resourceVersion": "1"},
+			"items": []any{map[string]any{"metadata": map[string]any{"namespace": "n", "name": "one"}}},
+		},
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		for _, path := range away {
+			if r.URL.Path == path {
+				http.Error(w, "service unavailable", http.StatusServiceUnavailable)
+				return
+			}
+		}
+		if answer, found := answers[r.URL.Path]; found {
+			writeJSON(w, http.StatusOK, answer)
+			return
+		}
 		// In the words of an API server that does not know the path.
 		http.Error(w, "404 page not found", http.StatusNotFound)
 	}
 }
 
-// TestServing: what the cluster serves beyond the usual kinds is found and can be listed; what it does not serve is no error.
-func TestServing(t *testing.T) {
-	server := newServer(t, except(apis))
+// serving is a cluster, met, that answers so.
+func serving(t *testing.T, answer http.HandlerFunc) (*fakeServer, *Cluster) {
+	t.Helper()
+	server := newServer(t, except(answer))
 	clusters, _ := startClusters(t, clocktesting.NewFakeClock(time.Now()), nil)
-	cluster, err := clusters.Get(t.Context(), testID("a"), server.kubeconfig("t"))
+	cluster, err := clusters.Get(t.Context(), testID("a"), server.kubeconfig("s3cret"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, kinds, err := cluster.Serving(t.Context(), []schema.GroupResource{
-		{Resource: "configmaps"}, {Group: "apps", Resource: "deployments"}, {Resource: "limitranges"}, {Resource: "unheardof"},
-		{Group: "example.com", Resource: "widgets"}, {Group: "example.com", Resource: "planets"}, {Group: "other.example.com", Resource: "widgets"},
-	})
+	return server, cluster
+}
+
+func named(resources []metav1.APIResource) []string {
+	names := []string{}
+	for _, r := range resources {
+		names = append(names, fmt.Sprintf("%s/%s %s: %s", r.Group, r.Version, r.Name, r.Kind))
+	}
+	return names
+}
+
+// TestServing: what may be stored in a Namespace is found, each in one version, and can be listed.
+func TestServing(t *testing.T) {
+	_, cluster := serving(t, apis())
+	c, resources, err := cluster.Serving(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []schema.GroupVersionKind{{Version: "v1", Kind: "Kind of limitranges"}, {Group: "example.com", Version: "v1", Kind: "Kind of widgets"}}
-	if diff := cmp.Diff(want, kinds); diff != "" {
-		t.Errorf("kinds: -want +got\n%s", diff)
+	want := []string{"/v1 limitranges: Kind of limitranges", "example.com/v1 gadgets: Kind of gadgets", "example.com/v2 widgets: Kind of widgets"}
+	if diff := cmp.Diff(want, named(resources)); diff != "" {
+		t.Errorf("resources: -want +got\n%s", diff)
 	}
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(want[1].GroupVersion().WithKind(want[1].Kind + "List"))
+	widgets := resources[2]
+	list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "example.com/v2", Kind: widgets.Kind + "List"}}
 	if err := c.List(t.Context(), list, client.InNamespace("n")); err != nil || len(list.Items) != 1 {
 		t.Errorf("List() = %v, %d items", err, len(list.Items))
 	}
-	if scheme.Scheme.Recognizes(want[1]) {
+	if scheme.Scheme.Recognizes(list.GroupVersionKind()) {
 		t.Error("a kind of one cluster is known to all")
 	}
 }
 
-// TestServingTheUsual: of what every cluster serves nothing is asked.
-func TestServingTheUsual(t *testing.T) {
-	server := newServer(t, nil)
-	clusters, _ := startClusters(t, clocktesting.NewFakeClock(time.Now()), nil)
-	cluster, err := clusters.Get(t.Context(), testID("a"), server.kubeconfig("t"))
-	if err != nil {
-		t.Fatal(err)
+// TestServingWithASilentGroup: what does not answer is told, the rest is known, and the cluster is not dead for it.
+func TestServingWithASilentGroup(t *testing.T) {
+	_, cluster := serving(t, apis("/apis/metrics.k8s.io/v1", "/apis/example.com/v2/namespaces/n/widgets"))
+	c, resources, err := cluster.Serving(t.Context())
+	if got := Describe(err); !strings.Contains(got, "does not say what it serves of metrics.k8s.io/v1;") {
+		t.Errorf("Serving() = %s", got)
 	}
-	before := server.requestCount()
-	if _, kinds, err := cluster.Serving(t.Context(), []schema.GroupResource{{Resource: "configmaps"}, {Group: "batch", Resource: "jobs"}}); err != nil || len(kinds) != 0 {
-		t.Errorf("Serving() = %v, %v", kinds, err)
+	if len(resources) != 3 {
+		t.Errorf("resources: %q", named(resources))
 	}
-	if got := server.requestCount() - before; got != 0 {
-		t.Errorf("%d requests", got)
+	list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "example.com/v2", Kind: "Kind of widgetsList"}}
+	if err := c.List(t.Context(), list, client.InNamespace("n")); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("List() = %v", err)
+	}
+	if err := cluster.remembered(); err != nil {
+		t.Errorf("the cluster is dead: %v", err)
+	}
+}
+
+// TestServingNothing: a cluster that does not answer is no empty one.
+func TestServingNothing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reason string
+		answer http.HandlerFunc
+		want   string
+	}{
+		"away":       {"", apis("/apis"), "is not available"},
+		"no JSON":    {"", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, "no") }, "does not answer like a Kubernetes API server"},
+		"bottomless": {"Each version would be asked for.", countless, "more than 128 versions"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, cluster := serving(t, tc.answer)
+			before := server.requestCount()
+			_, resources, err := cluster.Serving(t.Context())
+			if got := Describe(err); !strings.Contains(got, tc.want) || len(resources) != 0 {
+				t.Errorf("%s\nServing() = %q, %s", tc.reason, named(resources), got)
+			}
+			if got := server.requestCount() - before; got > 2 {
+				t.Errorf("%s\n%d requests", tc.reason, got)
+			}
+		})
+	}
+}
+
+// countless is a server that makes up versions.
+func countless(w http.ResponseWriter, r *http.Request) {
+	versions := []any{}
+	for i := range 1000 {
+		versions = append(versions, map[string]any{"groupVersion": fmt.Sprintf("example.com/v%d", i), "version": fmt.Sprintf("v%d", i)})
+	}
+	switch r.URL.Path {
+	case "/api":
+		writeJSON(w, http.StatusOK, map[string]any{"kind": "APIVersions", "versions": []any{"v1"}})
+	default:
+		writeJSON(w, http.StatusOK, map[string]any{"kind": "APIGroupList", "groups": []any{map[string]any{"name": "example.com", "versions": versions}}})
 	}
 }

@@ -19,7 +19,8 @@ import (
 
 const (
 	// maxResponseBytes bounds the answer to one call, and so the memory that a hostile server can take. We ask for single
-	// small objects, and for the pods and ReplicaSets of one namespace: a few of each, below 10 KiB apiece.
+	// small objects; for the pods and ReplicaSets of one namespace: a few of each, below 10 KiB apiece; for the metadata of
+	// everything in a namespace, by the hundred; and for what the cluster serves: about 500 bytes for each resource.
 	maxResponseBytes = 2 << 20
 	maxHeaderBytes   = 64 << 10
 	// maxBufferedBytes bounds what an HTTP/2 server may send ahead of its reader, for each call and watch.

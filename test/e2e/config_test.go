@@ -144,6 +144,13 @@ func TestInstallerRights(t *testing.T) {
 	change(n, syncTarget("edge-1"), logLevel(3))
 	n.await("edge-1", "Deployed", "Deployed")
 
+	// They are enough to see that a Namespace holds nothing of others.
+	s := n.openShop(target, "shop")
+	s.create(s.configMap("config", map[string]string{"a": "1"}))
+	s.awaitCopy("config", map[string]string{"a": "1"})
+	s.setState("")
+	s.awaitLeft()
+
 	require.NoError(t, n.Delete(t.Context(), target))
 	n.awaitGone(target)
 	requireNothingLeft(t, downstream(t), target.Status.Key)

@@ -1,14 +1,18 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -57,6 +61,65 @@ func TestSyncOfNamespaces(t *testing.T) {
 	assert.Equal(t, before.ResourceVersion, after.ResourceVersion)
 	stays.create(stays.configMap("another", map[string]string{"a": "1"}))
 	stays.awaitCopy("another", map[string]string{"a": "1"})
+}
+
+// TestSyncLeavesWhatIsOfOthers: a counterpart stays, without anything of ours, while somebody has something in it, be it of a
+// resource that is not synced, and goes when it is closed with nothing in it.
+func TestSyncLeavesWhatIsOfOthers(t *testing.T) {
+	n := newTenant(t)
+	n.bindCompute()
+	s := n.openShop(n.register("edge-1"), "shop")
+	config, web := s.configMap("config", map[string]string{"a": "1"}), idleDeployment("shop", "web")
+	s.create(config)
+	s.create(web)
+	s.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.ServiceSpec{
+		Selector: web.Spec.Selector.MatchLabels, Ports: []corev1.ServicePort{{Port: 80}},
+	}})
+	s.awaitReport(config, `"ready":"Current"`)
+	s.awaitReport(web, `"ready":"Current"`)
+	there := metav1.ObjectMeta{Namespace: s.counterpart, Name: "theirs"}
+	theirs := []client.Object{
+		&autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: there, Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}, MaxReplicas: 2,
+		}},
+		&rbacv1.Role{ObjectMeta: there},
+	}
+	for _, object := range theirs {
+		require.NoError(t, s.there.Create(t.Context(), object))
+	}
+
+	t.Log("closed with something of others in it")
+	s.setState("")
+	s.awaitState("")
+	s.awaitNoCopy("config")
+	s.requireFree()
+	s.eventually("an Event says what keeps the Namespace", func() (bool, string) {
+		all := s.events(s.target)
+		return slices.ContainsFunc(all, func(event string) bool {
+			return strings.HasPrefix(event, "Normal "+workloadv1alpha1.ReasonNamespaceLeft+": ") &&
+				containsAll(event, []string{s.counterpart, `"shop"`, `HorizontalPodAutoscaler "theirs" in it is not ours`})
+		}), strings.Join(all, "\n")
+	})
+	for _, object := range theirs {
+		require.NoError(t, s.there.Get(t.Context(), client.ObjectKeyFromObject(object), object))
+		assert.Nil(t, object.GetDeletionTimestamp(), "%T", object)
+	}
+	namespace := &corev1.Namespace{}
+	require.NoError(t, s.there.Get(t.Context(), client.ObjectKey{Name: s.counterpart}, namespace))
+	assert.NotContains(t, namespace.Labels, workloadv1alpha1.LabelKey)
+	err := s.there.Get(t.Context(), client.ObjectKey{Namespace: s.counterpart, Name: "syncer"}, &rbacv1.RoleBinding{})
+	assert.True(t, apierrors.IsNotFound(err), "our rights in it: %v", err)
+
+	t.Log("opened again, and closed when they have taken it away")
+	s.setState(workloadv1alpha1.StateSync)
+	s.awaitState(workloadv1alpha1.NamespaceOpen)
+	s.awaitCopy("config", map[string]string{"a": "1"})
+	s.awaitReport(web, `"ready":"Current"`)
+	for _, object := range theirs {
+		require.NoError(t, s.there.Delete(t.Context(), object))
+	}
+	s.setState("")
+	s.awaitLeft()
 }
 
 // refuse labels a Namespace that must not be opened, and waits until that is told.

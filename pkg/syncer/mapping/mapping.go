@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -30,38 +29,11 @@ func Namespace(key, namespace string) string {
 	return prefix + text[len(text)-hashLength:]
 }
 
-// DefaultKinds are the kinds of the resources that are synced by default, as every physical cluster serves them.
-func DefaultKinds() []schema.GroupVersionKind {
-	return []schema.GroupVersionKind{
-		{Version: "v1", Kind: "ConfigMap"},
-		{Version: "v1", Kind: "PersistentVolumeClaim"},
-		{Version: "v1", Kind: "Secret"},
-		{Version: "v1", Kind: "Service"},
-		{Version: "v1", Kind: "ServiceAccount"},
-		{Group: "apps", Version: "v1", Kind: "DaemonSet"},
-		{Group: "apps", Version: "v1", Kind: "Deployment"},
-		{Group: "apps", Version: "v1", Kind: "StatefulSet"},
-		{Group: "batch", Version: "v1", Kind: "CronJob"},
-		{Group: "batch", Version: "v1", Kind: "Job"},
-		{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress"},
-		{Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy"},
-	}
-}
-
 // IsCopy tells whether an object of the physical cluster is a copy that belongs to a SyncTarget. What controllers make of a
 // copy may inherit its labels, as EndpointSlices do, or its annotations, as ReplicaSets do, and is none.
 func IsCopy(object metav1.Object, key string) bool {
 	return object.GetLabels()[workloadv1alpha1.LabelKey] == key && object.GetAnnotations()[workloadv1alpha1.AnnotationSourceUID] != "" &&
 		metav1.GetControllerOfNoCopy(object) == nil
-}
-
-// BareKinds are kinds that are not synced by default, but run somebody's workload where they have no owner: a counterpart that
-// holds such a one is not ours to remove.
-func BareKinds() []schema.GroupVersionKind {
-	return []schema.GroupVersionKind{
-		{Version: "v1", Kind: "Pod"},
-		{Group: "apps", Version: "v1", Kind: "ReplicaSet"},
-	}
 }
 
 // IsFixture tells what controllers of a cluster put into every Namespace.

@@ -7,48 +7,39 @@ import (
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// TestDrainedIsToldBeforeTheRightsGo: whatever fails, and whenever, the report is made while the counterpart stands, and
-// the counterpart goes in the end.
-func TestDrainedIsToldBeforeTheRightsGo(t *testing.T) {
-	p := newPlace(testOwner.Key, "shop")
-	p.setEnding(&closing{})
-	p.deafen = func() {}
-	counterpart := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace"}}
-	counterpart.SetName(p.counterpart)
-	counterpart.SetLabels(map[string]string{workloadv1alpha1.LabelKey: testOwner.Key})
-	down := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds, counterpart)
-	kcp := &reporting{err: errors.New("somebody was faster")}
+// TestDrainedIsTold: what could not be reported is reported the next time, and only then is the place ended. The counterpart is
+// not the syncer's to remove.
+func TestDrainedIsTold(t *testing.T) {
+	b := newBench(t, nil, nil, nil, nil)
+	p, kcp := b.pass.place, &reporting{err: errors.New("somebody was faster")}
 	kcp.UID = types.UID(testOwner.UID)
-	e := &Engine{owner: testOwner, target: kcp, down: down, places: map[string]*place{"shop": p}}
-	stands := func() bool {
-		_, err := down.Resource(namespaces).Get(t.Context(), p.counterpart, metav1.GetOptions{})
-		return err == nil
-	}
+	p.setEnding(&closing{})
+	stopped := false
+	p.deafen = func() { stopped = true }
+	b.pass.target, b.pass.up, b.pass.down, b.pass.places = kcp, b.up, b.down, map[string]*place{"shop": p}
 
-	if _, err := e.closePlace(t.Context(), p); err == nil || !stands() {
-		t.Fatalf("without the report, closePlace() = %v, the counterpart stands: %t", err, stands())
+	if _, err := b.pass.closePlace(t.Context(), p); err == nil || stopped {
+		t.Fatalf("without the report, closePlace() = %v, stopped: %t", err, stopped)
 	}
 	kcp.err = nil
-	refuse := true
-	down.PrependReactor("delete", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return refuse, nil, errors.New("connection refused")
-	})
-	if _, err := e.closePlace(t.Context(), p); err == nil || len(kcp.patches) != 1 || !strings.Contains(kcp.patches[0], `["shop"]`) {
-		t.Fatalf("closePlace() = %v, reported %q", err, kcp.patches)
+	if _, err := b.pass.closePlace(t.Context(), p); err != nil || !stopped || len(b.pass.places) != 0 {
+		t.Errorf("closePlace() = %v, stopped: %t, places %v", err, stopped, b.pass.places)
 	}
-	refuse = false
-	if _, err := e.closePlace(t.Context(), p); err != nil || stands() || len(kcp.patches) != 1 || len(e.places) != 0 {
-		t.Errorf("closePlace() = %v, the counterpart stands: %t, reported %q, places %v", err, stands(), kcp.patches, e.places)
+	if len(kcp.patches) != 1 || !strings.Contains(kcp.patches[0], `["shop"]`) {
+		t.Errorf("reported %q", kcp.patches)
+	}
+	for _, action := range b.down.Actions() {
+		if action.GetVerb() != "list" {
+			t.Errorf("in the physical cluster it made the request %s %s", action.GetVerb(), action.GetResource().Resource)
+		}
 	}
 }
 
@@ -64,39 +55,6 @@ func (u *reporting) PatchStatus(_ context.Context, patch []byte) error {
 		u.patches = append(u.patches, string(patch))
 	}
 	return u.err
-}
-
-// TestRightsAreHandedBack: where the counterpart stays, our rights in it go, also if that fails at first.
-func TestRightsAreHandedBack(t *testing.T) {
-	p := newPlace(testOwner.Key, "shop")
-	object := func(apiVersion, kind, namespace, name string) *unstructured.Unstructured {
-		o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": apiVersion, "kind": kind}}
-		o.SetNamespace(namespace)
-		o.SetName(name)
-		o.SetLabels(map[string]string{workloadv1alpha1.LabelKey: testOwner.Key})
-		return o
-	}
-	down := dynamicfake.NewSimpleDynamicClient(runtime.NewScheme(),
-		object("v1", "Namespace", "", p.counterpart), object("rbac.authorization.k8s.io/v1", "RoleBinding", p.counterpart, bindingName))
-	e := &Engine{owner: testOwner, down: down}
-	refuse := true
-	down.PrependReactor("delete", "rolebindings", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return refuse, nil, errors.New("connection refused")
-	})
-	if err := e.leave(t.Context(), p, true); err == nil {
-		t.Fatal("the rights are kept, and that is no error")
-	}
-	refuse = false
-	if err := e.leave(t.Context(), p, true); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := down.Resource(roleBindings).Namespace(p.counterpart).Get(t.Context(), bindingName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-		t.Errorf("the binding is left: %v", err)
-	}
-	left, err := down.Resource(namespaces).Get(t.Context(), p.counterpart, metav1.GetOptions{})
-	if err != nil || left.GetLabels()[workloadv1alpha1.LabelKey] != "" {
-		t.Errorf("the Namespace is gone or carries our mark: %v", err)
-	}
 }
 
 // TestClosingAsksWhenItSeemsDone: while the caches show something of ours no server is asked, so that a copy that hangs costs
@@ -135,7 +93,7 @@ func TestClosingAsksWhenItSeemsDone(t *testing.T) {
 			if b.pass.catalog.Store(&unknown); tc.done {
 				again := &reporting{}
 				again.UID = kcp.UID
-				b.pass.target, p.drained = again, false
+				b.pass.target, b.pass.places = again, map[string]*place{"shop": p}
 				if wait, err := b.pass.closePlace(t.Context(), p); wait != drainedRetry || err != nil || len(again.patches) != 0 {
 					t.Errorf("with a silent group: closePlace() = %s, %v, reported %q", wait, err, again.patches)
 				}
@@ -144,30 +102,6 @@ func TestClosingAsksWhenItSeemsDone(t *testing.T) {
 				t.Errorf("%s\nasked %t, reported %q", tc.reason, asked, kcp.patches)
 			}
 		})
-	}
-}
-
-// TestSomebodysPodKeepsTheCounterpart: what runs there without an owner is nobody's copy, and would go with its Namespace.
-func TestSomebodysPodKeepsTheCounterpart(t *testing.T) {
-	p := newPlace(testOwner.Key, "shop")
-	pod := func(owners ...metav1.OwnerReference) *unstructured.Unstructured {
-		o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Pod"}}
-		o.SetNamespace(p.counterpart)
-		o.SetName("pod")
-		o.SetOwnerReferences(owners)
-		return o
-	}
-	for name, tc := range map[string]struct {
-		pod  *unstructured.Unstructured
-		want bool
-	}{
-		"its own":           {pod(), true},
-		"of a Deployment's": {pod(metav1.OwnerReference{Kind: "ReplicaSet", Name: "web-1"}), false},
-	} {
-		e := &Engine{owner: testOwner, down: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds, tc.pod)}
-		if others, done, err := e.drained(t.Context(), p); others != tc.want || !done || err != nil {
-			t.Errorf("%s: drained() = %t, %t, %v", name, others, done, err)
-		}
 	}
 }
 

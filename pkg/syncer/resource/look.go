@@ -117,7 +117,7 @@ func (e *Engine) hasLeft(ctx context.Context, target *workloadv1alpha1.SyncTarge
 			return false, nil
 		}
 		p.awaitPasses()
-		if mine, _, err := e.left(ctx, p, l); mine || err != nil {
+		if left, err := e.left(ctx, p, l); left || err != nil {
 			return false, err
 		}
 	}

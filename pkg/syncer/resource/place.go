@@ -32,10 +32,7 @@ type place struct {
 	mu sync.Mutex
 	// closing is set when a live read has shown that everything of ours is to go. Set by the engine.
 	closing *closing
-	// drained is set once a closing place is reported as drained, and others if something of others is left in it. Set by
-	// closePlace.
-	drained, others bool
-	lanes           map[workloadv1alpha1.GroupResource]*lane
+	lanes   map[workloadv1alpha1.GroupResource]*lane
 
 	// warnings are the Warning Events in the counterpart, and told what was written of them, by name. Set by listen.
 	warnings *side
@@ -102,9 +99,7 @@ func (p *place) setEnding(c *closing) (changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	changed = (c == nil) != (p.closing == nil) || c != nil && *c != *p.closing
-	if p.closing = c; c == nil {
-		p.drained = false
-	}
+	p.closing = c
 	return changed
 }
 
@@ -112,18 +107,6 @@ func (p *place) setEnding(c *closing) (changed bool) {
 func (p *place) awaitPasses() {
 	p.passes.Lock()
 	defer p.passes.Unlock()
-}
-
-func (p *place) isDrained() (others, drained bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.others, p.drained
-}
-
-func (p *place) setDrained(others bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.drained, p.others = true, others
 }
 
 func (p *place) lane(resource workloadv1alpha1.GroupResource) *lane {

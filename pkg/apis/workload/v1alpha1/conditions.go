@@ -76,3 +76,7 @@ const (
 
 // ReasonNamespaceRefused is the Warning event for a Namespace that is labelled to be opened, and is never synced.
 const ReasonNamespaceRefused = "NamespaceRefused"
+
+// ReasonNamespaceLeft is the Normal event for a Namespace in the physical cluster that is left standing, since it holds, or may
+// hold, something of others.
+const ReasonNamespaceLeft = "NamespaceLeft"

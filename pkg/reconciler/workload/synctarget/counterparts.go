@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/synctarget/synctarget/pkg/agent"
@@ -91,8 +91,8 @@ func together(namespaces []*openedNamespace, do func(int, *openedNamespace) erro
 	return group.Wait()
 }
 
-// sweep clears away the counterparts that stand for nothing any more, such as those of a Namespace that was closed before it
-// was open, or whose syncer ended before it had removed one. What is said of the Namespaces is read live.
+// sweep clears away the counterparts that stand for nothing any more: of a Namespace that the syncer has left, or that was
+// closed before it was open. What is said of the Namespaces is read live.
 func (r *Reconciler) sweep(ctx context.Context, s *scope, cluster physicalCluster) error {
 	strays, err := agent.Counterparts{Client: cluster.Client(), Key: s.key}.Strays(ctx, s.knows)
 	if err != nil || len(strays) == 0 {
@@ -102,11 +102,7 @@ func (r *Reconciler) sweep(ctx context.Context, s *scope, cluster physicalCluste
 	if err != nil || live.UID != s.target.UID {
 		return err
 	}
-	c, kinds, err := cluster.Serving(ctx, s.resources())
-	if err != nil {
-		return err
-	}
-	counterparts := agent.Counterparts{Client: c, Key: s.key, Kinds: kinds}
+	counterparts := r.counterparts(ctx, s, cluster)
 	var failures []error
 	for i := range strays {
 		name := strays[i].Annotations[workloadv1alpha1.AnnotationNamespace]
@@ -117,22 +113,19 @@ func (r *Reconciler) sweep(ctx context.Context, s *scope, cluster physicalCluste
 	return errors.Join(failures...)
 }
 
+// counterparts are those of a target, with what its cluster says may be in them. The user is told of each that stays.
+func (r *Reconciler) counterparts(ctx context.Context, s *scope, cluster physicalCluster) agent.Counterparts {
+	c, resources, unknown := cluster.Serving(ctx)
+	return agent.Counterparts{Client: c, Key: s.key, Resources: resources, Unknown: unknown, Left: func(sentence string) {
+		r.Events.Event(s.clusterName, s.target, corev1.EventTypeNormal, workloadv1alpha1.ReasonNamespaceLeft, truncate(sentence, maxMessage))
+	}}
+}
+
 // knows tells whether a Namespace has, or is to have, a counterpart.
 func (s *scope) knows(namespace string) bool {
 	return slices.ContainsFunc(s.namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
 		return n.Name == namespace && n.State != workloadv1alpha1.NamespaceRefused
 	})
-}
-
-// resources are those of which there may be copies.
-func (s *scope) resources() []schema.GroupResource {
-	var resources []schema.GroupResource
-	for _, r := range slices.Concat(s.target.Spec.Synced(), s.target.Leaving()) {
-		if r.Syncable() == nil {
-			resources = append(resources, schema.GroupResource(r))
-		}
-	}
-	return resources
 }
 
 // admitted are the Namespaces that the syncer is, or is to be, let into: first those that wait for it.

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -34,7 +35,7 @@ func (w *world) furnished() bool {
 	return true
 }
 
-// removeCounterpart is what the syncer does, or somebody by hand.
+// removeCounterpart is what somebody does by hand.
 func (w *world) removeCounterpart() {
 	w.t.Helper()
 	for _, object := range w.counterpart() {
@@ -158,7 +159,8 @@ func TestWatchEndsWithTheNamespace(t *testing.T) {
 	}
 }
 
-// TestSweep: a counterpart that stands for nothing any more is cleared away, at the next full look.
+// TestSweep: a counterpart that stands for nothing any more is cleared away: in the pass that ends its Namespace, or, if that
+// failed, at the next full look.
 func TestSweep(t *testing.T) {
 	closed := func(t *testing.T, w *world) {
 		w.label("shop", "")
@@ -168,22 +170,26 @@ func TestSweep(t *testing.T) {
 		if got := w.namespaces(); got != "" {
 			t.Fatalf("namespaces: %s", got)
 		}
-		w.wake()
+	}
+	object := func(w *world, mark func(*corev1.ConfigMap)) {
+		c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.counterpart()[0].GetName(), Name: "object"}}
+		mark(c)
+		if err := w.there.raw.Create(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
 	}
 	tests := map[string]struct {
 		reason string
 		arrange
 		left bool
 	}{
-		"its syncer was killed": {"It had reported, and not yet removed.", closed, false},
+		"left by the syncer": {"At once, without another sign.", closed, false},
 		"with a copy": {"Never on silence.", func(t *testing.T, w *world) {
+			object(w, func(c *corev1.ConfigMap) {
+				c.Labels = map[string]string{workloadv1alpha1.LabelKey: testKey()}
+				c.Annotations = map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"}
+			})
 			closed(t, w)
-			object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-				Namespace: w.counterpart()[0].GetName(), Name: "copy", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey()},
-				Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"}}}
-			if err := w.there.raw.Create(t.Context(), object); err != nil {
-				t.Fatal(err)
-			}
 		}, true},
 		"open": {"", func(_ *testing.T, w *world) { w.wake() }, true},
 		"an old cache": {"The SyncTarget itself says that it is open.", func(t *testing.T, w *world) {
@@ -205,6 +211,72 @@ func TestSweep(t *testing.T) {
 			w.settle()
 			if got := w.furnished(); got != tc.left {
 				t.Errorf("%s\nleft = %t", tc.reason, got)
+			}
+		})
+	}
+}
+
+// TestSweepIsTriedAgain: what cannot be seen now is looked at within a minute or so, and the syncer is none the worse for it.
+func TestSweepIsTriedAgain(t *testing.T) {
+	w := open(t)
+	w.there.silent = errInjected
+	w.label("shop", "")
+	w.settle()
+	w.drained("shop")
+	again := w.pass().RequeueAfter
+	if again == 0 || again > refusedRecheck || !w.furnished() {
+		t.Fatalf("RequeueAfter = %s, furnished = %t", again, w.furnished())
+	}
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, "True") {
+		t.Errorf("Deployed = %s", got)
+	}
+	w.settle()
+	w.there.silent = nil
+	w.clock.Step(refusedRecheck)
+	w.settle()
+	if w.furnished() {
+		t.Error("the counterpart stands")
+	}
+}
+
+// TestLeftNamespaceIsTold: once, and why it stays.
+func TestLeftNamespaceIsTold(t *testing.T) {
+	for name, end := range map[string]func(*world){
+		"closed": func(w *world) {
+			w.label("shop", "")
+			w.settle()
+			w.drained("shop")
+		},
+		"deleted": func(w *world) {
+			w.delete()
+			w.pass()
+			w.drained("shop")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := open(t)
+			place, rights := w.counterpart()[0], w.counterpart()[1]
+			theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: place.GetName(), Name: "theirs"}}
+			if err := w.there.raw.Create(t.Context(), theirs); err != nil {
+				t.Fatal(err)
+			}
+			end(w)
+			for range 5 {
+				if !w.gone() {
+					w.pass()
+				}
+			}
+			told := slices.DeleteFunc(slices.Clone(w.events.events), func(e string) bool { return !strings.Contains(e, workloadv1alpha1.ReasonNamespaceLeft) })
+			want := []string{`Normal NamespaceLeft: Namespace "` + place.GetName() + `" in the physical cluster, which stood for Namespace "shop", is left standing: ` +
+				`ConfigMap "theirs" in it is not ours. Remove the Namespace by hand when nobody needs it any more`}
+			if diff := cmp.Diff(want, told); diff != "" {
+				t.Errorf("Events: -want +got\n%s", diff)
+			}
+			if err := w.there.raw.Get(t.Context(), client.ObjectKeyFromObject(theirs), theirs); err != nil {
+				t.Errorf("theirs: %v", err)
+			}
+			if err := w.there.raw.Get(t.Context(), client.ObjectKeyFromObject(rights), rights); !apierrors.IsNotFound(err) {
+				t.Errorf("our rights: %v", err)
 			}
 		})
 	}
@@ -242,7 +314,7 @@ func TestClosingKeepsItsCounterpart(t *testing.T) {
 		drained bool
 	}{
 		"not yet left": {"Somebody deleted it by hand.", false},
-		"left":         {"The syncer deleted it.", true},
+		"left":         {"It is not made anew.", true},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -141,17 +141,22 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	if err := cluster.WatchOnly(append(objects, bindings...)...); err != nil {
 		return verdict{}, fmt.Errorf("ending the watches of what is left: %w", err)
 	}
-	if err := r.sweep(ctx, s, cluster); err != nil {
-		log.FromContext(ctx).V(4).Info("What stands for no Namespace is left until later", "cause", pcluster.Describe(err))
-	}
 	rollout, err := agent.Rollout(ctx, cluster.Client(), workloadv1alpha1.SyncerNamespace(s.target.Name, s.key))
 	if err != nil {
 		return r.refusal(s, err)
 	}
+	v := deployed(cluster, withheld)
 	if !rollout.Ready {
-		return blocked(workloadv1alpha1.ReasonRollingOut, "%s", rollout.Message).after(r.backOff(s, rolloutRecheck)), nil
+		v = blocked(workloadv1alpha1.ReasonRollingOut, "%s", rollout.Message).after(r.backOff(s, rolloutRecheck))
 	}
-	return deployed(cluster, withheld), nil
+	// Last, since it may take all the time that is left.
+	if err := r.sweep(ctx, s, cluster); err != nil {
+		log.FromContext(ctx).V(4).Info("What stands for no Namespace is left until later", "cause", pcluster.Describe(err))
+		if v.recheck == 0 {
+			v = v.after(refusedRecheck)
+		}
+	}
+	return v, nil
 }
 
 // applyAgent applies what is installed. Kubernetes lets nobody grant what they do not hold themselves: a resource of which

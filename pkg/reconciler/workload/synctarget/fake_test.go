@@ -16,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/rest"
@@ -310,8 +309,9 @@ type physical struct {
 	*server
 	id      string
 	watched []string
-	// kinds are served beside those that every cluster has.
-	kinds []schema.GroupVersionKind
+	// resources are served beside those that every cluster has, and silent is why these are not all.
+	resources []metav1.APIResource
+	silent    error
 	// refusal is why the cluster may not be watched.
 	refusal error
 }
@@ -338,8 +338,15 @@ func (p *physical) WatchOnly(objects ...client.Object) error {
 	return nil
 }
 
-func (p *physical) Serving(context.Context, []schema.GroupResource) (client.Client, []schema.GroupVersionKind, error) {
-	return p.server.Client, p.kinds, nil
+func (p *physical) Serving(context.Context) (client.Client, []metav1.APIResource, error) {
+	return p.server.Client, slices.Concat(served, p.resources), p.silent
+}
+
+// served is what every cluster serves, as far as it matters here.
+var served = []metav1.APIResource{
+	{Version: "v1", Name: "configmaps", Kind: "ConfigMap"}, {Version: "v1", Name: "secrets", Kind: "Secret"},
+	{Group: "apps", Version: "v1", Name: "deployments", Kind: "Deployment"},
+	{Group: "rbac.authorization.k8s.io", Version: "v1", Name: "rolebindings", Kind: "RoleBinding"},
 }
 
 func watchName(object client.Object) string {

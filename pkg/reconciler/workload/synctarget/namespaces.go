@@ -151,11 +151,8 @@ func (r *Reconciler) closeNamespaces(ctx context.Context, s *scope) error {
 	for _, n := range slices.Clone(s.namespaces) {
 		switch {
 		case !isClosing(n) || live.UID != s.target.UID:
-		case slices.Contains(live.Status.DrainedNamespaces, n.Name):
+		case slices.Contains(live.Status.DrainedNamespaces, n.Name), wasOpening(live, n.Name):
 			failures = append(failures, r.revoke(ctx, s, n.Name))
-		case wasOpening(live, n.Name):
-			failures = append(failures, r.revoke(ctx, s, n.Name))
-			r.installed.forget(s.target.UID) // its counterpart may have been made
 		default:
 			s.draining = append(s.draining, n.Name)
 		}
@@ -178,7 +175,7 @@ func wasOpening(live *workloadv1alpha1.SyncTarget, name string) bool {
 	})
 }
 
-// revoke ends a Namespace.
+// revoke ends a Namespace, but for its counterpart, which is cleared away by the next look at everything: now.
 func (r *Reconciler) revoke(ctx context.Context, s *scope, name string) error {
 	_, done, err := agent.Revoke(ctx, s.upstream, s.target.Name, s.key, name)
 	if err != nil {
@@ -186,6 +183,7 @@ func (r *Reconciler) revoke(ctx context.Context, s *scope, name string) error {
 	}
 	if done {
 		s.namespaces = slices.DeleteFunc(s.namespaces, func(n workloadv1alpha1.NamespaceStatus) bool { return n.Name == name })
+		r.installed.forget(s.target.UID)
 	}
 	return nil
 }

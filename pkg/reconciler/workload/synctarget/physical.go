@@ -3,7 +3,7 @@ package synctarget
 import (
 	"context"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/synctarget/synctarget/pkg/pcluster"
@@ -19,7 +19,7 @@ type physicalClusters interface {
 type physicalCluster interface {
 	ID(ctx context.Context) (string, error)
 	Client() client.Client
-	Serving(ctx context.Context, resources []schema.GroupResource) (client.Client, []schema.GroupVersionKind, error)
+	Serving(ctx context.Context) (client.Client, []metav1.APIResource, error)
 	Watch(objects ...client.Object) error
 	WatchOnly(objects ...client.Object) error
 	Unwatched() error

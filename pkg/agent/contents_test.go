@@ -1,0 +1,160 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+)
+
+// TestContents: a counterpart goes only if it is seen to hold nothing of others, and why it stays is told.
+func TestContents(t *testing.T) {
+	in := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: shop(), Name: name} }
+	annotated := func(name, annotation string) metav1.ObjectMeta {
+		o := in(name)
+		o.Annotations = map[string]string{annotation: "x"}
+		return o
+	}
+	ours := in("web")
+	ours.Labels = map[string]string{workloadv1alpha1.LabelKey: testKey()}
+	owned := in("web-1")
+	owned.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web"}}
+	const stays = `is left standing: `
+	tests := map[string]struct {
+		reason string
+		object client.Object
+		lists  map[string]error
+		want   string // empty: it goes
+	}{
+		"empty":                {"", nil, nil, ""},
+		"an autoscaler":        {"", &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: in("web")}, nil, stays + `HorizontalPodAutoscaler "web" in it is not ours`},
+		"a Role":               {"", &rbacv1.Role{ObjectMeta: in("web")}, nil, stays + `Role "web" in it is not ours`},
+		"a Pod":                {"", &corev1.Pod{ObjectMeta: in("web-1")}, nil, stays + `Pod "web-1" in it is not ours`},
+		"a Pod of something":   {"It goes with its owner, which is ours, or keeps the Namespace itself.", &corev1.Pod{ObjectMeta: owned}, nil, ""},
+		"the root CA":          {"", &corev1.ConfigMap{ObjectMeta: in("kube-root-ca.crt")}, nil, ""},
+		"default account":      {"", &corev1.ServiceAccount{ObjectMeta: in("default")}, nil, ""},
+		"another account":      {"", &corev1.ServiceAccount{ObjectMeta: in("web")}, nil, stays + `ServiceAccount "web" in it is not ours`},
+		"a token":              {"", &corev1.Secret{ObjectMeta: annotated("default-token", corev1.ServiceAccountNameKey)}, nil, ""},
+		"a Secret":             {"", &corev1.Secret{ObjectMeta: in("password")}, nil, stays + `Secret "password" in it is not ours`},
+		"an Event":             {"", &corev1.Event{ObjectMeta: in("web.1")}, nil, ""},
+		"a newer Event":        {"", &eventsv1.Event{ObjectMeta: in("web.2")}, nil, ""},
+		"Endpoints of a copy":  {"They inherit the labels of their Service.", &corev1.Endpoints{ObjectMeta: ours}, nil, ""},                                       //nolint:staticcheck // served by every cluster
+		"Endpoints that last":  {"Their Service has just gone.", &corev1.Endpoints{ObjectMeta: annotated("web", corev1.EndpointsLastChangeTriggerTime)}, nil, ""}, //nolint:staticcheck // served by every cluster
+		"Endpoints by hand":    {"They lead to somewhere else.", &corev1.Endpoints{ObjectMeta: in("db")}, nil, stays + `Endpoints "db" in it is not ours`},        //nolint:staticcheck // served by every cluster
+		"another RoleBinding":  {"Only the one that we have made goes.", &rbacv1.RoleBinding{ObjectMeta: in("admins")}, nil, stays + `RoleBinding "admins" in it is not ours`},
+		"may not be listed":    {"", nil, answering(http.StatusForbidden, "roles"), stays + `the kubeconfig's user may not list roles.rbac.authorization.k8s.io, so nobody knows`},
+		"many may not be":      {"", nil, answering(http.StatusForbidden, "configmaps", "pods", "secrets", "roles", "rolebindings"), "may not list configmaps, pods, secrets, and 2 more, so"},
+		"cannot be listed":     {"It is passed over when a Namespace is deleted, too.", nil, answering(http.StatusMethodNotAllowed, "roles"), ""},
+		"is served no more":    {"", nil, answering(http.StatusNotFound, "roles"), ""},
+		"foreign and unlisted": {"What is seen says more.", &corev1.Pod{ObjectMeta: in("web-1")}, answering(http.StatusForbidden, "roles"), `Pod "web-1" in it is not ours`},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, counterparts, said := furnished(t)
+			if tc.object != nil {
+				if err := s.raw.Create(t.Context(), tc.object); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.failList = tc.lists
+			strays, err := counterparts.Strays(t.Context(), func(string) bool { return false })
+			if err != nil || len(strays) != 1 {
+				t.Fatalf("Strays() = %d, %v", len(strays), err)
+			}
+			if err := counterparts.Clear(t.Context(), &strays[0]); err != nil {
+				t.Fatal(err)
+			}
+			s.failList = nil
+			s.finishNamespaces(t)
+			want := []string{"Namespace"}
+			if tc.want == "" {
+				want = nil
+			}
+			if diff := cmp.Diff(want, s.standing(t)); diff != "" {
+				t.Errorf("%s\nleft: -want +got\n%s", tc.reason, diff)
+			}
+			if got := strings.Join(*said, "; "); !strings.Contains(got, tc.want) || (got == "") != (tc.want == "") {
+				t.Errorf("%s\nsaid %q, want %q", tc.reason, got, tc.want)
+			}
+		})
+	}
+}
+
+// answering lets the lists of resources fail with an HTTP status.
+func answering(code int32, resources ...string) map[string]error {
+	errs := map[string]error{}
+	for _, r := range served {
+		if slices.Contains(resources, r.Name) {
+			status := metav1.Status{Code: code, Reason: map[int32]metav1.StatusReason{
+				http.StatusForbidden: metav1.StatusReasonForbidden, http.StatusNotFound: metav1.StatusReasonNotFound,
+				http.StatusMethodNotAllowed: metav1.StatusReasonMethodNotAllowed,
+			}[code]}
+			errs[r.Kind+"List"] = &apierrors.StatusError{ErrStatus: status}
+		}
+	}
+	return errs
+}
+
+// TestClearTriesAgain: while something cannot be seen, nothing is decided and nothing told.
+func TestClearTriesAgain(t *testing.T) {
+	for name, spoil := range map[string]func(*server, *Counterparts){
+		"a list fails":         func(s *server, _ *Counterparts) { s.failList = map[string]error{"RoleList": errInjected} },
+		"a group is not there": func(_ *server, c *Counterparts) { c.Unknown = errInjected },
+	} {
+		s, counterparts, said := furnished(t)
+		spoil(s, &counterparts)
+		strays, err := counterparts.Strays(t.Context(), func(string) bool { return false })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := counterparts.Clear(t.Context(), &strays[0]); !errors.Is(err, errInjected) || len(s.writes) != 0 || len(*said) != 0 {
+			t.Errorf("%s: Clear() = %v, wrote %q, said %q", name, err, s.writes, *said)
+		}
+	}
+}
+
+// TestPages: what is on the last page counts as well, and each is asked for by the token of the one before.
+func TestPages(t *testing.T) {
+	pages := &paging{names: []string{"kube-root-ca.crt", "web"}}
+	counterparts := Counterparts{Client: pages, Key: testKey()}
+	found := counterparts.lookAt(t.Context(), shop(), metav1.APIResource{Version: "v1", Name: "configmaps", Kind: "ConfigMap"})
+	if found.foreign != `ConfigMap "web"` || found.unknown != nil {
+		t.Errorf("lookAt() = %+v", found)
+	}
+	if diff := cmp.Diff([]string{"", "1"}, pages.asked); diff != "" {
+		t.Errorf("asked: -want +got\n%s", diff)
+	}
+}
+
+// paging serves one object on each page.
+type paging struct {
+	client.Client
+	names, asked []string
+}
+
+func (p *paging) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	options := (&client.ListOptions{}).ApplyOptions(opts)
+	into := list.(*metav1.PartialObjectMetadataList)
+	if options.Limit != pageSize || into.GroupVersionKind() != (schema.GroupVersionKind{Version: "v1", Kind: "ConfigMapList"}) {
+		return errInjected
+	}
+	into.Items, into.Continue = []metav1.PartialObjectMetadata{{ObjectMeta: metav1.ObjectMeta{Name: p.names[len(p.asked)]}}}, ""
+	if p.asked = append(p.asked, options.Continue); len(p.asked) < len(p.names) {
+		into.Continue = "1"
+	}
+	return nil
+}
