@@ -83,6 +83,7 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 		SyncerImage:        opts.syncerImage,
 		KcpURL:             opts.kcpURL,
 		KcpCA:              opts.kcpCA,
+		Kcp:                opts.kcp,
 		Proxy:              opts.proxy,
 		HeartbeatThreshold: opts.threshold,
 		DeleteDeadline:     opts.deleteDeadline,

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -165,7 +166,7 @@ func TestEveryObjectIsRemoved(t *testing.T) {
 	c := testConfig()
 	for side, lists := range map[string][2][]client.Object{
 		"downstream": {Downstream(c), downstreamObjects(c.namespace())},
-		"upstream":   {Identity(c), upstreamObjects(c.namespace())},
+		"upstream":   {append(Identity(c), c.access(rbacv1.Subject{})), upstreamObjects(c.namespace())},
 	} {
 		names := [2]map[string]bool{{}, {}}
 		for i, list := range lists {

@@ -61,11 +61,12 @@ func downstreamObjects(namespace string) []client.Object {
 	}
 }
 
-// upstreamObjects names what Identity builds, in the order to delete it.
+// upstreamObjects names what Identity builds, and Admit beside it, in the order to delete it.
 func upstreamObjects(namespace string) []client.Object {
 	return []client.Object{
 		reference(corev1.SchemeGroupVersion.WithKind("Secret"), namespace, TokenSecretName),
 		reference(corev1.SchemeGroupVersion.WithKind("ServiceAccount"), namespace, DeploymentName),
+		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", accessBinding(namespace)),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", namespace),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", namespace),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", syncRole(namespace)),

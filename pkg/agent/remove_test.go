@@ -80,7 +80,7 @@ func TestRemove(t *testing.T) {
 				t.Errorf("waits for %q, wrote %v", waiting, s.writes)
 			}
 			// In a workspace a Namespace that is not found may only be hidden.
-			if want := map[string]int{"downstream": 4, "upstream": 6}[name]; len(s.reads) != want {
+			if want := map[string]int{"downstream": 4, "upstream": 7}[name]; len(s.reads) != want {
 				t.Errorf("reads %v when all is gone, want %d", s.reads, want)
 			}
 			if left := s.names(t); len(left) != 0 {

@@ -16,12 +16,15 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
+// AsSyncer is a config of the workspace with a token of the syncer.
+func (c *Config) AsSyncer(token []byte) *rest.Config {
+	return &rest.Config{Host: c.KcpURL, BearerToken: string(token), TLSClientConfig: rest.TLSClientConfig{CAData: c.KcpCA}, QPS: -1}
+}
+
 // Strip takes the syncer's finalizer and report off everything in a Namespace of the workspace, in the place of a syncer
-// that is gone, and with its token.
-func Strip(ctx context.Context, c Config, token []byte, namespace string) error {
-	workspace, err := client.New(&rest.Config{
-		Host: c.KcpURL, BearerToken: string(token), TLSClientConfig: rest.TLSClientConfig{CAData: c.KcpCA}, QPS: -1,
-	}, client.Options{})
+// that is gone. The config of the workspace is AsSyncer, or that of a user whom Admit has let in.
+func Strip(ctx context.Context, c Config, as *rest.Config, namespace string) error {
+	workspace, err := client.New(as, client.Options{})
 	if err != nil {
 		return fmt.Errorf("making a client of the workspace: %w", err)
 	}

@@ -1,11 +1,15 @@
 package agent
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -71,4 +75,22 @@ func live(t *testing.T, workspace client.Client, namespace string) *corev1.Confi
 		t.Fatal(err)
 	}
 	return &object
+}
+
+// TestStripRefused: what a token that is no longer good is told, before anything is found out about resources.
+func TestStripRefused(t *testing.T) {
+	kcp := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer header.payload.signature" {
+			t.Errorf("Authorization: %q", r.Header.Get("Authorization"))
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnauthorized)
+		_ = json.NewEncoder(w).Encode(apierrors.NewUnauthorized("Unauthorized").Status())
+	}))
+	defer kcp.Close()
+	c := testConfig()
+	c.KcpURL, c.KcpCA = kcp.URL, nil
+	if err := Strip(t.Context(), c, c.AsSyncer(c.Token), "shop"); !apierrors.IsUnauthorized(err) {
+		t.Errorf("Strip() = %v", err)
+	}
 }

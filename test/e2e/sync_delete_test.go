@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,9 +13,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
@@ -39,11 +42,7 @@ func TestDeleteTargetWithCopies(t *testing.T) {
 		})
 	}
 	for _, s := range []*shop{dead, deadOrphaning} {
-		n.eventually("no syncer runs for "+s.target.Name, func() (bool, string) {
-			var pods corev1.PodList
-			err := s.there.List(t.Context(), &pods, client.InNamespace(n.namespaceOf(s.target.Name)))
-			return err == nil && len(pods.Items) == 0, fmt.Sprint(len(pods.Items), err)
-		})
+		s.awaitNoSyncer()
 	}
 	for _, s := range shops {
 		require.NoError(t, n.Delete(t.Context(), s.target))
@@ -66,6 +65,16 @@ func TestDeleteTargetWithCopies(t *testing.T) {
 	orphaning.requireOrphan("config")
 	require.NoError(t, orphaning.there.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: orphaning.counterpart}}))
 	deadOrphaning.leavesOrphan("config")
+}
+
+// awaitNoSyncer waits until no pod of the target's syncer is left.
+func (s *shop) awaitNoSyncer() {
+	s.t.Helper()
+	s.eventually("no syncer runs for "+s.target.Name, func() (bool, string) {
+		var pods corev1.PodList
+		err := s.there.List(s.t.Context(), &pods, client.InNamespace(s.namespaceOf(s.target.Name)))
+		return err == nil && len(pods.Items) == 0, fmt.Sprint(len(pods.Items), err)
+	})
 }
 
 // requireOrphan returns what was the copy of a ConfigMap, and fails if it is not there or carries anything of ours.
@@ -129,4 +138,78 @@ func TestDeleteWorkspaceWithCopies(t *testing.T) {
 	requireNothingLeft(t, s.there, s.target.Status.Key)
 	_, err := s.copyOf("config-0")
 	assert.True(t, apierrors.IsNotFound(err), "a copy: %v", err)
+}
+
+// TestDeleteWithoutIdentity: a syncer is dead and no controller runs while the syncer's token comes to its end, with the whole
+// workspace or by hand. The controller that comes back still takes the finalizers off, and keeps no right that it took for that.
+func TestDeleteWithoutIdentity(t *testing.T) {
+	whole, byHand := newTenant(t), newTenant(t)
+	shops := []*shop{whole.openShop(whole.register("edge-1"), "shop"), byHand.openShop(byHand.register("edge-1"), "shop")}
+	for _, s := range shops {
+		for i := range 5 {
+			config := s.configMap(fmt.Sprintf("config-%d", i), map[string]string{"a": "1"})
+			s.create(config)
+			s.awaitReport(config, `"ready":"Current"`)
+		}
+	}
+	require.NoError(t, env.Stop(service.Name))
+	start := func() {
+		_, err := env.Start(context.Background(), controller)
+		require.NoError(t, err)
+	}
+	t.Cleanup(start)
+	var tokens []string
+	for _, s := range shops {
+		_, err := env.ClusterKubectl(t.Context(), "cluster-1", "", "-n", s.namespaceOf("edge-1"), "scale", "deployment/"+agent.DeploymentName, "--replicas=0")
+		require.NoError(t, err)
+		s.awaitNoSyncer()
+		tokens = append(tokens, s.syncerToken())
+	}
+
+	root := kcpRoot(t)
+	workspace := &tenancyv1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Name: whole.path.Base()}}
+	require.NoError(t, root.Delete(t.Context(), workspace))
+	identity := metav1.ObjectMeta{Namespace: byHand.namespaceOf("edge-1"), Name: agent.DeploymentName}
+	require.NoError(t, byHand.Delete(t.Context(), &corev1.ServiceAccount{ObjectMeta: identity}))
+	require.NoError(t, byHand.Delete(t.Context(), shops[1].target))
+	for i, s := range shops {
+		s.awaitRefused(tokens[i])
+		require.NoError(t, s.Get(t.Context(), client.ObjectKeyFromObject(s.target), s.target))
+		config := s.configMap("config-0", nil)
+		require.NoError(t, s.Get(t.Context(), client.ObjectKeyFromObject(config), config))
+		require.Contains(t, config.Finalizers, workloadv1alpha1.SyncerFinalizer(s.target.Status.Key))
+	}
+	start()
+
+	byHand.awaitGone(shops[1].target)
+	shops[1].requireFree()
+	requireNothingLeft(t, byHand, shops[1].target.Status.Key)
+	whole.eventually("the workspace is gone", func() (bool, string) {
+		err := root.Get(t.Context(), client.ObjectKeyFromObject(workspace), workspace)
+		return apierrors.IsNotFound(err), fmt.Sprint(workspace.Status.Conditions)
+	})
+	for _, s := range shops {
+		requireNothingLeft(t, s.there, s.target.Status.Key)
+	}
+}
+
+// syncerToken is the token of the target's syncer.
+func (s *shop) syncerToken() string {
+	s.t.Helper()
+	secret := &corev1.Secret{}
+	require.NoError(s.t, s.Get(s.t.Context(), client.ObjectKey{Namespace: s.namespaceOf(s.target.Name), Name: agent.TokenSecretName}, secret))
+	return string(secret.Data[corev1.ServiceAccountTokenKey])
+}
+
+// awaitRefused waits until kcp takes a token no more.
+func (s *shop) awaitRefused(token string) {
+	s.t.Helper()
+	config := rest.AnonymousClientConfig(s.config)
+	config.BearerToken = token
+	c, err := client.New(config, client.Options{Scheme: newScheme(s.t), Mapper: s.RESTMapper()})
+	require.NoError(s.t, err)
+	s.eventually("the syncer's token is refused", func() (bool, string) {
+		err := c.List(s.t.Context(), &corev1.ConfigMapList{}, client.InNamespace(s.namespace))
+		return apierrors.IsUnauthorized(err), fmt.Sprint(err)
+	})
 }

@@ -37,6 +37,8 @@ type Config struct {
 	// KcpURL and KcpCA are where the syncers find kcp; the CA is PEM, empty for the system's roots.
 	KcpURL string
 	KcpCA  []byte
+	// Kcp leads to the workspace of the export, as the service's own user.
+	Kcp *rest.Config
 	// Proxy is handed to the syncers.
 	Proxy agent.Proxy
 	// HeartbeatThreshold is how long a syncer may be silent.
@@ -69,13 +71,15 @@ type Reconciler struct {
 	// races slow down passes that lose one race after another for the same object.
 	races workqueue.TypedRateLimiter[mcreconcile.Request]
 	// stripWith is agent.Strip; a field so that unit tests need no server.
-	stripWith func(ctx context.Context, c agent.Config, token []byte, namespace string) error
+	stripWith func(ctx context.Context, c agent.Config, as *rest.Config, namespace string) error
+	// self is the service's own user, for workspaces where the syncer's token is no longer good.
+	self *self
 }
 
 // New returns a Reconciler.
 func New(cfg Config) (*Reconciler, error) {
-	if cfg.ExportName == "" || cfg.SyncerImage == "" || cfg.KcpURL == "" || cfg.Metrics == nil {
-		return nil, errors.New("the export's name, the syncer's image, kcp's URL and metrics are required")
+	if cfg.ExportName == "" || cfg.SyncerImage == "" || cfg.KcpURL == "" || cfg.Kcp == nil || cfg.Metrics == nil {
+		return nil, errors.New("the export's name, the syncer's image, kcp's URL and config, and metrics are required")
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
@@ -84,7 +88,7 @@ func New(cfg Config) (*Reconciler, error) {
 		Config: cfg, physical: connections{cfg.PClusters},
 		pulses: newPulses(cfg.Clock), installed: newInstalled(), tokens: newTokens(), lanes: newLanes(1),
 		races:     workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](conflictRetry, retryMax),
-		stripWith: agent.Strip,
+		stripWith: agent.Strip, self: &self{config: cfg.Kcp, review: reviewSelf},
 	}
 	r.install = []phase{
 		{condition: workloadv1alpha1.ConditionValid, run: r.validate, failed: validateFailed},

@@ -75,7 +75,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 		}
 		settles := step.settles && (!abandon || !r.hangs(ctx, s))
 		underWay := err == nil && (v.undecided || v.reason == workloadv1alpha1.ReasonRemoving && settles)
-		if overdue || letGo && !underWay {
+		if !v.begun && (overdue || letGo && !underWay) {
 			r.giveUp(s, step, v, abandon)
 			continue
 		}
@@ -86,6 +86,9 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 		verdicts[workloadv1alpha1.ConditionDeployed] = v
 		if err := r.updateStatus(ctx, s, verdicts); err != nil {
 			return reconcile.Result{}, err
+		}
+		if v.begun {
+			return reconcile.Result{RequeueAfter: v.recheck}, nil
 		}
 		return reconcile.Result{RequeueAfter: min(removalRecheck(elapsed), untilDue(elapsed, r.DeleteDeadline))}, nil
 	}
@@ -145,10 +148,9 @@ func (r *Reconciler) forget(s *scope) {
 
 // removeAgent takes the syncer out of the physical cluster, and the pin off it when nothing is left there.
 func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error) {
-	removed := passed(workloadv1alpha1.ReasonRemoved, "Syncer removed")
 	if s.pullMode() || s.clusterID == "" {
 		// Installed by the user; or by nobody, for nothing is installed before the cluster is pinned.
-		return removed, nil
+		return passed(workloadv1alpha1.ReasonRemoved, "Syncer removed"), nil
 	}
 	var err error
 	s.kubeconfig, err = readKubeconfig(ctx, s)
@@ -181,31 +183,28 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 		return blocked(workloadv1alpha1.ReasonRemovalFailed,
 			"The syncer cannot be removed: the kubeconfig leads to cluster %q, but the syncer is in cluster %q", id, s.clusterID), nil
 	}
-	waiting, done, err := removeDownstream(ctx, s, cluster)
-	if err != nil {
-		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(err)), nil
+	v := r.removeDownstream(ctx, s, cluster)
+	if v.ok() {
+		s.clusterID = ""
 	}
-	if !done {
-		return blocked(workloadv1alpha1.ReasonRemoving, "%s", waiting), nil
-	}
-	s.clusterID = ""
-	return removed, nil
+	return v, nil
 }
 
-// removeDownstream takes the copies and the syncer, neither of which waits for the other: a Namespace may take its time, or
-// for ever. waiting and done are those of agent.Remove.
-func removeDownstream(ctx context.Context, s *scope, cluster physicalCluster) (waiting string, done bool, err error) {
-	c, kinds, err := cluster.Serving(ctx, s.resources())
-	if err != nil {
-		return "", false, err
+// removeDownstream takes the syncer and the counterparts, neither of which waits for the other: a Namespace may take its time,
+// or for ever.
+func (r *Reconciler) removeDownstream(ctx context.Context, s *scope, cluster physicalCluster) verdict {
+	waiting, gone, failure := agent.Remove(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
+	orphan := s.target.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan
+	hanging, done, err := r.counterparts(ctx, s, cluster).Remove(ctx, orphan)
+	switch {
+	case failure != nil:
+		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(failure))
+	case err != nil:
+		return blocked(workloadv1alpha1.ReasonRemovalFailed, "What was synced cannot be removed: %s", pcluster.Describe(err))
+	case !gone || !done:
+		return blocked(workloadv1alpha1.ReasonRemoving, "%s", cmp.Or(hanging, waiting))
 	}
-	counterparts := agent.Counterparts{Client: c, Key: s.key, Kinds: kinds}
-	waiting, done, err = counterparts.Remove(ctx, s.target.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan)
-	if err != nil {
-		return waiting, false, err
-	}
-	still, gone, err := agent.Remove(ctx, c, s.target.Name, s.key, s.target.UID)
-	return cmp.Or(waiting, still), done && gone, err
+	return passed(workloadv1alpha1.ReasonRemoved, "Syncer removed")
 }
 
 // removeIdentity takes the syncer's identity out of the workspace.
@@ -235,7 +234,7 @@ func leftDownstream(s *scope) string {
 	name := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
 	left := fmt.Sprintf("Namespace, ClusterRole and ClusterRoleBinding %q", name)
 	if len(s.target.Status.Namespaces) > 0 {
-		left += ", and the copies of what was synced,"
+		left += ", and the Namespaces with the copies of what was synced,"
 	}
 	return fmt.Sprintf("%s in the physical cluster %q", left, s.target.Spec.Cluster)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,6 +14,9 @@ import (
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
+
+// admission is the time between two tries to enter a workspace that has just admitted the service.
+const admission = time.Second
 
 // closeAll plans the end of those Namespaces that are chosen, and of none that is refused.
 func (s *scope) closeAll(chosen func(workloadv1alpha1.NamespaceStatus) bool) {
@@ -29,6 +33,8 @@ func (s *scope) closeAll(chosen func(workloadv1alpha1.NamespaceStatus) bool) {
 
 // drain is the first step of a deletion: the syncer is given the time to remove its copies. Where there is no syncer any
 // more, or the user waits no longer, or its token is about to end, the finalizers are taken off the users' objects for it.
+// Where its token has ended, as it does while a whole workspace is deleted and no controller runs, the service admits itself
+// for that in its place.
 func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 	s.closeAll(func(n workloadv1alpha1.NamespaceStatus) bool { return n.State == workloadv1alpha1.NamespaceOpening })
 	err := r.closeNamespaces(ctx, s)
@@ -43,7 +49,13 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 		}
 	}
 	if silent || s.letGo {
-		if fault, err := r.endNamespaces(ctx, s); fault != "" || err != nil {
+		waiting, fault, err := r.endNamespaces(ctx, s)
+		if waiting {
+			v := blocked(workloadv1alpha1.ReasonRemoving, "Waiting for kcp to admit the service in the place of the syncer, whose token is no longer good").after(admission)
+			v.begun = true
+			return v, nil
+		}
+		if fault != "" || err != nil {
 			return blocked(workloadv1alpha1.ReasonRemovalFailed, "%s", fault), err
 		}
 	}
@@ -53,11 +65,17 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 	return blocked(workloadv1alpha1.ReasonRemoving, "Waiting for the syncer to leave Namespace %q", s.namespaces[0].Name), nil
 }
 
-// endNamespaces does what the syncer can no longer do. One Namespace that fails keeps no other from its end. It says what
-// keeps the first such from being stripped, and returns the first error of taking rights back.
-func (r *Reconciler) endNamespaces(ctx context.Context, s *scope) (fault string, failure error) {
+// endNamespaces does what the syncer can no longer do. One Namespace that fails keeps no other from its end. waiting means
+// that kcp has yet to admit the service to one; fault says what keeps the first that failed from being stripped; failure is
+// the first error of taking rights back.
+func (r *Reconciler) endNamespaces(ctx context.Context, s *scope) (waiting bool, fault string, failure error) {
 	for _, n := range slices.Clone(s.namespaces) {
-		if err := r.strip(ctx, s, n.Name); err != nil {
+		soon, err := r.strip(ctx, s, n.Name)
+		if soon {
+			waiting = true
+			continue
+		}
+		if err != nil {
 			s.held = append(s.held, n.Name)
 			if fault == "" {
 				fault = fmt.Sprintf("The syncer is gone, and its finalizer %q cannot be taken off the objects in Namespace %q: %s",
@@ -71,7 +89,11 @@ func (r *Reconciler) endNamespaces(ctx context.Context, s *scope) (fault string,
 			failure = err
 		}
 	}
-	return fault, failure
+	if s.standsIn && len(s.namespaces) == 0 {
+		// Should this fail, it goes with the identity.
+		failure = agent.Dismiss(ctx, s.upstream, s.target.Name, s.key)
+	}
+	return waiting, fault, failure
 }
 
 // identityEnds tells whether the syncer's identity is being deleted, as it is with the whole workspace.
@@ -88,18 +110,62 @@ func (r *Reconciler) identityEnds(ctx context.Context, s *scope) (bool, error) {
 }
 
 // strip takes the syncer's finalizer off the objects of a Namespace, with the rights of the syncer itself: the service
-// has none there.
-func (r *Reconciler) strip(ctx context.Context, s *scope, namespace string) error {
+// has none there. Where the syncer's token is no longer good, the service is given them for that; waiting means that kcp
+// does not know of it yet.
+func (r *Reconciler) strip(ctx context.Context, s *scope, namespace string) (waiting bool, err error) {
 	granted, err := agent.Granted(ctx, s.upstream, s.target.Name, s.key, namespace)
 	if err != nil || !granted {
-		return err
+		return false, err
 	}
+	cfg := r.agentConfig(s)
+	if !s.standsIn {
+		token, err := syncerToken(ctx, s)
+		if err != nil {
+			return false, err
+		}
+		if len(token) > 0 {
+			if err := r.stripWith(ctx, cfg, cfg.AsSyncer(token), namespace); !apierrors.IsUnauthorized(err) {
+				return false, err
+			}
+		}
+		s.standsIn = true
+	}
+	user, err := r.self.user(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := agent.Admit(ctx, s.upstream, cfg, user, namespace); err != nil {
+		return false, err
+	}
+	refusal := r.stripWith(ctx, cfg, r.self.in(s.clusterName), namespace)
+	if !apierrors.IsForbidden(refusal) || !r.mayWait(s) {
+		return false, refusal
+	}
+	since, err := agent.Admitted(ctx, s.upstream, s.target.Name, s.key)
+	if err != nil || r.Clock.Since(since) < issuing {
+		return err == nil, err
+	}
+	return false, refusal
+}
+
+// syncerToken is empty if there is none any more.
+func syncerToken(ctx context.Context, s *scope) ([]byte, error) {
 	var secret corev1.Secret
 	name := client.ObjectKey{Namespace: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key), Name: agent.TokenSecretName}
-	if err := s.upstream.Get(ctx, name, &secret); err != nil {
-		return fmt.Errorf("reading the syncer's token: %w", err)
+	if err := s.upstream.Get(ctx, name, &secret); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("reading the syncer's token: %w", err)
 	}
-	return r.stripWith(ctx, r.agentConfig(s), secret.Data[corev1.ServiceAccountTokenKey], namespace)
+	return secret.Data[corev1.ServiceAccountTokenKey], nil
+}
+
+// mayWait tells whether a deletion that lets go has time for one more look: as long as what settles has, and a controller
+// that comes back after that has it anew.
+func (r *Reconciler) mayWait(s *scope) bool {
+	due := s.target.DeletionTimestamp.Add(r.DeleteDeadline)
+	if seen := r.pulses.get(s.target).listening; seen.After(due) {
+		due = seen
+	}
+	return r.Clock.Since(due) < settling
 }
 
 func leftInNamespaces(s *scope) string {

@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/synctarget/synctarget/pkg/agent"
@@ -59,9 +59,9 @@ func TestDeletionStripsForADeadSyncer(t *testing.T) {
 			w := open(t)
 			var stripped []string
 			failing := true
-			w.r.stripWith = func(_ context.Context, c agent.Config, token []byte, namespace string) error {
-				if string(token) != w.kcp.token || c.KcpURL != "https://kcp.example.com/clusters/"+testCluster {
-					t.Errorf("with token %q at %s", token, c.KcpURL)
+			w.r.stripWith = func(_ context.Context, _ agent.Config, as *rest.Config, namespace string) error {
+				if as.BearerToken != w.kcp.token || as.Host != "https://kcp.example.com/clusters/"+testCluster {
+					t.Errorf("with token %q at %s", as.BearerToken, as.Host)
 				}
 				if failing && name == "silent" {
 					return apierrors.NewInternalError(errInjected)
@@ -116,7 +116,7 @@ func TestSyncerHearsOfTheEndFirst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := open(t)
 			var seen []string
-			w.r.stripWith = func(context.Context, agent.Config, []byte, string) error {
+			w.r.stripWith = func(context.Context, agent.Config, *rest.Config, string) error {
 				seen = append(seen, w.namespaces())
 				return nil
 			}
@@ -154,7 +154,7 @@ func TestOneNamespaceHoldsUpNoOther(t *testing.T) {
 			w := open(t)
 			w.create(namespace("bank"))
 			w.settle()
-			w.r.stripWith = func(_ context.Context, _ agent.Config, _ []byte, namespace string) error {
+			w.r.stripWith = func(_ context.Context, _ agent.Config, _ *rest.Config, namespace string) error {
 				if namespace == "shop" {
 					return apierrors.NewInternalError(errInjected)
 				}
@@ -181,7 +181,7 @@ func TestOneNamespaceHoldsUpNoOther(t *testing.T) {
 // TestOrphanOfADeadSyncer: the copies of every resource stay, without our marks, be it served by one cluster alone.
 func TestOrphanOfADeadSyncer(t *testing.T) {
 	w := open(t)
-	w.there.kinds = []schema.GroupVersionKind{corev1.SchemeGroupVersion.WithKind("Pod")} // stands for a custom resource
+	w.there.resources = []metav1.APIResource{{Version: "v1", Name: "pods", Kind: "Pod"}} // stands for a custom resource
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: w.counterpart()[0].GetName(), Name: "copy", UID: "copy", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey()},
 		Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"},
@@ -192,7 +192,7 @@ func TestOrphanOfADeadSyncer(t *testing.T) {
 	w.edit(func(target *workloadv1alpha1.SyncTarget) {
 		target.Spec.DeletionPolicy = workloadv1alpha1.DeletionPolicyOrphan
 	})
-	w.r.stripWith = func(context.Context, agent.Config, []byte, string) error { return nil }
+	w.r.stripWith = func(context.Context, agent.Config, *rest.Config, string) error { return nil }
 	w.delete()
 	w.clock.Step(threshold)
 	for range 5 {
@@ -216,7 +216,7 @@ func TestHangingCounterpartHoldsUpNoSyncer(t *testing.T) {
 	if err := w.there.raw.Update(t.Context(), &place); err != nil {
 		t.Fatal(err)
 	}
-	w.r.stripWith = func(context.Context, agent.Config, []byte, string) error { return nil }
+	w.r.stripWith = func(context.Context, agent.Config, *rest.Config, string) error { return nil }
 	w.edit(func(target *workloadv1alpha1.SyncTarget) {
 		target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
 	})
@@ -229,5 +229,34 @@ func TestHangingCounterpartHoldsUpNoSyncer(t *testing.T) {
 	err := w.there.raw.Get(t.Context(), client.ObjectKey{Name: testNamespace()}, &corev1.Namespace{})
 	if !w.gone() || !apierrors.IsNotFound(err) {
 		t.Errorf("gone = %t, the syncer's Namespace: %v", w.gone(), err)
+	}
+}
+
+// TestUnseenCounterpartHoldsUpNoSyncer: where nobody says what is in a Namespace, it is left for later, and the syncer goes.
+func TestUnseenCounterpartHoldsUpNoSyncer(t *testing.T) {
+	w := open(t)
+	place := w.counterpart()[0]
+	w.there.silent = errInjected
+	w.delete()
+	w.pass()
+	w.drained("shop")
+	for range 5 {
+		w.pass()
+	}
+	err := w.there.raw.Get(t.Context(), client.ObjectKey{Name: testNamespace()}, &corev1.Namespace{})
+	if !apierrors.IsNotFound(err) || !w.furnished() {
+		t.Errorf("the syncer's Namespace: %v; the counterpart stands: %t", err, w.furnished())
+	}
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, "False RemovalFailed: What was synced cannot be removed: ") {
+		t.Errorf("Deployed = %s", got)
+	}
+	w.there.silent = nil
+	for range 5 {
+		if !w.gone() {
+			w.pass()
+		}
+	}
+	if err := w.there.raw.Get(t.Context(), client.ObjectKeyFromObject(place), place); !w.gone() || !apierrors.IsNotFound(err) {
+		t.Errorf("gone = %t, the counterpart: %v", w.gone(), err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// issuing is how long a fresh token may be refused before that is a fault: kcp's caches take a moment.
+// issuing is how long a fresh token, or right, may be refused before that is a fault: kcp's caches take a moment.
 const issuing = 30 * time.Second
 
 // agentConfig is what the manifests of both sides are built from; the token is added once it is known.

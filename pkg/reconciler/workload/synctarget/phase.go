@@ -45,6 +45,8 @@ type scope struct {
 	waiting bool
 	// held are the Namespaces in which the syncer's finalizers could not be taken off; set by drain.
 	held []string
+	// standsIn: the syncer's token is no longer good, and the service strips in its place; set by strip.
+	standsIn bool
 	// letGo: a deletion waits no longer; set by reconcileDelete.
 	letGo bool
 }
@@ -62,6 +64,8 @@ type verdict struct {
 	// undecided is set when nothing is known yet: a condition that exists is left as it is, for there is nothing new to
 	// say, and an event brings us back.
 	undecided bool
+	// begun is set when what is waited for was only just begun: not even a deletion that lets go ends before recheck.
+	begun bool
 	// wrongSpec is set when the spec itself is at fault, so that no later phase can say anything of its own.
 	wrongSpec bool
 }

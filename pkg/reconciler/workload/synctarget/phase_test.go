@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"k8s.io/client-go/rest"
+
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
@@ -81,7 +83,7 @@ func TestRunPhases(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r, err := New(Config{ExportName: "e", SyncerImage: "i", KcpURL: "u", Metrics: newTestMetrics()})
+			r, err := New(Config{ExportName: "e", SyncerImage: "i", KcpURL: "u", Kcp: &rest.Config{}, Metrics: newTestMetrics()})
 			if err != nil {
 				t.Fatal(err)
 			}

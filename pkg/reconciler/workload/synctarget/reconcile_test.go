@@ -169,10 +169,10 @@ func TestWrongSpecThenCorrected(t *testing.T) {
 }
 
 func TestNewWantsWhatItNeeds(t *testing.T) {
-	good := Config{ExportName: "e", SyncerImage: "i", KcpURL: "u", Metrics: newTestMetrics()}
+	good := Config{ExportName: "e", SyncerImage: "i", KcpURL: "u", Kcp: &rest.Config{}, Metrics: newTestMetrics()}
 	for name, change := range map[string]func(*Config){
 		"export": func(c *Config) { c.ExportName = "" }, "image": func(c *Config) { c.SyncerImage = "" }, "URL": func(c *Config) { c.KcpURL = "" },
-		"metrics": func(c *Config) { c.Metrics = nil },
+		"config": func(c *Config) { c.Kcp = nil }, "metrics": func(c *Config) { c.Metrics = nil },
 	} {
 		bad := good
 		change(&bad)

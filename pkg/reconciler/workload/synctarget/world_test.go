@@ -96,6 +96,7 @@ func (w *world) restart() {
 	w.registry = prometheus.NewRegistry()
 	r, err := New(Config{
 		ExportName: workloadv1alpha1.GroupName, SyncerImage: "syncer:v1", KcpURL: "https://kcp.example.com", KcpCA: []byte("ca"),
+		Kcp:                &rest.Config{Host: "https://kcp.example.com/clusters/root:synctarget"},
 		HeartbeatThreshold: threshold, DeleteDeadline: deadline,
 		Workspaces: &workspaces{byName: map[multicluster.ClusterName]cluster.Cluster{testCluster: w.cache}},
 		Upstream:   func(*rest.Config) (client.Client, error) { return w.kcp.Client, nil },
