@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,6 +25,8 @@ const (
 	listers = 16
 	// pageSize bounds an answer: of an object only the metadata is asked for, seldom more than 10 KiB.
 	pageSize = 100
+	// maxCopies bounds what is kept of one counterpart. Where there are more the rest has its turn when these are gone.
+	maxCopies = 5000
 	// maxUnlisted is how many resources are named that may not be listed.
 	maxUnlisted = 3
 )
@@ -56,11 +59,12 @@ func (c *contents) stays() string {
 // look lists everything in a counterpart.
 func (p Counterparts) look(ctx context.Context, namespace string) contents {
 	each := make([]contents, len(p.Resources))
+	var kept atomic.Int64
 	var group errgroup.Group
 	group.SetLimit(listers)
 	for i, resource := range p.Resources {
 		group.Go(func() error {
-			each[i] = p.lookAt(ctx, namespace, resource)
+			each[i] = p.lookAt(ctx, namespace, resource, &kept)
 			return nil
 		})
 	}
@@ -79,7 +83,7 @@ func (p Counterparts) look(ctx context.Context, namespace string) contents {
 
 // lookAt lists one resource in a counterpart. One that cannot be listed at all is passed over, as it is when a Namespace is
 // deleted.
-func (p Counterparts) lookAt(ctx context.Context, namespace string, resource metav1.APIResource) (c contents) {
+func (p Counterparts) lookAt(ctx context.Context, namespace string, resource metav1.APIResource, kept *atomic.Int64) (c contents) {
 	gr := schema.GroupResource{Group: resource.Group, Resource: resource.Name}
 	gvk := schema.GroupVersionKind{Group: resource.Group, Version: resource.Version, Kind: resource.Kind}
 	list := &metav1.PartialObjectMetadataList{}
@@ -101,6 +105,10 @@ func (p Counterparts) lookAt(ctx context.Context, namespace string, resource met
 			object.SetGroupVersionKind(gvk)
 			switch {
 			case mapping.IsCopy(object, p.Key):
+				if kept.Add(1) > maxCopies {
+					c.unknown = fmt.Errorf("Namespace %q holds more than %d copies: these go first", namespace, maxCopies)
+					return c
+				}
 				object.ManagedFields = nil
 				c.copies = append(c.copies, object)
 			case c.foreign == "" && p.isForeign(object, gr):

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -131,7 +132,7 @@ func TestClearTriesAgain(t *testing.T) {
 func TestPages(t *testing.T) {
 	pages := &paging{names: []string{"kube-root-ca.crt", "web"}}
 	counterparts := Counterparts{Client: pages, Key: testKey()}
-	found := counterparts.lookAt(t.Context(), shop(), metav1.APIResource{Version: "v1", Name: "configmaps", Kind: "ConfigMap"})
+	found := counterparts.lookAt(t.Context(), shop(), metav1.APIResource{Version: "v1", Name: "configmaps", Kind: "ConfigMap"}, new(atomic.Int64))
 	if found.foreign != `ConfigMap "web"` || found.unknown != nil {
 		t.Errorf("lookAt() = %+v", found)
 	}
@@ -140,10 +141,20 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestManyCopies: no more of them are kept than have a turn, and then nothing is decided about the Namespace.
+func TestManyCopies(t *testing.T) {
+	pages := &paging{names: make([]string, maxCopies+1), labels: map[string]string{workloadv1alpha1.LabelKey: testKey()}}
+	counterparts := Counterparts{Client: pages, Key: testKey(), Resources: []metav1.APIResource{{Version: "v1", Name: "configmaps", Kind: "ConfigMap"}}}
+	if found := counterparts.look(t.Context(), shop()); len(found.copies) != maxCopies || found.unknown == nil {
+		t.Errorf("look() = %d copies, %v", len(found.copies), found.unknown)
+	}
+}
+
 // paging serves one object on each page.
 type paging struct {
 	client.Client
 	names, asked []string
+	labels       map[string]string
 }
 
 func (p *paging) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
@@ -152,7 +163,8 @@ func (p *paging) List(_ context.Context, list client.ObjectList, opts ...client.
 	if options.Limit != pageSize || into.GroupVersionKind() != (schema.GroupVersionKind{Version: "v1", Kind: "ConfigMapList"}) {
 		return errInjected
 	}
-	into.Items, into.Continue = []metav1.PartialObjectMetadata{{ObjectMeta: metav1.ObjectMeta{Name: p.names[len(p.asked)]}}}, ""
+	object := metav1.ObjectMeta{Name: p.names[len(p.asked)], Labels: p.labels, Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"}}
+	into.Items, into.Continue = []metav1.PartialObjectMetadata{{ObjectMeta: object}}, ""
 	if p.asked = append(p.asked, options.Continue); len(p.asked) < len(p.names) {
 		into.Continue = "1"
 	}

@@ -186,7 +186,10 @@ func (l *liveClient) requestForApply(obj runtime.ApplyConfiguration) (request, e
 }
 
 func (l *liveClient) requestForKind(verb string, gvk schema.GroupVersionKind, namespace, name string) (request, error) {
-	kind := schema.GroupKind{Group: gvk.Group, Kind: strings.TrimSuffix(gvk.Kind, "List")}
+	kind := gvk.GroupKind()
+	if verb == "list" {
+		kind.Kind = strings.TrimSuffix(kind.Kind, "List")
+	}
 	mapping, err := l.RESTMapper().RESTMapping(kind, gvk.Version)
 	if err != nil {
 		return request{}, err

@@ -22,7 +22,11 @@ func apis(away ...string) http.HandlerFunc {
 		return map[string]any{"kind": "APIResourceList", "resources": resources}
 	}
 	resource := func(name string, verbs ...string) map[string]any {
-		return map[string]any{"name": name, "kind": "Kind of " + name, "namespaced": name != "planets", "verbs": verbs}
+		kind := "Kind of " + name
+		if name == "AllowLists" {
+			kind = "Kind of AllowList"
+		}
+		return map[string]any{"name": name, "kind": kind, "namespaced": name != "planets", "verbs": verbs}
 	}
 	group := func(name string, versions ...string) map[string]any {
 		of := func(v string) any { return map[string]any{"groupVersion": name + "/" + v, "version": v} }
@@ -37,8 +41,9 @@ func apis(away ...string) http.HandlerFunc {
 		"/api/v1":                 list(resource("limitranges", "list", "delete"), resource("bindings", "create"), resource("pods/status", "get", "list", "delete")),
 		"/apis":                   map[string]any{"kind": "APIGroupList", "groups": []any{group("example.com", "v2", "v1"), group("metrics.k8s.io", "v1")}},
 		"/apis/example.com/v2":    list(resource("planets", "list", "delete"), resource("widgets", "list", "delete")),
-		"/apis/example.com/v1":    list(resource("gadgets", "list", "delete"), resource("widgets", "list", "delete")),
+		"/apis/example.com/v1":    list(resource("AllowLists", "list", "delete"), resource("gadgets", "list", "delete"), resource("widgets", "list", "delete")),
 		"/apis/metrics.k8s.io/v1": list(resource("pods", "get", "list")),
+		"/apis/example.com/v1/namespaces/n/AllowLists/one": map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Success"},
 		"/apis/example.com/v2/namespaces/n/widgets": map[string]any{
 			"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": map[string]any{"resourceVersion": "1"},
 			"items": []any{map[string]any{"metadata": map[string]any{"namespace": "n", "name": "one"}}},
@@ -87,14 +92,20 @@ func TestServing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"/v1 limitranges: Kind of limitranges", "example.com/v1 gadgets: Kind of gadgets", "example.com/v2 widgets: Kind of widgets"}
+	want := []string{"/v1 limitranges: Kind of limitranges", "example.com/v1 AllowLists: Kind of AllowList", "example.com/v1 gadgets: Kind of gadgets", "example.com/v2 widgets: Kind of widgets"}
 	if diff := cmp.Diff(want, named(resources)); diff != "" {
 		t.Errorf("resources: -want +got\n%s", diff)
 	}
-	widgets := resources[2]
+	widgets := resources[3]
 	list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "example.com/v2", Kind: widgets.Kind + "List"}}
 	if err := c.List(t.Context(), list, client.InNamespace("n")); err != nil || len(list.Items) != 1 {
 		t.Errorf("List() = %v, %d items", err, len(list.Items))
+	}
+	one := &metav1.PartialObjectMetadata{
+		TypeMeta: metav1.TypeMeta{APIVersion: "example.com/v1", Kind: "Kind of AllowList"}, ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "one"},
+	}
+	if err := c.Delete(t.Context(), one); err != nil {
+		t.Errorf("Delete() of what is named like a list = %v", err)
 	}
 	if scheme.Scheme.Recognizes(list.GroupVersionKind()) {
 		t.Error("a kind of one cluster is known to all")
@@ -108,7 +119,7 @@ func TestServingWithASilentGroup(t *testing.T) {
 	if got := Describe(err); !strings.Contains(got, "does not say what it serves of metrics.k8s.io/v1;") {
 		t.Errorf("Serving() = %s", got)
 	}
-	if len(resources) != 3 {
+	if len(resources) != 4 {
 		t.Errorf("resources: %q", named(resources))
 	}
 	list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "example.com/v2", Kind: "Kind of widgetsList"}}
