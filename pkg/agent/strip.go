@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -22,21 +24,24 @@ func (c *Config) AsSyncer(token []byte) *rest.Config {
 }
 
 // Strip takes the syncer's finalizer and report off everything in a Namespace of the workspace, in the place of a syncer
-// that is gone. The config of the workspace is AsSyncer, or that of a user whom Admit has let in.
+// that is gone. The config of the workspace is AsSyncer, or that of a user whom Admit has let in. What fails keeps nothing
+// else from being stripped, but for a config that is no longer good.
 func Strip(ctx context.Context, c Config, as *rest.Config, namespace string) error {
 	workspace, err := client.New(as, client.Options{})
 	if err != nil {
 		return fmt.Errorf("making a client of the workspace: %w", err)
 	}
+	var failures []error
 	for _, resource := range slices.Concat(c.Target.Spec.Synced(), c.Target.Leaving()) {
 		if resource.Syncable() != nil {
 			continue
 		}
-		if err := stripResource(ctx, workspace, c.key(), schema.GroupResource(resource), namespace); err != nil {
-			return err
+		err := stripResource(ctx, workspace, c.key(), schema.GroupResource(resource), namespace)
+		if failures = append(failures, err); apierrors.IsUnauthorized(err) || ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
 func stripResource(ctx context.Context, workspace client.Client, key string, resource schema.GroupResource, namespace string) error {
@@ -52,21 +57,39 @@ func stripResource(ctx context.Context, workspace client.Client, key string, res
 	if err := workspace.List(ctx, list, client.InNamespace(namespace)); err != nil {
 		return fmt.Errorf("listing %s: %w", resource, err)
 	}
+	var failures []error
 	for i := range list.Items {
 		object := &list.Items[i]
 		object.SetGroupVersionKind(gvk)
-		_, told := object.Annotations[workloadv1alpha1.SyncAnnotation(key)] // of what is refused it reports, and does not hold it
-		if !told && !slices.Contains(object.Finalizers, workloadv1alpha1.SyncerFinalizer(key)) {
+		err := stripObject(ctx, workspace, key, object)
+		if apierrors.IsConflict(err) { // a syncer that lives may still be at it
+			err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+				if err := workspace.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+					return err
+				}
+				return stripObject(ctx, workspace, key, object)
+			})
+		}
+		if err == nil || apierrors.IsNotFound(err) {
 			continue
 		}
-		log.FromContext(ctx).Info("Taking the syncer's finalizer and report off", "object", describe(object))
-		changed := object.DeepCopy()
-		changed.Finalizers = slices.DeleteFunc(changed.Finalizers, func(f string) bool { return f == workloadv1alpha1.SyncerFinalizer(key) })
-		delete(changed.Annotations, workloadv1alpha1.SyncAnnotation(key))
-		err := workspace.Patch(ctx, changed, client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{}))
-		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("taking the syncer's finalizer and report off %s: %w", describe(object), err)
+		failures = append(failures, fmt.Errorf("taking the syncer's finalizer and report off %s: %w", describe(object), err))
+		if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) || ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(failures...)
+}
+
+// stripObject takes what a syncer has left off an object, unless it has changed since it was read.
+func stripObject(ctx context.Context, workspace client.Client, key string, object *metav1.PartialObjectMetadata) error {
+	_, told := object.Annotations[workloadv1alpha1.SyncAnnotation(key)] // of what is refused it reports, and does not hold it
+	if !told && !slices.Contains(object.Finalizers, workloadv1alpha1.SyncerFinalizer(key)) {
+		return nil
+	}
+	log.FromContext(ctx).Info("Taking the syncer's finalizer and report off", "object", describe(object))
+	changed := object.DeepCopy()
+	changed.Finalizers = slices.DeleteFunc(changed.Finalizers, func(f string) bool { return f == workloadv1alpha1.SyncerFinalizer(key) })
+	delete(changed.Annotations, workloadv1alpha1.SyncAnnotation(key))
+	return workspace.Patch(ctx, changed, client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{}))
 }

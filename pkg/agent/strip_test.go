@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -65,6 +68,41 @@ func TestStrip(t *testing.T) {
 				t.Errorf("%s\nwrote = %t", tc.reason, wrote)
 			}
 		})
+	}
+}
+
+// TestStripGoesOn: an object that changes meanwhile is read again, and one that cannot be stripped keeps no other from it.
+func TestStripGoesOn(t *testing.T) {
+	held := func(name string) client.Object {
+		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Finalizers: []string{workloadv1alpha1.SyncerFinalizer(testKey())}}}
+	}
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("ConfigMap"), meta.RESTScopeNamespace)
+	conflicts := 1
+	workspace := fake.NewClientBuilder().WithRESTMapper(mapper).WithObjects(held("broken"), held("busy"), held("object")).WithInterceptorFuncs(interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			switch {
+			case o.GetName() == "broken":
+				return apierrors.NewInternalError(errInjected)
+			case o.GetName() == "busy" && conflicts > 0:
+				conflicts--
+				return apierrors.NewConflict(corev1.Resource("configmaps"), o.GetName(), errInjected)
+			}
+			return c.Patch(ctx, o, patch, opts...)
+		},
+	}).Build()
+	err := stripResource(t.Context(), workspace, testKey(), schema.GroupResource{Resource: "configmaps"}, "shop")
+	if err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("stripResource() = %v", err)
+	}
+	var left corev1.ConfigMapList
+	if err := workspace.List(t.Context(), &left); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range left.Items {
+		if held := len(o.Finalizers) > 0; held != (o.Name == "broken") {
+			t.Errorf("%s is held: %t", o.Name, held)
+		}
 	}
 }
 

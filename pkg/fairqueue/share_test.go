@@ -62,9 +62,12 @@ func TestShare(t *testing.T) {
 		if q.Len() != 50-8+50-4 {
 			t.Errorf("%d wait", q.Len())
 		}
+		q.Add("a49") // changes while it is parked
+		q.AddAfter("b49", time.Second)
+		time.Sleep(2 * time.Second)
 		close(hang)
 		synctest.Wait()
-		if diff := cmp.Diff(map[byte]int{'a': 50, 'b': 50, 'z': 50}, begun); diff != "" {
+		if diff := cmp.Diff(map[byte]int{'a': 51, 'b': 51, 'z': 50}, begun); diff != "" {
 			t.Errorf("when they hang no longer: -want +got\n%s", diff)
 		}
 		s := q.(*shared[string, byte])

@@ -29,7 +29,7 @@ func TestNamespaceThatHangs(t *testing.T) {
 	slow, quick := n.openShop(target, "slow"), n.openShop(target, "quick")
 	hook := slow.hangs()
 
-	const many = 150 // are more than there are workers
+	const many = 80 // are more than there are workers
 	for i := range many {
 		slow.create(slow.configMap(fmt.Sprintf("c-%d", i), map[string]string{"a": "1"}))
 	}

@@ -183,6 +183,62 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// TestStepWithAnApply: that something was applied is told at once, by its time, though the copy has just come a step further.
+func TestStepWithAnApply(t *testing.T) {
+	s := newServer(t, sourceOf(), nil)
+	before := Report{Ready: "InProgress", Time: "2026-01-02T03:04:05Z"}
+	clock := clocktesting.NewFakeClock(time.Now())
+	s.pass.clock, s.pass.answered = clock, clock.Now()
+	if s.pass.isStep(Report{Ready: "InProgress", Time: "2026-01-02T03:04:06Z"}, before) || !s.pass.isStep(before, before) {
+		t.Error("an apply passes for a step, or a step for none")
+	}
+}
+
+// TestHoldingFirst: what is handed over is held before it is applied, like what is new; what is somebody's, or cannot be written
+// at all, is not.
+func TestHoldingFirst(t *testing.T) {
+	there := func(annotations map[string]string) *unstructured.Unstructured {
+		o := sourceOf(fresh)
+		o.SetUID("theirs")
+		o.SetAnnotations(annotations)
+		return o
+	}
+	for name, tc := range map[string]struct {
+		dst    *unstructured.Unstructured
+		barred bool
+		held   bool
+	}{
+		"handed over": {there(map[string]string{workloadv1alpha1.AnnotationAdopt: testOwner.Key}), false, true},
+		"somebody's":  {there(nil), false, false},
+		"new":         {nil, false, true},
+		"barred":      {nil, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, sourceOf(fresh), tc.dst)
+			s.pass.lane.resource.HasStatus = true
+			s.pass.lane.down.barred.Store(tc.barred)
+			s.err = errors.New("connection refused")
+			_, _ = s.run(t)
+			if held := s.pass.Engine.holds(s.live(t)); held != tc.held {
+				t.Errorf("held: %t", held)
+			}
+		})
+	}
+}
+
+// TestCorrectionIsToldAtOnce: a burst of others is no reason to go on telling a refusal that has ended.
+func TestCorrectionIsToldAtOnce(t *testing.T) {
+	src := sourceOf(fresh, func(o *unstructured.Unstructured) {
+		o.SetAnnotations(map[string]string{workloadv1alpha1.SyncAnnotation(testOwner.Key): Report{Refused: "it is invalid"}.String()})
+	})
+	s := newServer(t, src, nil)
+	s.pass.crowded.Store(time.Now().UnixNano())
+	s.pass.lane.up.stillSeen("a", time.Now())
+	if _, err := s.run(t); err != nil || s.report(t).Refused != "" {
+		t.Errorf("run() = %v, it is told %+v", err, s.report(t))
+	}
+}
+
 func desiredOf(t *testing.T, src *unstructured.Unstructured) *unstructured.Unstructured {
 	t.Helper()
 	desired, err := testOwner.Copy(src)
@@ -395,6 +451,17 @@ func TestDeletionThatIsHeldUp(t *testing.T) {
 	}
 	if _, err := b.pass.run(t.Context()); err == nil || !strings.Contains(parseReport(b.pass.told(b.pass.src)).Refused, "it is protected") {
 		t.Errorf("run() = %v, it is told %q", err, b.pass.told(b.pass.src))
+	}
+
+	b = newBench(t, sourceOf(deleted), nil, sourceOf(deleted), nil)
+	b.down.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "a", errors.New("no such right"))
+	})
+	for range tellAfter {
+		b.pass.queue.AddRateLimited(b.pass.id())
+	}
+	if _, err := b.pass.run(t.Context()); err == nil || !b.pass.holds() || !strings.Contains(parseReport(b.pass.told(b.pass.src)).Refused, "no such right") {
+		t.Errorf("where nobody can see whether there is a copy: run() = %v, it is told %q", err, b.pass.told(b.pass.src))
 	}
 }
 

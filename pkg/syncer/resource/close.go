@@ -33,6 +33,7 @@ func (e *Engine) closePlace(ctx context.Context, p *place) (again time.Duration,
 		return 0, err
 	}
 	e.stopPlace(p)
+	e.queue.Add(item{}) // should it have been opened again in this moment
 	return 0, nil
 }
 

@@ -19,8 +19,8 @@ import (
 // not the syncer's to remove.
 func TestDrainedIsTold(t *testing.T) {
 	b := newBench(t, nil, nil, nil, nil)
-	p, kcp := b.pass.place, &reporting{err: errors.New("somebody was faster")}
-	kcp.UID = types.UID(testOwner.UID)
+	p, kcp := b.pass.place, newReporting(workloadv1alpha1.NamespaceClosing)
+	kcp.err = errors.New("somebody was faster")
 	p.setEnding(&closing{})
 	stopped := false
 	p.deafen = func() { stopped = true }
@@ -29,7 +29,11 @@ func TestDrainedIsTold(t *testing.T) {
 	if _, err := b.pass.closePlace(t.Context(), p); err == nil || stopped {
 		t.Fatalf("without the report, closePlace() = %v, stopped: %t", err, stopped)
 	}
-	kcp.err = nil
+	kcp.err, kcp.Status.Namespaces[0].State = nil, workloadv1alpha1.NamespaceOpen
+	if _, err := b.pass.closePlace(t.Context(), p); err == nil || stopped || len(kcp.patches) != 0 {
+		t.Fatalf("opened again meanwhile, closePlace() = %v, stopped: %t, reported %q", err, stopped, kcp.patches)
+	}
+	kcp.Status.Namespaces[0].State = workloadv1alpha1.NamespaceClosing
 	if _, err := b.pass.closePlace(t.Context(), p); err != nil || !stopped || len(b.pass.places) != 0 {
 		t.Errorf("closePlace() = %v, stopped: %t, places %v", err, stopped, b.pass.places)
 	}
@@ -50,11 +54,52 @@ type reporting struct {
 	patches []string
 }
 
+func newReporting(shop workloadv1alpha1.NamespaceState) *reporting {
+	u := &reporting{}
+	u.UID = types.UID(testOwner.UID)
+	u.Status.Namespaces = []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: shop}}
+	return u
+}
+
 func (u *reporting) PatchStatus(_ context.Context, patch []byte) error {
 	if u.err == nil {
 		u.patches = append(u.patches, string(patch))
 	}
 	return u.err
+}
+
+// TestLeftPlaceIsStopped: what kcp shows to be left is followed no longer, though the answer to our report was lost: our rights
+// there are gone. That a Namespace is not named says nothing of one that is open.
+func TestLeftPlaceIsStopped(t *testing.T) {
+	listed := []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceClosing}}
+	for name, tc := range map[string]struct {
+		listed  []workloadv1alpha1.NamespaceStatus
+		ending  *closing
+		stopped bool
+	}{
+		"drained":        {listed, &closing{}, true},
+		"revoked":        {nil, &closing{}, true},
+		"open, unlisted": {nil, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := &kcp{}
+			if k.Status.Namespaces = tc.listed; tc.listed != nil {
+				k.Status.DrainedNamespaces = []string{"shop"}
+			}
+			e := newTestEngine(t, k)
+			defer e.queue.ShutDown()
+			p, deaf := newPlace(testOwner.Key, "shop"), false
+			p.deafen = func() { deaf = true }
+			p.setEnding(tc.ending)
+			e.places["shop"] = p
+			if err := e.plan(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if stopped := e.places["shop"] == nil && deaf && p.stopped; stopped != tc.stopped {
+				t.Errorf("places %v, deaf: %t, stopped: %t", e.places, deaf, p.stopped)
+			}
+		})
+	}
 }
 
 // TestClosingAsksWhenItSeemsDone: while the caches show something of ours no server is asked, so that a copy that hangs costs
@@ -76,8 +121,7 @@ func TestClosingAsksWhenItSeemsDone(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, nil, nil, nil, tc.live)
-			p, l, kcp := b.pass.place, b.pass.lane, &reporting{}
-			kcp.UID = types.UID(testOwner.UID)
+			p, l, kcp := b.pass.place, b.pass.lane, newReporting(workloadv1alpha1.NamespaceClosing)
 			p.lanes[l.resource.GroupResource], p.deafen = l, func() {}
 			p.setEnding(&closing{})
 			l.stop = func() {}
@@ -91,8 +135,7 @@ func TestClosingAsksWhenItSeemsDone(t *testing.T) {
 				t.Fatal(err)
 			}
 			if b.pass.catalog.Store(&unknown); tc.done {
-				again := &reporting{}
-				again.UID = kcp.UID
+				again := newReporting(workloadv1alpha1.NamespaceClosing)
 				b.pass.target, b.pass.places = again, map[string]*place{"shop": p}
 				if wait, err := b.pass.closePlace(t.Context(), p); wait != drainedRetry || err != nil || len(again.patches) != 0 {
 					t.Errorf("with a silent group: closePlace() = %s, %v, reported %q", wait, err, again.patches)
@@ -118,8 +161,7 @@ func TestClosingWithAResourceThatIsBarred(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, nil, nil, tc.src, nil)
-			p, l, kcp := b.pass.place, b.pass.lane, &reporting{}
-			kcp.UID = types.UID(testOwner.UID)
+			p, l, kcp := b.pass.place, b.pass.lane, newReporting(workloadv1alpha1.NamespaceClosing)
 			p.lanes[l.resource.GroupResource], p.deafen, l.stop = l, func() {}, func() {}
 			p.setEnding(&closing{})
 			l.down.listed = func() bool { return false }

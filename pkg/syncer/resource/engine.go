@@ -147,10 +147,7 @@ func (e *Engine) work(ctx context.Context) bool {
 		return false
 	}
 	defer e.queue.Done(i)
-	if e.passes.Add(1) > crowd {
-		e.crowded.Store(e.clock.Now().UnixNano())
-	}
-	defer e.passes.Add(-1)
+	defer e.enter()()
 	e.metrics.waiting(e.queue.Len())
 	passCtx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
@@ -170,6 +167,19 @@ func (e *Engine) work(ctx context.Context) bool {
 		e.queue.AddRateLimited(i)
 	}
 	return true
+}
+
+// enter counts a pass, until it leaves or has lasted too long to be one of a burst: what hangs makes no crowd.
+func (e *Engine) enter() (leave func()) {
+	if e.passes.Add(1) > crowd {
+		e.crowded.Store(e.clock.Now().UnixNano())
+	}
+	gone := sync.OnceFunc(func() { e.passes.Add(-1) })
+	hangs := time.AfterFunc(reportDelay, gone)
+	return func() {
+		hangs.Stop()
+		gone()
+	}
 }
 
 func (e *Engine) pass(ctx context.Context, i item) (time.Duration, error) {

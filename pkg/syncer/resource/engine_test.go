@@ -171,6 +171,26 @@ func TestNamespacesTakeTurns(t *testing.T) {
 	}
 }
 
+// TestHangingPassesMakeNoCrowd: for the others it is no burst that some passes hang.
+func TestHangingPassesMakeNoCrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &Engine{clock: clock.RealClock{}}
+		for range crowd + 1 {
+			defer e.enter()()
+		}
+		if e.crowded.Load() == 0 {
+			t.Error("a crowd is none")
+		}
+		e.crowded.Store(0)
+		time.Sleep(reportDelay)
+		synctest.Wait()
+		e.enter()()
+		if e.crowded.Load() != 0 || e.passes.Load() != 0 {
+			t.Errorf("those that hang make a crowd of %d", e.passes.Load())
+		}
+	})
+}
+
 // TestFollowable: a resource is followed when the SyncTarget tells of it, since by that it is known later what to leave.
 func TestFollowable(t *testing.T) {
 	told := workloadv1alpha1.GroupResource{Resource: "configmaps"}

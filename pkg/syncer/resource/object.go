@@ -22,6 +22,8 @@ const (
 	// stepPace is how long one more step of a copy that is on its way waits for the next, so that a rollout costs a write a
 	// second and not one for each Pod.
 	stepPace = time.Second
+	// soon is for a moment that may just have passed; 0 would be never.
+	soon = time.Millisecond
 )
 
 // pass is one look at one object on both sides.
@@ -96,7 +98,7 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if o.runs() && o.dst == nil {
+	if o.runs() && !o.ours(o.dst) && !o.foreign() && !o.lane.down.barred.Load() {
 		if err := o.hold(ctx); err != nil {
 			return 0, err
 		}
@@ -106,12 +108,12 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	switch {
 	case err != nil && !report.blamed():
 		return 0, err
-	case !o.holds() && !report.blamed() && o.inBurst():
+	case !o.holds() && !report.blamed() && !before.blamed() && o.inBurst():
 		o.lane.up.stillSeen(o.name, o.changed)
 		return reportDelay, nil
 	case o.isStep(report, before):
 		o.lane.down.stillSeen(o.name, o.answered)
-		return stepPace - o.clock.Since(o.answered), nil
+		return max(stepPace-o.clock.Since(o.answered), soon), nil
 	}
 	return again, cmp.Or(o.tell(ctx, report, before), err)
 }
@@ -129,7 +131,7 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 		desired = withoutReplicas(wanted)
 	}
 	switch {
-	case o.dst != nil && !o.ours(o.dst) && o.dst.GetAnnotations()[workloadv1alpha1.AnnotationAdopt] != o.owner.Key:
+	case o.foreign():
 		report.Refused = fmt.Sprintf("%s %q exists in Namespace %q of the physical cluster and is not a copy; delete it there, or annotate it there with %s=%s to hand it over",
 			o.lane.resource.Kind, o.name, o.place.counterpart, workloadv1alpha1.AnnotationAdopt, o.owner.Key)
 		return report, 0, nil
@@ -141,7 +143,7 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 	default:
 		known, ok := o.settled(desired)
 		if known.report.blamed() {
-			return known.report, known.until.Sub(o.clock.Now()), nil
+			return known.report, max(known.until.Sub(o.clock.Now()), soon), nil
 		}
 		if ok {
 			break
@@ -174,8 +176,8 @@ func (o *pass) inBurst() bool {
 // isStep tells whether a copy that was on its way, and still is, has only come further a moment ago.
 func (o *pass) isStep(report, before Report) bool {
 	underWay := report.Ready == string(kstatus.InProgressStatus) && !report.blamed()
-	return underWay && report.Ready == before.Ready && report.Generation == before.Generation && o.holds() &&
-		!o.answered.IsZero() && o.clock.Since(o.answered) < stepPace
+	same := report.Ready == before.Ready && report.Generation == before.Generation && report.Time == before.Time
+	return underWay && same && o.holds() && !o.answered.IsZero() && o.clock.Since(o.answered) < stepPace
 }
 
 // free tells that neither side holds anything of ours.
@@ -197,6 +199,11 @@ func (e *Engine) told(src *unstructured.Unstructured) string {
 
 // marks tells whether anything of ours is on an object of the workspace.
 func (e *Engine) marks(src *unstructured.Unstructured) bool { return e.holds(src) || e.told(src) != "" }
+
+// foreign tells whether what has the copy's name is somebody's, who does not hand it over.
+func (o *pass) foreign() bool {
+	return o.dst != nil && !o.ours(o.dst) && o.dst.GetAnnotations()[workloadv1alpha1.AnnotationAdopt] != o.owner.Key
+}
 
 // ours tells whether an object of the physical cluster is a copy of ours.
 func (e *Engine) ours(dst *unstructured.Unstructured) bool {

@@ -32,6 +32,8 @@ type place struct {
 	mu sync.Mutex
 	// closing is set when a live read has shown that everything of ours is to go. Set by the engine.
 	closing *closing
+	// stopped is set when nothing is followed any more, for good. Set by stop.
+	stopped bool
 	lanes   map[workloadv1alpha1.GroupResource]*lane
 
 	// warnings are the Warning Events in the counterpart, and told what was written of them, by name. Set by listen.
@@ -107,6 +109,17 @@ func (p *place) setEnding(c *closing) (changed bool) {
 func (p *place) awaitPasses() {
 	p.passes.Lock()
 	defer p.passes.Unlock()
+}
+
+// stop ends everything that follows the place.
+func (p *place) stop() {
+	p.deafen()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	for _, l := range p.lanes {
+		l.stop()
+	}
 }
 
 func (p *place) lane(resource workloadv1alpha1.GroupResource) *lane {

@@ -42,6 +42,7 @@ func (e *Engine) plan(ctx context.Context) error {
 			e.openPlace(ctx, n.Name, nil, followed)
 		case workloadv1alpha1.NamespaceClosing:
 			if drained {
+				e.stopLeft(n.Name) // if the answer to our report was lost
 				continue
 			}
 			var ending *closing
@@ -52,6 +53,11 @@ func (e *Engine) plan(ctx context.Context) error {
 		}
 		if err != nil {
 			failures = append(failures, err)
+		}
+	}
+	for _, name := range e.closingPlaces() {
+		if !named[name] {
+			e.stopLeft(name)
 		}
 	}
 	for _, name := range target.Status.DrainedNamespaces {
@@ -123,6 +129,9 @@ func (e *Engine) openPlace(ctx context.Context, namespace string, ending *closin
 func (e *Engine) ensureLanes(p *place, followed []Resource) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.stopped {
+		return
+	}
 	keep := map[workloadv1alpha1.GroupResource]bool{}
 	for _, r := range followed {
 		keep[r.GroupResource] = true
@@ -193,15 +202,35 @@ func (e *Engine) lookAtAll(p *place, l *lane) {
 
 // stopPlace ends a place that has been left.
 func (e *Engine) stopPlace(p *place) {
-	p.deafen()
-	for _, l := range p.all() {
-		l.stop()
-	}
+	p.stop()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.places[p.namespace] == p {
 		delete(e.places, p.namespace)
 	}
+}
+
+// stopLeft ends the place of a Namespace that is known to have been left: we have no rights in it any more.
+func (e *Engine) stopLeft(namespace string) {
+	e.mu.Lock()
+	p := e.places[namespace]
+	e.mu.Unlock()
+	if p != nil {
+		e.stopPlace(p)
+	}
+}
+
+// closingPlaces are the Namespaces that are being left.
+func (e *Engine) closingPlaces() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var names []string
+	for name, p := range e.places {
+		if p.ending() != nil {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // refusalLife is how long it is told that a side refuses to list a resource: the informer asks again twice a minute at least.

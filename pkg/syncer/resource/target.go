@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -54,11 +55,16 @@ func (e *Engine) current() *workloadv1alpha1.SyncTarget {
 	return nil
 }
 
-// reportDrained says, or takes back, that nothing of ours is left in a Namespace.
+// reportDrained says, or takes back, that nothing of ours is left in a Namespace. It is said only of one that is closing.
 func (e *Engine) reportDrained(ctx context.Context, namespace string, drained bool) error {
 	live, err := e.target.Get(ctx)
 	if err != nil {
 		return err
+	}
+	if drained && !slices.ContainsFunc(live.Status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
+		return n.Name == namespace && n.State == workloadv1alpha1.NamespaceClosing
+	}) {
+		return fmt.Errorf("Namespace %q is closing no more", namespace)
 	}
 	names := slices.DeleteFunc(slices.Clone(live.Status.DrainedNamespaces), func(n string) bool { return n == namespace })
 	if drained {

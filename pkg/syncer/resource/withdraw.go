@@ -51,7 +51,7 @@ func (o *pass) withdraw(ctx context.Context, orphan bool) error {
 		// The cache shows no copy; the finalizer stands for one, so the server is asked.
 		live, err := o.lane.down.client.Get(ctx, o.name, metav1.GetOptions{})
 		if err != nil && !isGone(err, o.name) {
-			return fmt.Errorf("reading %s in the physical cluster: %w", o, err)
+			return o.heldUp(ctx, fmt.Errorf("reading %s in the physical cluster, to see whether there is a copy: %w", o, err))
 		}
 		if err == nil && o.ours(live) {
 			o.dst = live
@@ -66,20 +66,20 @@ func (o *pass) withdraw(ctx context.Context, orphan bool) error {
 
 // endCopy deletes the copy, whose end comes as an event, and tells what holds that up.
 func (o *pass) endCopy(ctx context.Context) error {
-	var report Report
-	var err error
 	if o.dst.GetDeletionTimestamp() == nil {
-		if err = o.deleteCopy(ctx); err == nil {
-			return nil
-		}
-		var kind refusalKind
-		if report, kind = refusal(err); kind == passing || o.queue.NumRequeues(o.id()) < tellAfter {
-			return err
-		}
-	} else if len(o.dst.GetFinalizers()) > 0 {
-		report = o.terminating(report, "and then this object is free")
+		return o.heldUp(ctx, o.deleteCopy(ctx))
 	}
-	if o.src == nil || report == (Report{}) {
+	if o.src == nil || len(o.dst.GetFinalizers()) == 0 {
+		return nil
+	}
+	before := o.reported()
+	return o.tell(ctx, o.terminating(Report{Time: before.Time, Generation: before.Generation}, "and then this object is free"), before)
+}
+
+// heldUp returns what keeps us from letting the object go, and tells it there once it has lasted.
+func (o *pass) heldUp(ctx context.Context, err error) error {
+	report, kind := refusal(err)
+	if kind == passing || o.src == nil || o.queue.NumRequeues(o.id()) < tellAfter {
 		return err
 	}
 	before := o.reported()

@@ -2,6 +2,7 @@ package synctarget
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,8 +51,8 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 	}
 	if silent || s.letGo {
 		waiting, fault, err := r.endNamespaces(ctx, s)
-		if waiting {
-			v := blocked(workloadv1alpha1.ReasonRemoving, "Waiting for kcp to admit the service in the place of the syncer, whose token is no longer good").after(admission)
+		if waiting != "" {
+			v := blocked(workloadv1alpha1.ReasonRemoving, "Waiting for kcp %s", waiting).after(admission)
 			v.begun = true
 			return v, nil
 		}
@@ -65,14 +66,18 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 	return blocked(workloadv1alpha1.ReasonRemoving, "Waiting for the syncer to leave Namespace %q", s.namespaces[0].Name), nil
 }
 
-// endNamespaces does what the syncer can no longer do. One Namespace that fails keeps no other from its end. waiting means
-// that kcp has yet to admit the service to one; fault says what keeps the first that failed from being stripped; failure is
+// endNamespaces does what the syncer can no longer do. One Namespace that fails keeps no other from its end. waiting says
+// what kcp has yet to do for one; fault says what keeps the first that failed from being stripped; failure is
 // the first error of taking rights back.
-func (r *Reconciler) endNamespaces(ctx context.Context, s *scope) (waiting bool, fault string, failure error) {
+func (r *Reconciler) endNamespaces(ctx context.Context, s *scope) (waiting, fault string, failure error) {
 	for _, n := range slices.Clone(s.namespaces) {
 		soon, err := r.strip(ctx, s, n.Name)
-		if soon {
-			waiting = true
+		switch {
+		case soon:
+			waiting = "to admit the service in the place of the syncer, whose token is no longer good"
+			continue
+		case s.letGo && isBusy(err) && r.mayWait(s):
+			waiting = fmt.Sprintf("to let the syncer's finalizer be taken off: %s", err)
 			continue
 		}
 		if err != nil {
@@ -94,6 +99,12 @@ func (r *Reconciler) endNamespaces(ctx context.Context, s *scope) (waiting bool,
 		failure = agent.Dismiss(ctx, s.upstream, s.target.Name, s.key)
 	}
 	return waiting, fault, failure
+}
+
+// isBusy tells an answer of kcp that is another a moment later: what is stripped halfway is not given up for it.
+func isBusy(err error) bool {
+	var answer apierrors.APIStatus
+	return errors.As(err, &answer) && isHiccup(err)
 }
 
 // identityEnds tells whether the syncer's identity is being deleted, as it is with the whole workspace.

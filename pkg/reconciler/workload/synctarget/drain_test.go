@@ -178,6 +178,26 @@ func TestOneNamespaceHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// TestBusyKcpIsAskedAgain: what another request mends is no reason to let a Namespace go with finalizers in it, not even at the
+// user's word.
+func TestBusyKcpIsAskedAgain(t *testing.T) {
+	w := open(t)
+	w.delete()
+	w.pass()
+	abandon(t, w)
+	w.r.stripWith = func(context.Context, agent.Config, *rest.Config, string) error {
+		return apierrors.NewTooManyRequests("later", 1)
+	}
+	if got := w.pass().RequeueAfter; got != time.Second || w.gone() || !w.granted("shop") {
+		t.Errorf("RequeueAfter = %s, gone = %t, granted = %t", got, w.gone(), w.granted("shop"))
+	}
+	w.r.stripWith = func(context.Context, agent.Config, *rest.Config, string) error { return nil }
+	w.pass()
+	if said := strings.Join(w.events.events, "\n"); w.granted("shop") || strings.Contains(said, "finalizer") {
+		t.Errorf("granted = %t, Events: %s", w.granted("shop"), said)
+	}
+}
+
 // TestOrphanOfADeadSyncer: the copies of every resource stay, without our marks, be it served by one cluster alone.
 func TestOrphanOfADeadSyncer(t *testing.T) {
 	w := open(t)

@@ -149,9 +149,12 @@ func (r *Reconciler) closeNamespaces(ctx context.Context, s *scope) error {
 	}
 	var failures []error
 	for _, n := range slices.Clone(s.namespaces) {
+		said := stateIn(live, n.Name)
+		// Of one that was open until now it may be an old report, which the syncer has yet to take back.
+		drained := said == workloadv1alpha1.NamespaceClosing && slices.Contains(live.Status.DrainedNamespaces, n.Name)
 		switch {
 		case !isClosing(n) || live.UID != s.target.UID:
-		case slices.Contains(live.Status.DrainedNamespaces, n.Name), wasOpening(live, n.Name):
+		case drained || said == workloadv1alpha1.NamespaceOpening:
 			failures = append(failures, r.revoke(ctx, s, n.Name))
 		default:
 			s.draining = append(s.draining, n.Name)
@@ -169,10 +172,14 @@ func (s *scope) live(ctx context.Context) (*workloadv1alpha1.SyncTarget, error) 
 	return &live, nil
 }
 
-func wasOpening(live *workloadv1alpha1.SyncTarget, name string) bool {
-	return slices.ContainsFunc(live.Status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
-		return n.Name == name && n.State == workloadv1alpha1.NamespaceOpening
-	})
+// stateIn is what a SyncTarget says of a Namespace; empty for nothing.
+func stateIn(live *workloadv1alpha1.SyncTarget, name string) workloadv1alpha1.NamespaceState {
+	for _, n := range live.Status.Namespaces {
+		if n.Name == name {
+			return n.State
+		}
+	}
+	return ""
 }
 
 // revoke ends a Namespace, but for its counterpart, which is cleared away by the next look at everything: now.

@@ -154,6 +154,22 @@ func TestNamespaceIsClosedWhenDrained(t *testing.T) {
 	}
 }
 
+// TestOldReportClosesNothing: what was said of the Namespace before it was opened again is no word about what is in it now.
+func TestOldReportClosesNothing(t *testing.T) {
+	w := open(t)
+	w.drained("shop")
+	w.label("shop", "")
+	w.pass()
+	if got := w.namespaces(); got != "shop Closing" || !w.granted("shop") {
+		t.Fatalf("namespaces: %s; granted = %t", got, w.granted("shop"))
+	}
+	w.drained()
+	w.settle()
+	if got := w.namespaces(); got != "shop Closing" || !w.granted("shop") {
+		t.Errorf("namespaces: %s; granted = %t: the syncer needs its rights to leave", got, w.granted("shop"))
+	}
+}
+
 func TestReopenedNamespaceKeepsItsRights(t *testing.T) {
 	w := open(t)
 	w.label("shop", "")
