@@ -6,5 +6,9 @@
 // target's key and UID; Rollout says what the syncer's Deployment is waiting for. The controller uses all of it; in pull
 // mode the user applies what Render prints.
 //
+// An opened Namespace has a Grant in the workspace and a Counterpart in the physical cluster, which goes when its contents
+// show nothing of others. Strip lets the users' objects go in the place of a syncer that is gone, if need be as a user whom
+// Admit has let in.
+//
 // What is on the server decides, never what an earlier call has seen, so each may be called again after any failure.
 package agent
