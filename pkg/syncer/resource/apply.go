@@ -19,6 +19,17 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	if o.dst != nil {
 		desired.SetUID(o.dst.GetUID()) // should it be replaced meanwhile, the server refuses
 	}
+	if o.runs() && !o.ours(o.dst) {
+		if _, known := o.settlement(desired); known {
+			// Refused before. It is only tried, so that the object is not held and let go again and again.
+			if _, err := o.write(ctx, desired, metav1.DryRunAll); err != nil {
+				return o.blame(desired, report, fmt.Errorf("applying %s in the physical cluster: %w", o, err))
+			}
+		}
+		if err := o.hold(ctx); err != nil {
+			return report, 0, err
+		}
+	}
 	applied, err := o.write(ctx, desired)
 	if isScaled(err) {
 		applied, err = o.write(ctx, withoutReplicas(desired))
@@ -38,9 +49,9 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	return report, 0, nil
 }
 
-func (o *pass) write(ctx context.Context, desired *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+func (o *pass) write(ctx context.Context, desired *unstructured.Unstructured, dryRun ...string) (*unstructured.Unstructured, error) {
 	started := o.clock.Now()
-	applied, err := o.lane.down.client.Apply(ctx, o.name, desired, metav1.ApplyOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer, Force: o.takesOver()})
+	applied, err := o.lane.down.client.Apply(ctx, o.name, desired, metav1.ApplyOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer, Force: o.takesOver(), DryRun: dryRun})
 	o.metrics.applied(o.lane.resource.GroupResource, o.clock.Since(started), err)
 	return applied, err
 }
@@ -71,6 +82,7 @@ func (o *pass) takesOver() bool {
 func (o *pass) blame(desired *unstructured.Unstructured, report Report, err error) (Report, time.Duration, error) {
 	refused, kind := refusal(err)
 	refused.Time = report.Time
+	o.denied = o.dst == nil
 	attempts := o.queue.NumRequeues(o.id())
 	switch {
 	case kind == final:
@@ -98,12 +110,18 @@ func (o *pass) settle(desired *unstructured.Unstructured, report Report, lasts t
 
 // settled returns the outcome of the last apply if it still stands.
 func (o *pass) settled(desired *unstructured.Unstructured) (settlement, bool) {
-	found, _ := o.settlements.Load(o.id())
-	known, ok := found.(settlement)
-	if !ok || known.of != o.matter(desired) || known.report.blamed() && !o.clock.Now().Before(known.until) {
+	known, ok := o.settlement(desired)
+	if !ok || known.report.blamed() && !o.clock.Now().Before(known.until) {
 		return settlement{}, false
 	}
 	return known, true
+}
+
+// settlement returns the outcome of the last apply of the same.
+func (o *pass) settlement(desired *unstructured.Unstructured) (settlement, bool) {
+	found, _ := o.settlements.Load(o.id())
+	known, ok := found.(settlement)
+	return known, ok && known.of == o.matter(desired)
 }
 
 // matter identifies what an apply is about: what is wanted, and what is there.

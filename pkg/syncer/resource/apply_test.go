@@ -92,45 +92,62 @@ func (s *server) live(t *testing.T) *unstructured.Unstructured {
 func fresh(o *unstructured.Unstructured) { o.SetFinalizers(nil) }
 
 // TestHeldBeforeItRuns: what has a life of its own is held before its copy exists, and reported on after it, in a burst as
-// well as alone. What the physical cluster refuses is held once, and not again with every attempt.
+// well as alone.
 func TestHeldBeforeItRuns(t *testing.T) {
-	for name, refused := range map[string]error{
-		"taken":   nil,
-		"refused": apierrors.NewInvalid(schema.GroupKind{Kind: "Widget"}, "a", nil),
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newServer(t, sourceOf(fresh), nil)
-			s.pass.lane.resource.HasStatus = true
-			clock := clocktesting.NewFakeClock(time.Now())
-			s.pass.clock, s.err = clock, refused
-			s.pass.crowded.Store(clock.Now().UnixNano())
-			s.pass.lane.up.stillSeen("a", clock.Now())
-			s.down.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
-				if !s.pass.Engine.holds(s.live(t)) {
-					t.Error("the copy is made before its object is held")
-				}
-				return false, nil, nil
-			})
-			again, err := s.run(t)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := []string{"down patch", "up patch", "up patch"}
-			if diff := cmp.Diff(want, s.writes(t)); diff != "" {
-				t.Errorf("writes: -want +got\n%s", diff)
-			}
-			clock.Step(again)
-			if _, err := s.run(t); err != nil {
-				t.Fatal(err)
-			}
-			if refused != nil {
-				want = append([]string{"down patch"}, want...)
-			}
-			if diff := cmp.Diff(want, s.writes(t)); diff != "" {
-				t.Errorf("writes after another pass: -want +got\n%s", diff)
-			}
-		})
+	s := newRunning(t)
+	s.pass.crowded.Store(time.Now().UnixNano())
+	s.pass.lane.up.stillSeen("a", time.Now())
+	if _, err := s.run(t); err != nil {
+		t.Fatal(err)
 	}
+	want := []string{"down patch", "up patch", "up patch"}
+	if diff := cmp.Diff(want, s.writes(t)); diff != "" {
+		t.Errorf("writes: -want +got\n%s", diff)
+	}
+	if _, err := s.run(t); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, s.writes(t)); diff != "" {
+		t.Errorf("writes at rest: -want +got\n%s", diff)
+	}
+}
+
+// newRunning is a new object that has a status, and must be held whenever a copy of it is made.
+func newRunning(t *testing.T) *server {
+	t.Helper()
+	s := newServer(t, sourceOf(fresh), nil)
+	s.pass.lane.resource.HasStatus = true
+	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if dry := len(action.(clienttesting.PatchActionImpl).PatchOptions.DryRun) > 0; !dry && !s.pass.Engine.holds(s.live(t)) {
+			t.Error("the copy is made before its object is held")
+		}
+		return false, nil, nil
+	})
+	return s
+}
+
+// TestHeldForNoCopy: what the physical cluster refuses is not held, since there is no copy, nor for another attempt that fails
+// like the last.
+func TestHeldForNoCopy(t *testing.T) {
+	s := newRunning(t)
+	clock := clocktesting.NewFakeClock(time.Now())
+	s.pass.clock, s.err = clock, apierrors.NewInvalid(schema.GroupKind{Kind: "Widget"}, "a", nil)
+	expect := func(when string, held bool, more ...string) {
+		t.Helper()
+		before := s.writes(t)
+		again, err := s.run(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(s.writes(t)) - len(before); got != len(more) || s.pass.Engine.holds(s.live(t)) != held || s.report(t).blamed() == held {
+			t.Errorf("%s: %d writes, %q in all, held by %q, told %+v", when, got, s.writes(t), s.live(t).GetFinalizers(), s.report(t))
+		}
+		clock.Step(again)
+	}
+	expect("refused", false, "hold", "apply", "free and report")
+	expect("refused again", false, "dry run")
+	s.err = nil
+	expect("taken", true, "dry run", "hold", "apply", "report")
 }
 
 // TestSteps: a copy that is on its way is told of once a second; that it is ready, or fails, or that another generation is
@@ -194,8 +211,7 @@ func TestStepWithAnApply(t *testing.T) {
 	}
 }
 
-// TestHoldingFirst: what is handed over is held before it is applied, like what is new; what is somebody's, or cannot be written
-// at all, is not.
+// TestHoldingFirst: what is handed over is held before it is applied, like what is new; what is somebody's is not.
 func TestHoldingFirst(t *testing.T) {
 	there := func(annotations map[string]string) *unstructured.Unstructured {
 		o := sourceOf(fresh)
@@ -204,19 +220,16 @@ func TestHoldingFirst(t *testing.T) {
 		return o
 	}
 	for name, tc := range map[string]struct {
-		dst    *unstructured.Unstructured
-		barred bool
-		held   bool
+		dst  *unstructured.Unstructured
+		held bool
 	}{
-		"handed over": {there(map[string]string{workloadv1alpha1.AnnotationAdopt: testOwner.Key}), false, true},
-		"somebody's":  {there(nil), false, false},
-		"new":         {nil, false, true},
-		"barred":      {nil, true, false},
+		"handed over": {there(map[string]string{workloadv1alpha1.AnnotationAdopt: testOwner.Key}), true},
+		"somebody's":  {there(nil), false},
+		"new":         {nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t, sourceOf(fresh), tc.dst)
 			s.pass.lane.resource.HasStatus = true
-			s.pass.lane.down.barred.Store(tc.barred)
 			s.err = errors.New("connection refused")
 			_, _ = s.run(t)
 			if held := s.pass.Engine.holds(s.live(t)); held != tc.held {

@@ -36,6 +36,8 @@ type pass struct {
 	src, dst *unstructured.Unstructured
 	// changed and answered are since when a change of the object, and of the copy, wait; zero where none does.
 	changed, answered time.Time
+	// denied tells that the physical cluster has just refused to make a copy, so that there is nothing to hold the object for.
+	denied bool
 }
 
 // syncObject brings one object one step further, and returns when to look again without an event; 0 is never.
@@ -97,11 +99,6 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	desired, err := o.owner.Copy(o.src)
 	if err != nil {
 		return 0, err
-	}
-	if o.runs() && !o.ours(o.dst) && !o.foreign() && !o.lane.down.barred.Load() {
-		if err := o.hold(ctx); err != nil {
-			return 0, err
-		}
 	}
 	before := o.reported()
 	report, again, err := o.bring(ctx, desired, Report{Time: before.Time, Generation: before.Generation})

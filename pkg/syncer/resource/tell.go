@@ -41,12 +41,17 @@ func (o *pass) tell(ctx context.Context, report, before Report) error {
 		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
 	}
 	holding := o.ours(o.dst) && !o.holds() && wanted(o.src)
-	if report == before && !holding {
+	freeing := o.denied && report.blamed() && o.holds()
+	if report == before && !holding && !freeing {
 		return nil
 	}
 	metadata := map[string]any{"annotations": map[string]any{workloadv1alpha1.SyncAnnotation(o.owner.Key): report.String()}}
-	if holding {
+	switch {
+	case holding:
 		metadata["finalizers"] = o.held()
+		return o.patchMetadata(ctx, metadata)
+	case freeing:
+		metadata["finalizers"] = o.unheld()
 		return o.patchMetadata(ctx, metadata)
 	}
 	metadata["uid"] = string(o.src.GetUID())
@@ -67,6 +72,11 @@ func (o *pass) hold(ctx context.Context) error {
 // held are the object's finalizers with ours.
 func (o *pass) held() []string {
 	return append(slices.Clone(o.src.GetFinalizers()), workloadv1alpha1.SyncerFinalizer(o.owner.Key))
+}
+
+// unheld are the object's finalizers without ours.
+func (o *pass) unheld() []string {
+	return slices.DeleteFunc(slices.Clone(o.src.GetFinalizers()), func(f string) bool { return f == workloadv1alpha1.SyncerFinalizer(o.owner.Key) })
 }
 
 // tellStatus writes the copy's status upstream if it differs, and returns why the workspace does not take it.
@@ -105,9 +115,8 @@ func (o *pass) ownsStatus() bool {
 
 // release takes our finalizer and our report off the object.
 func (o *pass) release(ctx context.Context) error {
-	finalizers := slices.DeleteFunc(slices.Clone(o.src.GetFinalizers()), func(f string) bool { return f == workloadv1alpha1.SyncerFinalizer(o.owner.Key) })
 	err := o.patchMetadata(ctx, map[string]any{
-		"finalizers":  finalizers,
+		"finalizers":  o.unheld(),
 		"annotations": map[string]any{workloadv1alpha1.SyncAnnotation(o.owner.Key): nil},
 	})
 	if apierrors.IsNotFound(err) {
