@@ -64,7 +64,7 @@ func Dismiss(ctx context.Context, c client.Client, name, key string) error {
 
 // access lets a user into the workspace. Nothing holds it: should it go, it is written again.
 func (c *Config) access(subject rbacv1.Subject) *rbacv1.ClusterRoleBinding {
-	meta := c.heldMeta("", accessBinding(c.namespace()))
+	meta := c.heldMeta("", AccessBinding(c.namespace()))
 	meta.Finalizers = nil
 	return &rbacv1.ClusterRoleBinding{
 		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "ClusterRoleBinding"), ObjectMeta: meta,
@@ -74,7 +74,8 @@ func (c *Config) access(subject rbacv1.Subject) *rbacv1.ClusterRoleBinding {
 }
 
 func accessReference(name, key string) client.Object {
-	return reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", accessBinding(workloadv1alpha1.SyncerNamespace(name, key)))
+	return reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", AccessBinding(workloadv1alpha1.SyncerNamespace(name, key)))
 }
 
-func accessBinding(name string) string { return name + ":access" }
+// AccessBinding is the ClusterRoleBinding of a stand-in.
+func AccessBinding(name string) string { return name + ":access" }

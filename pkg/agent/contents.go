@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,6 +26,8 @@ const (
 	listers = 16
 	// pageSize bounds an answer: of an object only the metadata is asked for, seldom more than 10 KiB.
 	pageSize = 100
+	// listTime bounds each list: behind some resources stands another server, which may hang.
+	listTime = 3 * time.Second
 	// maxCopies bounds what is kept of one counterpart. Where there are more the rest has its turn when these are gone.
 	maxCopies = 5000
 	// maxUnlisted is how many resources are named that may not be listed.
@@ -34,10 +37,15 @@ const (
 // contents is what was seen in a counterpart.
 type contents struct {
 	copies []*metav1.PartialObjectMetadata
+	// more is set if there are copies beyond these.
+	more bool
 	// foreign is an object of somebody else's, in words; empty for none.
 	foreign string
 	// unlisted are the resources that may not be listed, of which nobody knows what there is.
 	unlisted []string
+	// late is why some were not listed in time, and listed are the others.
+	late   error
+	listed []metav1.APIResource
 	// unknown is why this may not be all; nil if it is.
 	unknown error
 }
@@ -70,8 +78,14 @@ func (p Counterparts) look(ctx context.Context, namespace string) contents {
 	}
 	_ = group.Wait()
 	all := contents{unknown: p.Unknown}
-	for _, c := range each {
+	for i, c := range each {
+		if errors.Is(c.unknown, context.DeadlineExceeded) {
+			all.late = errors.Join(all.late, c.unknown)
+		} else {
+			all.listed = append(all.listed, p.Resources[i])
+		}
 		all.copies = append(all.copies, c.copies...)
+		all.more = all.more || c.more
 		all.unlisted = append(all.unlisted, c.unlisted...)
 		all.unknown = errors.Join(all.unknown, c.unknown)
 		if all.foreign == "" {
@@ -89,12 +103,12 @@ func (p Counterparts) lookAt(ctx context.Context, namespace string, resource met
 	list := &metav1.PartialObjectMetadataList{}
 	for {
 		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-		err := p.Client.List(ctx, list, client.InNamespace(namespace), client.Limit(pageSize), client.Continue(list.Continue))
+		err := p.listPage(ctx, list, namespace)
 		switch {
 		case apierrors.IsNotFound(err), apierrors.IsMethodNotSupported(err):
 			return c
 		case apierrors.IsForbidden(err):
-			c.unlisted = []string{oneLine(gr.String())}
+			c.unlisted = []string{oneLine(p.Clean(gr.String()))}
 			return c
 		case err != nil:
 			c.unknown = fmt.Errorf("listing %s in Namespace %q: %w", gr, namespace, err)
@@ -105,14 +119,11 @@ func (p Counterparts) lookAt(ctx context.Context, namespace string, resource met
 			object.SetGroupVersionKind(gvk)
 			switch {
 			case mapping.IsCopy(object, p.Key):
-				if kept.Add(1) > maxCopies {
-					c.unknown = fmt.Errorf("Namespace %q holds more than %d copies: these go first", namespace, maxCopies)
-					return c
+				if c.more = kept.Add(1) > maxCopies; !c.more {
+					c.copies = append(c.copies, lean(object))
 				}
-				object.ManagedFields = nil
-				c.copies = append(c.copies, object)
 			case c.foreign == "" && p.isForeign(object, gr):
-				c.foreign = oneLine(fmt.Sprintf("%s %q", gvk.Kind, object.Name))
+				c.foreign = oneLine(p.Clean(fmt.Sprintf("%s %q", gvk.Kind, object.Name)))
 			}
 		}
 		if list.Continue == "" {
@@ -122,10 +133,23 @@ func (p Counterparts) lookAt(ctx context.Context, namespace string, resource met
 	}
 }
 
+func (p Counterparts) listPage(ctx context.Context, list *metav1.PartialObjectMetadataList, namespace string) error {
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
+	return p.Client.List(ctx, list, client.InNamespace(namespace), client.Limit(pageSize), client.Continue(list.Continue))
+}
+
+// lean is what is needed of a copy to delete it, or to take our marks off it. A hostile cluster may put much into the rest.
+func lean(object *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{TypeMeta: object.TypeMeta, ObjectMeta: metav1.ObjectMeta{
+		Namespace: object.Namespace, Name: object.Name, UID: object.UID, Labels: marksOf(object.Labels), Annotations: marksOf(object.Annotations),
+	}}
+}
+
 // isForeign tells what somebody has put into a counterpart from what is in every Namespace, and from what the control plane
 // makes of other objects there, which keep the Namespace themselves if they are not ours.
 func (p Counterparts) isForeign(object *metav1.PartialObjectMetadata, resource schema.GroupResource) bool {
-	if len(object.OwnerReferences) > 0 || resource.Group == "" && mapping.IsFixture(object.Kind, object.Name) {
+	if slices.ContainsFunc(object.OwnerReferences, p.isBeside) || resource.Group == "" && mapping.IsFixture(object.Kind, object.Name) {
 		return false
 	}
 	switch resource.String() {
@@ -140,4 +164,10 @@ func (p Counterparts) isForeign(object *metav1.PartialObjectMetadata, resource s
 		return !isCounterpart(object) // but ours
 	}
 	return true
+}
+
+// isBeside tells whether an owner may be in the Namespace itself, where it is seen; one of the whole cluster is somebody's.
+func (p Counterparts) isBeside(owner metav1.OwnerReference) bool {
+	version, err := schema.ParseGroupVersion(owner.APIVersion)
+	return err == nil && slices.ContainsFunc(p.Resources, func(r metav1.APIResource) bool { return r.Group == version.Group && r.Kind == owner.Kind })
 }

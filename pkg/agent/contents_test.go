@@ -3,11 +3,14 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -34,6 +37,8 @@ func TestContents(t *testing.T) {
 	ours.Labels = map[string]string{workloadv1alpha1.LabelKey: testKey()}
 	owned := in("web-1")
 	owned.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web"}}
+	mirrored := in("kube-proxy")
+	mirrored.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "node-1"}}
 	const stays = `is left standing: `
 	tests := map[string]struct {
 		reason string
@@ -46,6 +51,9 @@ func TestContents(t *testing.T) {
 		"a Role":               {"", &rbacv1.Role{ObjectMeta: in("web")}, nil, stays + `Role "web" in it is not ours`},
 		"a Pod":                {"", &corev1.Pod{ObjectMeta: in("web-1")}, nil, stays + `Pod "web-1" in it is not ours`},
 		"a Pod of something":   {"It goes with its owner, which is ours, or keeps the Namespace itself.", &corev1.Pod{ObjectMeta: owned}, nil, ""},
+		"a Pod of a Node":      {"Of its owner nothing is seen here.", &corev1.Pod{ObjectMeta: mirrored}, nil, stays + `Pod "kube-proxy" in it is not ours`},
+		"named as the token":   {"", &corev1.Pod{ObjectMeta: in("s3cret")}, nil, stays + `Pod "[redacted]" in it is not ours`},
+		"and cut in it":        {"", &corev1.Pod{ObjectMeta: in(strings.Repeat("x", 247) + "s3cret")}, nil, stays + `Pod "` + strings.Repeat("x", 247) + `[re…`},
 		"the root CA":          {"", &corev1.ConfigMap{ObjectMeta: in("kube-root-ca.crt")}, nil, ""},
 		"default account":      {"", &corev1.ServiceAccount{ObjectMeta: in("default")}, nil, ""},
 		"another account":      {"", &corev1.ServiceAccount{ObjectMeta: in("web")}, nil, stays + `ServiceAccount "web" in it is not ours`},
@@ -122,8 +130,12 @@ func TestClearTriesAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		s.forget()
 		if err := counterparts.Clear(t.Context(), &strays[0]); !errors.Is(err, errInjected) || len(s.writes) != 0 || len(*said) != 0 {
 			t.Errorf("%s: Clear() = %v, wrote %q, said %q", name, err, s.writes, *said)
+		}
+		if counterparts.Unknown != nil && len(s.reads) != 0 {
+			t.Errorf("%s: read %q in vain", name, s.reads)
 		}
 	}
 }
@@ -131,7 +143,7 @@ func TestClearTriesAgain(t *testing.T) {
 // TestPages: what is on the last page counts as well, and each is asked for by the token of the one before.
 func TestPages(t *testing.T) {
 	pages := &paging{names: []string{"kube-root-ca.crt", "web"}}
-	counterparts := Counterparts{Client: pages, Key: testKey()}
+	counterparts := Counterparts{Client: pages, Key: testKey(), Clean: redact}
 	found := counterparts.lookAt(t.Context(), shop(), metav1.APIResource{Version: "v1", Name: "configmaps", Kind: "ConfigMap"}, new(atomic.Int64))
 	if found.foreign != `ConfigMap "web"` || found.unknown != nil {
 		t.Errorf("lookAt() = %+v", found)
@@ -141,16 +153,122 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestManyCopies: no more of them are kept than have a turn, and then nothing is decided about the Namespace.
+// TestManyCopies: no more of them are kept than have a turn, and of each no more than is used; what is beyond is looked at.
 func TestManyCopies(t *testing.T) {
-	pages := &paging{names: make([]string, maxCopies+1), labels: map[string]string{workloadv1alpha1.LabelKey: testKey()}}
-	counterparts := Counterparts{Client: pages, Key: testKey(), Resources: []metav1.APIResource{{Version: "v1", Name: "configmaps", Kind: "ConfigMap"}}}
-	if found := counterparts.look(t.Context(), shop()); len(found.copies) != maxCopies || found.unknown == nil {
-		t.Errorf("look() = %d copies, %v", len(found.copies), found.unknown)
+	pages := &paging{names: make([]string, maxCopies+2), labels: map[string]string{workloadv1alpha1.LabelKey: testKey(), "app": "shop"}}
+	pages.names[maxCopies+1] = "theirs"
+	counterparts := Counterparts{Client: pages, Key: testKey(), Clean: redact, Resources: []metav1.APIResource{{Version: "v1", Name: "configmaps", Kind: "ConfigMap"}}}
+	found := counterparts.look(t.Context(), shop())
+	if len(found.copies) != maxCopies || !found.more || found.unknown != nil || found.foreign != `ConfigMap "theirs"` {
+		t.Errorf("look() = %d copies, more = %t, %v, foreign = %s", len(found.copies), found.more, found.unknown, found.foreign)
+	}
+	want := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: metav1.ObjectMeta{
+		UID: "uid", Labels: map[string]string{workloadv1alpha1.LabelKey: ""}, Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: ""},
+	}}
+	if diff := cmp.Diff(want, found.copies[0]); diff != "" {
+		t.Errorf("kept: -want +got\n%s", diff)
 	}
 }
 
-// paging serves one object on each page.
+// TestMoreCopiesThanAtOnce: a Namespace goes as a whole, however many there are; where they go one by one, the rest has its turn.
+func TestMoreCopiesThanAtOnce(t *testing.T) {
+	for name, tc := range map[string]struct {
+		foreign, orphan bool
+		waiting         string
+		want            []string
+	}{
+		"as a whole": {},
+		"one by one": {foreign: true, waiting: `Namespace "` + shop() + `" holds more copies than are removed at once`, want: []string{"Namespace", "foreign"}},
+		"orphan":     {orphan: true, waiting: `Namespace "` + shop() + `" holds more copies than are removed at once`, want: []string{"Namespace", "copy"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			there := []string{"copy"}
+			if tc.foreign {
+				there = append(there, "foreign")
+			}
+			s, counterparts, said := furnished(t, there...)
+			counterparts.Client = &crowd{Client: s, left: maxCopies}
+			waiting, done, err := counterparts.removeAll(t, tc.orphan)
+			if tc.waiting == "" {
+				s.finishNamespaces(t)
+			} else if waiting != tc.waiting || done || err != nil || len(*said) != 0 {
+				t.Fatalf("Remove() = %q, %t, %v; said %q", waiting, done, err, *said)
+			}
+			if _, done, err = counterparts.removeAll(t, tc.orphan); !done || err != nil {
+				t.Errorf("Remove() again = %t, %v", done, err)
+			}
+			if diff := cmp.Diff(tc.want, s.standing(t)); diff != "" {
+				t.Errorf("left: -want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// crowd is a server with so many copies more, once, which it takes no notice of being told to change.
+type crowd struct {
+	client.Client
+	left int
+}
+
+func (c *crowd) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if err := c.Client.List(ctx, list, opts...); err != nil || list.GetObjectKind().GroupVersionKind().Kind != "ConfigMapList" {
+		return err
+	}
+	into := list.(*metav1.PartialObjectMetadataList)
+	for ; c.left > 0; c.left-- {
+		into.Items = append(into.Items, metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+			Namespace: shop(), Name: fmt.Sprintf("crowd-%d", c.left), Labels: map[string]string{workloadv1alpha1.LabelKey: testKey()},
+			Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"},
+		}})
+	}
+	return nil
+}
+
+func (c *crowd) Delete(ctx context.Context, object client.Object, opts ...client.DeleteOption) error {
+	if strings.HasPrefix(object.GetName(), "crowd-") {
+		return nil
+	}
+	return c.Client.Delete(ctx, object, opts...)
+}
+
+func (c *crowd) Patch(ctx context.Context, object client.Object, patch client.Patch, opts ...client.PatchOption) error {
+	if strings.HasPrefix(object.GetName(), "crowd-") {
+		return nil
+	}
+	return c.Client.Patch(ctx, object, patch, opts...)
+}
+
+// TestHangingList: one server that hangs uses up no pass; what is found of the others goes.
+func TestHangingList(t *testing.T) {
+	s, counterparts, _ := furnished(t, "copy", "copy-budget")
+	mustApply(t, s, Counterpart(testConfig(), "zoo"))
+	counterparts.Client = hanging{s}
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		if _, done, err := counterparts.removeAll(t, false); done || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Remove() = %t, %v", done, err)
+		}
+		if took := time.Since(began); took != listTime {
+			t.Errorf("after %s", took)
+		}
+	})
+	if diff := cmp.Diff([]string{"Namespace ours", "rights"}, s.standing(t)); diff != "" {
+		t.Errorf("left: -want +got\n%s", diff)
+	}
+}
+
+// hanging is a server that does not answer of some of its resources.
+type hanging struct{ client.Client }
+
+func (h hanging) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if kind := list.GetObjectKind().GroupVersionKind().Kind; kind == "RoleList" {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return h.Client.List(ctx, list, opts...)
+}
+
+// paging serves one object on each page, the labels with those that have no name.
 type paging struct {
 	client.Client
 	names, asked []string
@@ -163,7 +281,10 @@ func (p *paging) List(_ context.Context, list client.ObjectList, opts ...client.
 	if options.Limit != pageSize || into.GroupVersionKind() != (schema.GroupVersionKind{Version: "v1", Kind: "ConfigMapList"}) {
 		return errInjected
 	}
-	object := metav1.ObjectMeta{Name: p.names[len(p.asked)], Labels: p.labels, Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"}}
+	object := metav1.ObjectMeta{Name: p.names[len(p.asked)]}
+	if object.Name == "" {
+		object.UID, object.Labels, object.Annotations = "uid", p.labels, map[string]string{workloadv1alpha1.AnnotationSourceUID: "source", "note": "mine"}
+	}
 	into.Items, into.Continue = []metav1.PartialObjectMetadata{{ObjectMeta: object}}, ""
 	if p.asked = append(p.asked, options.Continue); len(p.asked) < len(p.names) {
 		into.Continue = "1"

@@ -58,24 +58,22 @@ type Counterparts struct {
 	// Resources are all that may be in a Namespace, and Unknown why these may not be all; nil if they are.
 	Resources []metav1.APIResource
 	Unknown   error
+	// Clean makes words fit to be told that repeat what the cluster calls things.
+	Clean func(words string) string
 	// Left is told, in a sentence, of each Namespace that is left standing for what is or may be in it of others.
 	Left func(sentence string)
 }
 
-// Remove takes the counterparts away, or, where they hold something of others, the copies in them. With orphan the copies
+// Remove takes these counterparts away, or, where they hold something of others, the copies in them. With orphan the copies
 // stay too, without our marks. Where a Namespace stays, our rights in it go. One that fails keeps no other from its end. It
 // may be called again after any failure; waiting and done are those of the function Remove.
-func (p Counterparts) Remove(ctx context.Context, orphan bool) (waiting string, done bool, err error) {
-	counterparts, err := p.list(ctx)
-	if err != nil {
-		return "", false, err
-	}
+func (p Counterparts) Remove(ctx context.Context, counterparts []metav1.PartialObjectMetadata, orphan bool) (waiting string, done bool, err error) {
 	var failures []error
 	for i := range counterparts {
-		left, err := p.remove(ctx, &counterparts[i], orphan)
+		wait, err := p.remove(ctx, &counterparts[i], orphan)
 		failures = append(failures, err)
-		if left != nil {
-			waiting = describe(left) + " is still being deleted" + because(left)
+		if wait != "" {
+			waiting = p.Clean(wait)
 		}
 	}
 	err = errors.Join(failures...)
@@ -84,7 +82,7 @@ func (p Counterparts) Remove(ctx context.Context, orphan bool) (waiting string, 
 
 // Strays returns the counterparts of Namespaces that are not known.
 func (p Counterparts) Strays(ctx context.Context, known func(namespace string) bool) ([]metav1.PartialObjectMetadata, error) {
-	counterparts, err := p.list(ctx)
+	counterparts, err := p.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +94,9 @@ func (p Counterparts) Strays(ctx context.Context, known func(namespace string) b
 // Clear takes a counterpart away that stands for nothing any more. What is in it stays: copies of ours stay ours, for a
 // syncer that comes back to them, and what is of others keeps the Namespace, without our marks.
 func (p Counterparts) Clear(ctx context.Context, counterpart *metav1.PartialObjectMetadata) error {
+	if p.Unknown != nil {
+		return p.Unknown // nothing could be concluded
+	}
 	found := p.look(ctx, counterpart.Name)
 	if found.unknown != nil || len(found.copies) > 0 {
 		return found.unknown
@@ -111,7 +112,8 @@ func (p Counterparts) Clear(ctx context.Context, counterpart *metav1.PartialObje
 	return err
 }
 
-func (p Counterparts) list(ctx context.Context) ([]metav1.PartialObjectMetadata, error) {
+// List returns all counterparts. Only the Client and the Key are needed.
+func (p Counterparts) List(ctx context.Context) ([]metav1.PartialObjectMetadata, error) {
 	var namespaces metav1.PartialObjectMetadataList
 	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
 	if err := p.Client.List(ctx, &namespaces, client.MatchingLabels{workloadv1alpha1.LabelKey: p.Key}); err != nil {
@@ -124,18 +126,20 @@ func (p Counterparts) list(ctx context.Context) ([]metav1.PartialObjectMetadata,
 	return counterparts, nil
 }
 
-func (p Counterparts) remove(ctx context.Context, counterpart *metav1.PartialObjectMetadata, orphan bool) (*unstructured.Unstructured, error) {
+// remove says what is waited for, empty for nothing.
+func (p *Counterparts) remove(ctx context.Context, counterpart *metav1.PartialObjectMetadata, orphan bool) (waiting string, err error) {
 	live, err := get(ctx, p.Client, counterpart)
 	if err != nil || live == nil || live.GetUID() != counterpart.UID {
-		return nil, err
+		return "", err
 	}
 	if live.GetDeletionTimestamp() != nil {
-		return discard(ctx, p.Client, live, "")
+		return p.discard(ctx, live)
 	}
 	found := p.look(ctx, counterpart.Name)
+	p.Resources, p.Unknown = found.listed, errors.Join(p.Unknown, found.late) // the next one does not wait again
 	why := found.stays()
 	if !orphan && why == "" && found.unknown == nil {
-		return discard(ctx, p.Client, live, "") // the copies go with their Namespace
+		return p.discard(ctx, live) // the copies go with their Namespace
 	}
 	for _, object := range found.copies {
 		if orphan {
@@ -144,17 +148,27 @@ func (p Counterparts) remove(ctx context.Context, counterpart *metav1.PartialObj
 			err = p.delete(ctx, object)
 		}
 		if err != nil {
-			return nil, err
+			return "", err
 		}
 	}
 	switch {
 	case found.unknown != nil:
-		return nil, found.unknown
+		return "", found.unknown
+	case found.more:
+		return describe(live) + " holds more copies than are removed at once", nil
 	case orphan:
-		return nil, p.letGo(ctx, live)
+		return "", p.letGo(ctx, live)
 	default:
-		return nil, p.leave(ctx, live, why)
+		return "", p.leave(ctx, live, why)
 	}
+}
+
+func (p Counterparts) discard(ctx context.Context, live *unstructured.Unstructured) (waiting string, err error) {
+	left, err := discard(ctx, p.Client, live, "")
+	if err != nil || left == nil {
+		return "", err
+	}
+	return describe(left) + " is still being deleted" + because(left), nil
 }
 
 func (p Counterparts) delete(ctx context.Context, object *metav1.PartialObjectMetadata) error {
@@ -167,8 +181,20 @@ func (p Counterparts) delete(ctx context.Context, object *metav1.PartialObjectMe
 
 // orphan leaves a copy to whoever runs the physical cluster. A later SyncTarget of this name must not take it for its own.
 func (p Counterparts) orphan(ctx context.Context, object *metav1.PartialObjectMetadata) error {
-	ours := func(name string) bool { return strings.HasPrefix(name, workloadv1alpha1.GroupName+"/") }
-	return p.unmark(ctx, object, ours, ours)
+	return p.unmark(ctx, object, isMark, isMark)
+}
+
+func isMark(name string) bool { return strings.HasPrefix(name, workloadv1alpha1.GroupName+"/") }
+
+// marksOf are those of ours, without what they say.
+func marksOf(in map[string]string) map[string]string {
+	out := map[string]string{}
+	for name := range in {
+		if isMark(name) {
+			out[name] = ""
+		}
+	}
+	return out
 }
 
 // leave lets a counterpart go and says why.
@@ -176,8 +202,8 @@ func (p Counterparts) leave(ctx context.Context, live *unstructured.Unstructured
 	if err := p.letGo(ctx, live); err != nil {
 		return err
 	}
-	p.Left(fmt.Sprintf("Namespace %q in the physical cluster, which stood for Namespace %q, is left standing: %s",
-		live.GetName(), live.GetAnnotations()[workloadv1alpha1.AnnotationNamespace], why))
+	p.Left(p.Clean(fmt.Sprintf("Namespace %q in the physical cluster, which stood for Namespace %q, is left standing: %s",
+		live.GetName(), live.GetAnnotations()[workloadv1alpha1.AnnotationNamespace], why)))
 	return nil
 }
 

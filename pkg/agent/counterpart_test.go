@@ -56,6 +56,7 @@ var budgets = policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget")
 var served = []metav1.APIResource{
 	{Version: "v1", Name: "configmaps", Kind: "ConfigMap"}, {Version: "v1", Name: "endpoints", Kind: "Endpoints"}, {Version: "v1", Name: "events", Kind: "Event"},
 	{Version: "v1", Name: "pods", Kind: "Pod"}, {Version: "v1", Name: "secrets", Kind: "Secret"}, {Version: "v1", Name: "serviceaccounts", Kind: "ServiceAccount"},
+	{Group: "apps", Version: "v1", Name: "replicasets", Kind: "ReplicaSet"},
 	{Group: "autoscaling", Version: "v2", Name: "horizontalpodautoscalers", Kind: "HorizontalPodAutoscaler"},
 	{Group: "events.k8s.io", Version: "v1", Name: "events", Kind: "Event"},
 	{Group: "policy", Version: "v1", Name: "poddisruptionbudgets", Kind: "PodDisruptionBudget"},
@@ -89,7 +90,20 @@ func furnished(t *testing.T, names ...string) (s *server, counterparts Counterpa
 	}
 	s.forget()
 	said = &[]string{}
-	return s, Counterparts{Client: s, Key: c.key(), Resources: served, Left: func(sentence string) { *said = append(*said, sentence) }}, said
+	return s, Counterparts{Client: s, Key: c.key(), Resources: served, Clean: redact, Left: func(sentence string) { *said = append(*said, sentence) }}, said
+}
+
+// redact stands for what takes a kubeconfig's credentials out of a sentence.
+func redact(words string) string { return strings.ReplaceAll(words, "s3cret", "[redacted]") }
+
+// removeAll removes all counterparts.
+func (p Counterparts) removeAll(t *testing.T, orphan bool) (waiting string, done bool, err error) {
+	t.Helper()
+	all, err := p.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Remove(t.Context(), all, orphan)
 }
 
 func shop() string { return mapping.Namespace(testKey(), "shop") }
@@ -163,7 +177,7 @@ func TestCounterpartsRemove(t *testing.T) {
 			s, counterparts, said := furnished(t, tc.there...)
 			s.failList, counterparts.Unknown = tc.lists, tc.unknown
 			for range 2 {
-				_, done, err := counterparts.Remove(t.Context(), tc.orphan)
+				_, done, err := counterparts.removeAll(t, tc.orphan)
 				if fails := tc.unknown != nil || errors.Is(tc.lists["RoleList"], errInjected); (err != nil) != fails || fails && done {
 					t.Fatalf("%s\nRemove() = %t, %v", tc.reason, done, err)
 				}
@@ -186,7 +200,7 @@ func TestOneCounterpartKeepsNoOther(t *testing.T) {
 	mustApply(t, s, first)
 	s.forget()
 	s.failWrite = 1
-	if _, _, err := counterparts.Remove(t.Context(), false); !errors.Is(err, errInjected) {
+	if _, _, err := counterparts.removeAll(t, false); !errors.Is(err, errInjected) {
 		t.Errorf("Remove() = %v", err)
 	}
 	if s.object(t, first[0]).GetDeletionTimestamp() != nil {
@@ -200,7 +214,7 @@ func TestOneCounterpartKeepsNoOther(t *testing.T) {
 // TestOrphanKeepsWhatIsNotOurs: of a copy that stays, only our marks go.
 func TestOrphanKeepsWhatIsNotOurs(t *testing.T) {
 	s, counterparts, _ := furnished(t, "copy")
-	if _, _, err := counterparts.Remove(t.Context(), true); err != nil {
+	if _, _, err := counterparts.removeAll(t, true); err != nil {
 		t.Fatal(err)
 	}
 	var left corev1.ConfigMap
@@ -243,5 +257,15 @@ func TestCounterpartsClear(t *testing.T) {
 				t.Errorf("%s\nleft: -want +got\n%s", tc.reason, diff)
 			}
 		})
+	}
+}
+
+// TestWaitingIsClean: what holds a Namespace is called as its cluster calls it.
+func TestWaitingIsClean(t *testing.T) {
+	s, counterparts, _ := furnished(t)
+	s.edit(t, Counterpart(testConfig(), "shop")[0], func(live *unstructured.Unstructured) { live.SetFinalizers([]string{"example.com/s3cret"}) })
+	waiting, _, err := counterparts.removeAll(t, false)
+	if err != nil || !strings.Contains(waiting, "held by finalizer example.com/[redacted]") {
+		t.Errorf("Remove() = %q, %v", waiting, err)
 	}
 }

@@ -66,7 +66,7 @@ func upstreamObjects(namespace string) []client.Object {
 	return []client.Object{
 		reference(corev1.SchemeGroupVersion.WithKind("Secret"), namespace, TokenSecretName),
 		reference(corev1.SchemeGroupVersion.WithKind("ServiceAccount"), namespace, DeploymentName),
-		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", accessBinding(namespace)),
+		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", AccessBinding(namespace)),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", namespace),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", namespace),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", syncRole(namespace)),

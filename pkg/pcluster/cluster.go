@@ -95,6 +95,10 @@ func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
 // errors carry sentences of our own: see Describe.
 func (c *Cluster) Client() client.Client { return c.live }
 
+// Clean makes a sentence fit to be told that repeats what the cluster calls things: printable, on one line, and without the
+// kubeconfig's credentials.
+func (c *Cluster) Clean(sentence string) string { return line(sentence, c.secrets) }
+
 // call calls the cluster, within the limit, and returns a problem of ours, or an error that says nothing about the
 // cluster, such as the context's. That the cluster does not answer in time is said only of a call that had a fair time.
 func (c *Cluster) call(ctx context.Context, limit time.Duration, r request, call func(context.Context) error) error {

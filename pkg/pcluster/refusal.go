@@ -88,7 +88,7 @@ func (r request) answered(status metav1.Status, b *border, secrets []string) *pr
 		// A 404 of some web server must never pass for the absence of an object.
 		return b.notKubernetes()
 	}
-	clean.Message = r.refusal(status.Code)
+	clean.Message = line(r.refusal(status.Code), secrets) // a resource is called as the cluster calls it
 	if said := words(status.Message, secrets); said != "" && isStatus && r.mayQuote() && slices.Contains(
 		[]int32{http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity}, status.Code) {
 		clean.Message += "; the cluster says: " + said
@@ -103,8 +103,17 @@ func (r request) mayQuote() bool {
 	return isWrite && r.resource.Resource != "secrets"
 }
 
-// words makes a server's words fit for a sentence: printable, on one line, cut, and without our secrets.
+// words makes a server's words fit for a sentence: like line, and cut.
 func words(said string, secrets []string) string {
+	said = line(said, secrets)
+	if runes := []rune(said); len(runes) > maxWords {
+		said = string(runes[:maxWords]) + "…"
+	}
+	return said
+}
+
+// line makes a server's words printable, on one line, and without our secrets.
+func line(said string, secrets []string) string {
 	said = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
@@ -114,9 +123,6 @@ func words(said string, secrets []string) string {
 	said = strings.Join(strings.Fields(said), " ")
 	for _, secret := range secrets {
 		said = strings.ReplaceAll(said, secret, "[redacted]")
-	}
-	if runes := []rune(said); len(runes) > maxWords {
-		said = string(runes[:maxWords]) + "…"
 	}
 	return said
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +20,10 @@ const (
 	// maxVersions bounds the requests to a server that does not tell of all its APIs in two answers, as Kubernetes does since
 	// v1.27: one for each version of a group. A cluster without anything of its own has about 40.
 	maxVersions = 128
+	// maxDiscoveryBytes bounds all answers of one discovery together: each resource takes about 500 bytes. Asked for are at
+	// most maxAsked at the same time.
+	maxDiscoveryBytes = 8 << 20
+	maxAsked          = 4
 	// maxSilent is how many groups are named that do not say what they serve.
 	maxSilent = 3
 )
@@ -42,6 +47,9 @@ func (c *Cluster) Serving(ctx context.Context) (client.Client, []metav1.APIResou
 			resources = append(resources, r)
 		}
 	}
+	if silent == nil && !isKubernetes(resources) {
+		silent = c.border.notKubernetes()
+	}
 	slices.SortFunc(resources, func(a, b metav1.APIResource) int {
 		return cmp.Or(strings.Compare(a.Group, b.Group), strings.Compare(a.Name, b.Name))
 	})
@@ -54,6 +62,20 @@ func (c *Cluster) Serving(ctx context.Context) (client.Client, []metav1.APIResou
 	return &liveClient{Client: inner, cluster: c, lenient: true}, resources, silent
 }
 
+// isKubernetes tells whether what is found has what every cluster serves in which a syncer can be installed: for client-go, a
+// server that knows nothing of an API has none.
+func isKubernetes(found []metav1.APIResource) bool {
+	for _, resource := range []schema.GroupResource{
+		{Resource: "configmaps"}, {Resource: "persistentvolumeclaims"}, {Resource: "pods"}, {Resource: "secrets"}, {Resource: "serviceaccounts"}, {Resource: "services"},
+		{Group: "apps", Resource: "deployments"}, {Group: "rbac.authorization.k8s.io", Resource: "rolebindings"},
+	} {
+		if !slices.ContainsFunc(found, func(r metav1.APIResource) bool { return r.Group == resource.Group && r.Name == resource.Resource }) {
+			return false
+		}
+	}
+	return true
+}
+
 // discover reads what the cluster serves in Namespaces, as far as it says.
 func (c *Cluster) discover(ctx context.Context) ([]*metav1.APIResourceList, error) {
 	if err := c.remembered(); err != nil {
@@ -62,13 +84,28 @@ func (c *Cluster) discover(ctx context.Context) ([]*metav1.APIResourceList, erro
 	var lists []*metav1.APIResourceList
 	var silent map[schema.GroupVersion]error
 	err := c.call(ctx, Budget, request{verb: "discover", resource: schema.GroupResource{Resource: "resources"}}, func(ctx context.Context) error {
-		// The library's calls take no context.
-		within := roundTripFunc(func(r *http.Request) (*http.Response, error) { return c.http.Transport.RoundTrip(r.WithContext(ctx)) })
+		var read atomic.Int64
+		asked := make(chan struct{}, maxAsked)
+		within := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			asked <- struct{}{}
+			defer func() { <-asked }()
+			if read.Load() > maxDiscoveryBytes {
+				return nil, tooMuch()
+			}
+			response, err := c.http.Transport.RoundTrip(r.WithContext(ctx)) // the library's calls take no context
+			if err == nil {
+				read.Add(response.ContentLength)
+			}
+			return response, err
+		})
 		asker, err := discovery.NewDiscoveryClientForConfigAndClient(c.config, &http.Client{Transport: within})
 		if err != nil {
 			return err
 		}
 		lists, err = discovery.ServerPreferredNamespacedResources(boundedDiscovery{asker})
+		if read.Load() > maxDiscoveryBytes {
+			return tooMuch()
+		}
 		if failed, partly := discovery.GroupDiscoveryFailedErrorGroups(err); partly {
 			silent = failed
 			return ctx.Err()
@@ -79,6 +116,10 @@ func (c *Cluster) discover(ctx context.Context) ([]*metav1.APIResourceList, erro
 		return lists, err
 	}
 	return lists, c.silence(silent)
+}
+
+func tooMuch() error {
+	return &problem{text: fmt.Sprintf("the cluster needs more than %d MiB to say what it serves", maxDiscoveryBytes>>20)}
 }
 
 // silence names the groups that do not say what they serve.

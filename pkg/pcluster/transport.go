@@ -94,7 +94,7 @@ func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
 	if len(body) > maxResponseBytes {
 		return nil, unreachable("the server at %q sends an answer of more than %d MiB", b.host, maxResponseBytes>>20)
 	}
-	response.Body = io.NopCloser(bytes.NewReader(body))
+	response.Body, response.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return response, nil
 }
 

@@ -64,7 +64,7 @@ func (e *Engine) reportDrained(ctx context.Context, namespace string, drained bo
 	if drained && !slices.ContainsFunc(live.Status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
 		return n.Name == namespace && n.State == workloadv1alpha1.NamespaceClosing
 	}) {
-		return fmt.Errorf("Namespace %q is closing no more", namespace)
+		return fmt.Errorf("reporting what is left in Namespace %q: it is closing no more", namespace)
 	}
 	names := slices.DeleteFunc(slices.Clone(live.Status.DrainedNamespaces), func(n string) bool { return n == namespace })
 	if drained {

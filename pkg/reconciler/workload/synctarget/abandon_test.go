@@ -194,7 +194,8 @@ func TestLettingGoWaitsForWhatSettles(t *testing.T) {
 				t.Fatal("a Namespace that hangs holds the target for ever")
 			}
 			last := w.events.events[len(w.events.events)-1]
-			if !strings.HasPrefix(last, "Warning Abandoned") || !strings.Contains(last, "in the workspace") {
+			if !strings.HasPrefix(last, "Warning Abandoned") || !strings.Contains(last, "in the workspace") ||
+				!strings.Contains(last, fmt.Sprintf("if the service stood in for the syncer, ClusterRoleBinding %q", testNamespace()+":access")) {
 				t.Errorf("the last Event is %q", last)
 			}
 		})

@@ -92,17 +92,19 @@ func together(namespaces []*openedNamespace, do func(int, *openedNamespace) erro
 }
 
 // sweep clears away the counterparts that stand for nothing any more: of a Namespace that the syncer has left, or that was
-// closed before it was open. What is said of the Namespaces is read live.
-func (r *Reconciler) sweep(ctx context.Context, s *scope, cluster physicalCluster) error {
-	strays, err := agent.Counterparts{Client: cluster.Client(), Key: s.key}.Strays(ctx, s.knows)
-	if err != nil || len(strays) == 0 {
-		return err
+// closed before it was open. What is said of the Namespaces is read live. A refusal is what the physical cluster keeps it from,
+// an error what kcp does.
+func (r *Reconciler) sweep(ctx context.Context, s *scope, cluster physicalCluster) (refusal, err error) {
+	strays, refusal := agent.Counterparts{Client: cluster.Client(), Key: s.key}.Strays(ctx, s.knows)
+	if refusal != nil || len(strays) == 0 {
+		return refusal, nil
 	}
 	live, err := s.live(ctx)
 	if err != nil || live.UID != s.target.UID {
-		return err
+		return nil, err
 	}
-	counterparts := r.counterparts(ctx, s, cluster)
+	var left []string
+	counterparts := counterpartsOf(ctx, s, cluster, &left)
 	var failures []error
 	for i := range strays {
 		name := strays[i].Annotations[workloadv1alpha1.AnnotationNamespace]
@@ -110,15 +112,37 @@ func (r *Reconciler) sweep(ctx context.Context, s *scope, cluster physicalCluste
 			failures = append(failures, counterparts.Clear(ctx, &strays[i]))
 		}
 	}
-	return errors.Join(failures...)
+	r.tellLeft(s, left)
+	return errors.Join(failures...), nil
 }
 
-// counterparts are those of a target, with what its cluster says may be in them. The user is told of each that stays.
-func (r *Reconciler) counterparts(ctx context.Context, s *scope, cluster physicalCluster) agent.Counterparts {
+// removeCounterparts takes all away, for agent.Remove's waiting and done. A cluster that has none is asked nothing more.
+func (r *Reconciler) removeCounterparts(ctx context.Context, s *scope, cluster physicalCluster) (waiting string, done bool, err error) {
+	all, err := agent.Counterparts{Client: cluster.Client(), Key: s.key}.List(ctx)
+	if err != nil || len(all) == 0 {
+		return "", err == nil, err
+	}
+	var left []string
+	orphan := s.target.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan
+	waiting, done, err = counterpartsOf(ctx, s, cluster, &left).Remove(ctx, all, orphan)
+	r.tellLeft(s, left)
+	return waiting, done, err
+}
+
+// counterpartsOf are those of a target, with what its cluster says may be in them. What is said of those that stay is left.
+func counterpartsOf(ctx context.Context, s *scope, cluster physicalCluster, left *[]string) agent.Counterparts {
 	c, resources, unknown := cluster.Serving(ctx)
-	return agent.Counterparts{Client: c, Key: s.key, Resources: resources, Unknown: unknown, Left: func(sentence string) {
-		r.Events.Event(s.clusterName, s.target, corev1.EventTypeNormal, workloadv1alpha1.ReasonNamespaceLeft, truncate(sentence, maxMessage))
-	}}
+	return agent.Counterparts{
+		Client: c, Key: s.key, Resources: resources, Unknown: unknown, Clean: cluster.Clean,
+		Left: func(sentence string) { *left = append(*left, sentence) },
+	}
+}
+
+// tellLeft tells of all Namespaces that one pass leaves standing in one Event: of many, client-go's recorder folds or drops some.
+func (r *Reconciler) tellLeft(s *scope, sentences []string) {
+	if len(sentences) > 0 {
+		r.Events.Event(s.clusterName, s.target, corev1.EventTypeNormal, workloadv1alpha1.ReasonNamespaceLeft, paragraph(sentences, maxMessage))
+	}
 }
 
 // knows tells whether a Namespace has, or is to have, a counterpart.

@@ -227,8 +227,9 @@ func TestSweepIsTriedAgain(t *testing.T) {
 	if again == 0 || again > refusedRecheck || !w.furnished() {
 		t.Fatalf("RequeueAfter = %s, furnished = %t", again, w.furnished())
 	}
-	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, "True") {
-		t.Errorf("Deployed = %s", got)
+	want := "True Deployed: Syncer deployment successful; in the physical cluster the counterpart of a closed Namespace may still stand: the call to the cluster failed"
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); got != want {
+		t.Errorf("Deployed = %s, want %s", got, want)
 	}
 	w.settle()
 	w.there.silent = nil
@@ -236,6 +237,31 @@ func TestSweepIsTriedAgain(t *testing.T) {
 	w.settle()
 	if w.furnished() {
 		t.Error("the counterpart stands")
+	}
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); got != "True Deployed: Syncer deployment successful" {
+		t.Errorf("Deployed = %s", got)
+	}
+}
+
+// TestSweepWithoutKcp: that kcp does not say what is open is not said of the physical cluster.
+func TestSweepWithoutKcp(t *testing.T) {
+	w := open(t)
+	w.label("shop", "")
+	w.settle()
+	w.drained("shop")
+	before := w.condition(workloadv1alpha1.ConditionDeployed)
+	w.kcp.refuse = func(request string) error {
+		swept := slices.Contains(w.there.reads, `list NamespaceList ""`)
+		if swept && request == `get SyncTarget "edge-1"` {
+			return errInjected
+		}
+		return nil
+	}
+	if _, err := w.reconcile(); err == nil || !w.furnished() {
+		t.Errorf("Reconcile() = %v, furnished = %t", err, w.furnished())
+	}
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); got != before {
+		t.Errorf("Deployed = %s", got)
 	}
 }
 
@@ -279,6 +305,59 @@ func TestLeftNamespaceIsTold(t *testing.T) {
 				t.Errorf("our rights: %v", err)
 			}
 		})
+	}
+}
+
+// TestLeftNamespacesAreToldAtOnce: client-go's recorder folds Events that are alike. The kubeconfig's credentials
+// are not told.
+func TestLeftNamespacesAreToldAtOnce(t *testing.T) {
+	for name, end := range map[string]func(*world){
+		"closed": func(w *world) {
+			w.label("shop", "")
+			w.label("zoo", "")
+			w.settle()
+			w.drained("shop", "zoo")
+		},
+		"deleted": func(w *world) {
+			w.delete()
+			w.pass()
+			w.drained("shop", "zoo")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := open(t)
+			w.create(namespace("zoo"))
+			w.settle()
+			for _, name := range []string{"shop", "zoo"} {
+				place := agent.Counterpart(agent.Config{Target: w.target(), ClusterName: testCluster}, name)[0]
+				theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: place.GetName(), Name: "s3cret"}}
+				if err := w.there.raw.Create(t.Context(), theirs); err != nil {
+					t.Fatal(err)
+				}
+			}
+			end(w)
+			for range 5 {
+				if !w.gone() {
+					w.pass()
+				}
+			}
+			told := slices.DeleteFunc(slices.Clone(w.events.events), func(e string) bool { return !strings.Contains(e, workloadv1alpha1.ReasonNamespaceLeft) })
+			if len(told) != 1 || !strings.Contains(told[0], `for Namespace "shop"`) || !strings.Contains(told[0], `for Namespace "zoo"`) ||
+				strings.Count(told[0], `ConfigMap "[redacted]" in it is not ours`) != 2 {
+				t.Errorf("Events: %q", told)
+			}
+		})
+	}
+}
+
+// TestNothingIsAskedWithoutCounterparts: what a cluster serves takes memory to know.
+func TestNothingIsAskedWithoutCounterparts(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	w.delete()
+	w.finish()
+	if !w.gone() || w.there.asked != 0 {
+		t.Errorf("gone = %t, asked %d times", w.gone(), w.there.asked)
 	}
 }
 

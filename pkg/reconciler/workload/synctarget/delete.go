@@ -194,15 +194,14 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 // or for ever.
 func (r *Reconciler) removeDownstream(ctx context.Context, s *scope, cluster physicalCluster) verdict {
 	waiting, gone, failure := agent.Remove(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
-	orphan := s.target.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan
-	hanging, done, err := r.counterparts(ctx, s, cluster).Remove(ctx, orphan)
+	hanging, done, err := r.removeCounterparts(ctx, s, cluster)
 	switch {
 	case failure != nil:
 		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(failure))
 	case err != nil:
 		return blocked(workloadv1alpha1.ReasonRemovalFailed, "What was synced cannot be removed: %s", pcluster.Describe(err))
 	case !gone || !done:
-		return blocked(workloadv1alpha1.ReasonRemoving, "%s", cmp.Or(hanging, waiting))
+		return blocked(workloadv1alpha1.ReasonRemoving, "%s", cmp.Or(hanging, cluster.Clean(waiting)))
 	}
 	return passed(workloadv1alpha1.ReasonRemoved, "Syncer removed")
 }
@@ -241,7 +240,7 @@ func leftDownstream(s *scope) string {
 
 func leftUpstream(s *scope) string {
 	name := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
-	return fmt.Sprintf("Namespace, ClusterRole and ClusterRoleBinding %q in the workspace", name)
+	return fmt.Sprintf("Namespace, ClusterRole and ClusterRoleBinding %q, and, if the service stood in for the syncer, ClusterRoleBinding %q in the workspace", name, agent.AccessBinding(name))
 }
 
 func leftHold(s *scope) string {

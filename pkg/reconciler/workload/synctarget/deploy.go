@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -124,7 +123,8 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	objects, withheld, err := r.applyAgent(ctx, cfg, cluster)
 	if err != nil {
 		v, err := r.refused(ctx, s, "physical cluster", err, func(ctx context.Context) (string, bool, error) {
-			return agent.RemoveResidue(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
+			waiting, done, err := agent.RemoveResidue(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
+			return cluster.Clean(waiting), done, err
 		})
 		if err != nil {
 			return r.refusal(s, err)
@@ -147,11 +147,15 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	}
 	v := deployed(cluster, withheld)
 	if !rollout.Ready {
-		v = blocked(workloadv1alpha1.ReasonRollingOut, "%s", rollout.Message).after(r.backOff(s, rolloutRecheck))
+		v = blocked(workloadv1alpha1.ReasonRollingOut, "%s", cluster.Clean(rollout.Message)).after(r.backOff(s, rolloutRecheck))
 	}
 	// Last, since it may take all the time that is left.
-	if err := r.sweep(ctx, s, cluster); err != nil {
-		log.FromContext(ctx).V(4).Info("What stands for no Namespace is left until later", "cause", pcluster.Describe(err))
+	refusal, err := r.sweep(ctx, s, cluster)
+	if err != nil {
+		return verdict{}, err
+	}
+	if refusal != nil {
+		v.message += "; in the physical cluster the counterpart of a closed Namespace may still stand: " + pcluster.Describe(refusal)
 		if v.recheck == 0 {
 			v = v.after(refusedRecheck)
 		}

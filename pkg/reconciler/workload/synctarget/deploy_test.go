@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
@@ -282,5 +284,49 @@ func TestOneResourceThatCannotBeGranted(t *testing.T) {
 	}
 	if result.RequeueAfter > refusedRecheck {
 		t.Errorf("RequeueAfter = %s: no event tells that an administrator gave the right", result.RequeueAfter)
+	}
+}
+
+// TestCredentialsAreNotTold: what the physical cluster calls things, and says of them, may be anything that it knows.
+func TestCredentialsAreNotTold(t *testing.T) {
+	hold := func(w *world) {
+		var held corev1.Namespace
+		if err := w.there.raw.Get(w.t.Context(), client.ObjectKey{Name: testNamespace()}, &held); err != nil {
+			w.t.Fatal(err)
+		}
+		held.Finalizers = append(held.Finalizers, "example.com/s3cret")
+		if err := w.there.raw.Update(w.t.Context(), &held); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	for name, arrange := range map[string]func(*world){
+		"of a rollout": func(w *world) {
+			var deployment appsv1.Deployment
+			if err := w.there.raw.Get(w.t.Context(), client.ObjectKey{Namespace: testNamespace(), Name: agent.DeploymentName}, &deployment); err != nil {
+				w.t.Fatal(err)
+			}
+			deployment.Status = appsv1.DeploymentStatus{Conditions: []appsv1.DeploymentCondition{
+				{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "s3cret"},
+			}}
+			if err := w.there.raw.Status().Update(w.t.Context(), &deployment); err != nil {
+				w.t.Fatal(err)
+			}
+			w.wake()
+		},
+		"of a removal": func(w *world) {
+			hold(w)
+			w.delete()
+			w.pass()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := usual(t)
+			w.ready()
+			arrange(w)
+			w.pass()
+			if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.Contains(got, "[redacted]") || strings.Contains(got, "s3cret") {
+				t.Errorf("Deployed = %s", got)
+			}
+		})
 	}
 }

@@ -312,6 +312,8 @@ type physical struct {
 	// resources are served beside those that every cluster has, and silent is why these are not all.
 	resources []metav1.APIResource
 	silent    error
+	// asked is how often what is served was asked for.
+	asked int
 	// refusal is why the cluster may not be watched.
 	refusal error
 }
@@ -338,7 +340,12 @@ func (p *physical) WatchOnly(objects ...client.Object) error {
 	return nil
 }
 
+func (p *physical) Clean(sentence string) string {
+	return strings.ReplaceAll(sentence, "s3cret", "[redacted]")
+}
+
 func (p *physical) Serving(context.Context) (client.Client, []metav1.APIResource, error) {
+	p.asked++
 	return p.server.Client, slices.Concat(served, p.resources), p.silent
 }
 

@@ -20,6 +20,7 @@ type physicalCluster interface {
 	ID(ctx context.Context) (string, error)
 	Client() client.Client
 	Serving(ctx context.Context) (client.Client, []metav1.APIResource, error)
+	Clean(sentence string) string
 	Watch(objects ...client.Object) error
 	WatchOnly(objects ...client.Object) error
 	Unwatched() error

@@ -132,3 +132,16 @@ func truncate(text string, limit int) string {
 	}
 	return string(runes[:limit-1]) + "…"
 }
+
+// paragraph joins sentences, as many as there is room for, and says how many more there are.
+func paragraph(sentences []string, limit int) string {
+	const room = 20 // for the last words
+	text := truncate(sentences[0], limit-room)
+	for i, sentence := range sentences[1:] {
+		if len([]rune(text))+len([]rune(sentence)) > limit-room {
+			return fmt.Sprintf("%s. And %d more", text, len(sentences)-1-i)
+		}
+		text += ". " + sentence
+	}
+	return text
+}

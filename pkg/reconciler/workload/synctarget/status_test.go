@@ -159,6 +159,25 @@ func TestObservedGeneration(t *testing.T) {
 	}
 }
 
+func TestParagraph(t *testing.T) {
+	tests := map[string]struct {
+		sentences []string
+		want      string
+	}{
+		"one":      {[]string{"a"}, "a"},
+		"some":     {[]string{"a", "b"}, "a. b"},
+		"too many": {[]string{"äääääääääääääää", "b", "cccccccccccc", "d"}, "äääääääääääääää. b. And 2 more"},
+		"too long": {[]string{strings.Repeat("a", 50), "b"}, strings.Repeat("a", 19) + "…. And 1 more"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := paragraph(tc.sentences, 40); got != tc.want || len([]rune(got)) > 40 {
+				t.Errorf("paragraph() = %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestTruncate(t *testing.T) {
 	tests := map[string]struct{ text, want string }{
 		"short":     {"abc", "abc"},
