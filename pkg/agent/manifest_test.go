@@ -54,6 +54,12 @@ func variants() map[string]func(*Config) {
 		"proxy": func(c *Config) {
 			c.Proxy = Proxy{HTTPProxy: "http://proxy.example.com:3128", HTTPSProxy: "http://proxy.example.com:3128", NoProxy: ".example.com"}
 		},
+		"opened": func(c *Config) {
+			c.Target.Status.Namespaces = []workloadv1alpha1.NamespaceStatus{
+				{Name: "bank", State: workloadv1alpha1.NamespaceClosing}, {Name: "keys", State: workloadv1alpha1.NamespaceRefused},
+				{Name: "shop", State: workloadv1alpha1.NamespaceOpen},
+			}
+		},
 		"no-ca": func(c *Config) { c.KcpCA = nil },
 	}
 }
@@ -122,6 +128,9 @@ func TestRender(t *testing.T) {
 				kinds = append(kinds, object.GetKind())
 			}
 			want := []string{"Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ClusterRole", "Role", "RoleBinding", "Secret", "Deployment"}
+			if name == "opened" {
+				want = append(want, "Namespace", "RoleBinding") // of shop
+			}
 			if diff := cmp.Diff(want, kinds); diff != "" {
 				t.Errorf("order (-want +got):\n%s", diff)
 			}

@@ -184,12 +184,16 @@ func TestPullMode(t *testing.T) {
 	image, err := env.SyncerImage(t.Context())
 	require.NoError(t, err)
 	var manifests strings.Builder
-	require.NoError(t, agent.Render(&manifests, agent.Config{
-		Target: pull, ClusterName: n.clusterName, Image: image,
-		KcpURL: env.WorkspaceURL(n.clusterName), KcpCA: n.config.CAData, Token: token.Data["token"],
-	}))
-	_, err = env.ClusterKubectl(t.Context(), "cluster-1", manifests.String(), "apply", "--server-side", "-f", "-")
-	require.NoError(t, err)
+	apply := func(target *workloadv1alpha1.SyncTarget) {
+		manifests.Reset()
+		require.NoError(t, agent.Render(&manifests, agent.Config{
+			Target: target, ClusterName: n.clusterName, Image: image,
+			KcpURL: env.WorkspaceURL(n.clusterName), KcpCA: n.config.CAData, Token: token.Data["token"],
+		}))
+		_, err := env.ClusterKubectl(t.Context(), "cluster-1", manifests.String(), "apply", "--server-side", "-f", "-")
+		require.NoError(t, err)
+	}
+	apply(pull)
 	t.Cleanup(func() {
 		_, _ = env.ClusterKubectl(context.Background(), "cluster-1", manifests.String(), "delete", "-f", "-")
 	})
@@ -197,6 +201,17 @@ func TestPullMode(t *testing.T) {
 	target := n.await("edge-1", "Ready", "Ready")
 	n.await("edge-1", "Deployed", "Deployed")
 	assert.NotEmpty(t, target.Status.ClusterID, "pinned by the first heartbeat")
+
+	t.Log("a Namespace that is opened is synced once its counterpart is made by hand")
+	s := n.openShop(target, "shop")
+	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(target), target))
+	apply(target)
+	s.create(s.configMap("config", map[string]string{"a": "1"}))
+	s.awaitCopy("config", map[string]string{"a": "1"})
+	s.setState("")
+	s.awaitState("")
+	s.awaitNoCopy("config")
+	s.requireFree()
 
 	require.NoError(t, n.Delete(t.Context(), target))
 	n.awaitGone(target)
