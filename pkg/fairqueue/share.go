@@ -7,8 +7,8 @@ import (
 )
 
 // Share keeps any lane from holding all the workers of a queue: one whose items hang has no more of them than are left for
-// the others. A lane alone has half of them, two that both want more a third each. Newcomers find one as
-// long as the lanes that hang are fewer than the logarithm of the workers; with more, these have to come to an end first.
+// the others. A lane alone has half of them, two that both want more a third each. Newcomers find one as long as the lanes
+// that hang are fewer than the logarithm of the workers; with more, these have to come to an end first.
 //
 // It takes a number of workers that call Get again after each Done, until it says that the queue is shut down. What has to
 // wait for its lane counts as taken from the queue, so that an item which is added meanwhile comes once more.
