@@ -287,12 +287,7 @@ func TestLeftNamespaceIsTold(t *testing.T) {
 				t.Fatal(err)
 			}
 			end(w)
-			for range 5 {
-				if !w.gone() {
-					w.pass()
-				}
-			}
-			told := slices.DeleteFunc(slices.Clone(w.events.events), func(e string) bool { return !strings.Contains(e, workloadv1alpha1.ReasonNamespaceLeft) })
+			told := w.toldOfTheLeft()
 			want := []string{`Normal NamespaceLeft: Namespace "` + place.GetName() + `" in the physical cluster, which stood for Namespace "shop", is left standing: ` +
 				`ConfigMap "theirs" in it is not ours. Remove the Namespace by hand when nobody needs it any more`}
 			if diff := cmp.Diff(want, told); diff != "" {
@@ -306,6 +301,17 @@ func TestLeftNamespaceIsTold(t *testing.T) {
 			}
 		})
 	}
+}
+
+// toldOfTheLeft makes some passes and returns the Events about Namespaces that are left standing.
+func (w *world) toldOfTheLeft() []string {
+	w.t.Helper()
+	for range 5 {
+		if !w.gone() {
+			w.pass()
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(w.events.events), func(e string) bool { return !strings.Contains(e, workloadv1alpha1.ReasonNamespaceLeft) })
 }
 
 // TestLeftNamespacesAreToldAtOnce: client-go's recorder folds Events that are alike. The kubeconfig's credentials
@@ -336,12 +342,7 @@ func TestLeftNamespacesAreToldAtOnce(t *testing.T) {
 				}
 			}
 			end(w)
-			for range 5 {
-				if !w.gone() {
-					w.pass()
-				}
-			}
-			told := slices.DeleteFunc(slices.Clone(w.events.events), func(e string) bool { return !strings.Contains(e, workloadv1alpha1.ReasonNamespaceLeft) })
+			told := w.toldOfTheLeft()
 			if len(told) != 1 || !strings.Contains(told[0], `for Namespace "shop"`) || !strings.Contains(told[0], `for Namespace "zoo"`) ||
 				strings.Count(told[0], `ConfigMap "[redacted]" in it is not ours`) != 2 {
 				t.Errorf("Events: %q", told)
