@@ -19,7 +19,7 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	if o.dst != nil {
 		desired.SetUID(o.dst.GetUID()) // should it be replaced meanwhile, the server refuses
 	}
-	if o.runs() && !o.ours(o.dst) {
+	if !o.ours(o.dst) && o.holdsFirst() {
 		if _, known := o.settlement(desired); known {
 			// Refused before. It is only tried, so that the object is not held and let go again and again.
 			if _, err := o.write(ctx, desired, metav1.DryRunAll); err != nil {

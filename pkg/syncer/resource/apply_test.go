@@ -91,32 +91,37 @@ func (s *server) live(t *testing.T) *unstructured.Unstructured {
 
 func fresh(o *unstructured.Unstructured) { o.SetFinalizers(nil) }
 
-// TestHeldBeforeItRuns: what has a life of its own is held before its copy exists, and reported on after it, in a burst as
-// well as alone.
-func TestHeldBeforeItRuns(t *testing.T) {
-	s := newRunning(t)
-	s.pass.crowded.Store(time.Now().UnixNano())
-	s.pass.lane.up.stillSeen("a", time.Now())
-	if _, err := s.run(t); err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"down patch", "up patch", "up patch"}
-	if diff := cmp.Diff(want, s.writes(t)); diff != "" {
-		t.Errorf("writes: -want +got\n%s", diff)
-	}
-	if _, err := s.run(t); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, s.writes(t)); diff != "" {
-		t.Errorf("writes at rest: -want +got\n%s", diff)
+// TestHeldFirst: an object is held before its copy exists, and reported on after it; in a burst only plain data is not.
+func TestHeldFirst(t *testing.T) {
+	for name, tc := range map[string]struct{ status, burst bool }{
+		"with a status":             {true, false},
+		"with a status, in a burst": {true, true},
+		"plain data":                {false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newHeld(t)
+			s.pass.lane.resource.HasStatus = tc.status
+			if tc.burst {
+				s.pass.crowded.Store(time.Now().UnixNano())
+				s.pass.lane.up.stillSeen("a", time.Now())
+			}
+			want := []string{"down patch", "up patch", "up patch"}
+			for _, when := range []string{"new", "at rest"} {
+				if _, err := s.run(t); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(want, s.writes(t)); diff != "" {
+					t.Errorf("%s: writes: -want +got\n%s", when, diff)
+				}
+			}
+		})
 	}
 }
 
-// newRunning is a new object that has a status, and must be held whenever a copy of it is made.
-func newRunning(t *testing.T) *server {
+// newHeld is a new object that must be held whenever a copy of it is made.
+func newHeld(t *testing.T) *server {
 	t.Helper()
 	s := newServer(t, sourceOf(fresh), nil)
-	s.pass.lane.resource.HasStatus = true
 	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		if dry := len(action.(clienttesting.PatchActionImpl).PatchOptions.DryRun) > 0; !dry && !s.pass.Engine.holds(s.live(t)) {
 			t.Error("the copy is made before its object is held")
@@ -129,7 +134,7 @@ func newRunning(t *testing.T) *server {
 // TestHeldForNoCopy: what the physical cluster refuses is not held, since there is no copy, nor for another attempt that fails
 // like the last.
 func TestHeldForNoCopy(t *testing.T) {
-	s := newRunning(t)
+	s := newHeld(t)
 	clock := clocktesting.NewFakeClock(time.Now())
 	s.pass.clock, s.err = clock, apierrors.NewInvalid(schema.GroupKind{Kind: "Widget"}, "a", nil)
 	expect := func(when string, held bool, more ...string) {
@@ -261,25 +266,33 @@ func desiredOf(t *testing.T, src *unstructured.Unstructured) *unstructured.Unstr
 	return desired
 }
 
-// TestCopyThenHold: plain data that is new costs one apply and one write up, which holds and tells in one; the copy comes
-// first, and carries our mark, by which it is found should its object go before it is held.
+// TestCopyThenHold: in a burst plain data that is new costs one apply and, later, one write up, which holds and tells in
+// one; the copy carries our mark, by which it is found should its object go before it is held.
 func TestCopyThenHold(t *testing.T) {
 	s := newServer(t, sourceOf(fresh), nil)
-	if _, err := s.run(t); err != nil {
-		t.Fatal(err)
+	clock := clocktesting.NewFakeClock(time.Now())
+	s.pass.clock = clock
+	s.pass.lane.up.stillSeen("a", clock.Now())
+	burst := func(want ...string) {
+		t.Helper()
+		s.pass.crowded.Store(clock.Now().UnixNano())
+		if _, err := s.run(t); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, s.writes(t)); diff != "" {
+			t.Errorf("writes: -want +got\n%s", diff)
+		}
 	}
-	if diff := cmp.Diff([]string{"down patch", "up patch"}, s.writes(t)); diff != "" {
-		t.Errorf("writes: -want +got\n%s", diff)
-	}
+	burst("down patch")
 	if !s.pass.ours(s.applied[0]) {
 		t.Errorf("the copy carries no mark: %v", s.applied[0].GetLabels())
 	}
+	clock.Step(reportPatience)
+	burst("down patch", "up patch")
 	if live := s.live(t); !s.pass.Engine.holds(live) || s.report(t).Ready != "Current" {
 		t.Errorf("the object is held by %q and tells %+v", live.GetFinalizers(), s.report(t))
 	}
-	if _, err := s.run(t); err != nil || len(s.writes(t)) != 2 {
-		t.Errorf("at rest: %v, writes %q", err, s.writes(t))
-	}
+	burst("down patch", "up patch")
 }
 
 // TestHeldAfterACrash: a copy whose object was not held yet is held by the next pass, and goes if the object has gone.
@@ -345,7 +358,7 @@ func TestRefusedIsTold(t *testing.T) {
 			}
 			clock.Step(again)
 			s.err = nil
-			if _, err := s.run(t); err != nil || len(s.applied) != 2 || s.report(t).Refused != "" {
+			if _, err := s.run(t); err != nil || len(s.applied) != 3 /* one of them is a dry run */ || s.report(t).Refused != "" {
 				t.Errorf("run() = %v after %d applies, told %+v", err, len(s.applied), s.report(t))
 			}
 		})

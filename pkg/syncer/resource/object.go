@@ -105,7 +105,7 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	switch {
 	case err != nil && !report.blamed():
 		return 0, err
-	case !o.holds() && !report.blamed() && !before.blamed() && o.inBurst():
+	case !o.holds() && !report.blamed() && !before.blamed() && o.mayWait():
 		o.lane.up.stillSeen(o.name, o.changed)
 		return reportDelay, nil
 	case o.isStep(report, before):
@@ -115,10 +115,10 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	return again, cmp.Or(o.tell(ctx, report, before), err)
 }
 
-// runs tells what has a life of its own, which must not outlast its object unseen: it is held before it exists. Plain data
-// is held by the same write that reports on it, right after: its copy carries our mark, so one whose object has gone before
-// it was held is found by it, and is removed.
-func (o *pass) runs() bool { return o.lane.resource.HasStatus }
+// holdsFirst tells whether the object is held before its copy exists: always what has a life of its own, which must not
+// outlast its object unseen, and plain data unless it comes in a burst. There the write that reports on it holds it too,
+// a little after: its copy carries our mark, so one whose object has gone before that is found by it, and is removed.
+func (o *pass) holdsFirst() bool { return o.lane.resource.HasStatus || !o.isCrowded() }
 
 // bring makes the copy what it should be, and says how it fares. With an error there is something to tell only if it is
 // the object's fault, as far as anybody can tell.
@@ -165,9 +165,12 @@ func (o *pass) terminating(report Report, then string) Report {
 	return report
 }
 
-// inBurst tells whether many have been looked at together just now, while this one has waited less than reportPatience.
-func (o *pass) inBurst() bool {
-	return !o.changed.IsZero() && o.clock.Since(time.Unix(0, o.crowded.Load())) < reportDelay && o.clock.Since(o.changed) < reportPatience
+// isCrowded tells whether many have been looked at together just now.
+func (e *Engine) isCrowded() bool { return e.clock.Since(time.Unix(0, e.crowded.Load())) < reportDelay }
+
+// mayWait tells whether the report of one of many has waited less than reportPatience.
+func (o *pass) mayWait() bool {
+	return !o.changed.IsZero() && o.isCrowded() && o.clock.Since(o.changed) < reportPatience
 }
 
 // isStep tells whether a copy that was on its way, and still is, has only come further a moment ago.
