@@ -21,8 +21,8 @@ import (
 // and has been taken its rights in the workspace. So what is not Open is never begun, and what is not Closing is never
 // ended: the syncer deletes nothing because a Namespace is absent.
 
-// maxNamespaces is the API's limit for status.namespaces.
-const maxNamespaces = 1024
+// maxOpened is one less than the API's limit for status.namespaces: the last place tells of one that has no room.
+const maxOpened = 1023
 
 // followNamespaces opens and closes as far as the workspace alone is concerned. A Namespace that was deleted must not wait
 // for a kubeconfig to be mended.
@@ -44,13 +44,12 @@ func (r *Reconciler) planNamespaces(ctx context.Context, s *scope) error {
 	}
 	plan := make([]workloadv1alpha1.NamespaceStatus, 0, len(labelled))
 	for _, n := range s.target.Status.Namespaces {
+		if n.State == workloadv1alpha1.NamespaceRefused {
+			continue // it is as if it were new
+		}
 		refusal, wanted := labelled[n.Name]
 		delete(labelled, n.Name)
 		switch {
-		case n.State == workloadv1alpha1.NamespaceRefused && !wanted:
-			continue
-		case n.State == workloadv1alpha1.NamespaceRefused:
-			n = opening(n.Name, refusal)
 		case wanted && refusal == "" && n.State == workloadv1alpha1.NamespaceClosing:
 			// It was not yet left: the rights are still there.
 			n.State, n.Message = workloadv1alpha1.NamespaceOpen, ""
@@ -70,13 +69,23 @@ func (r *Reconciler) planNamespaces(ctx context.Context, s *scope) error {
 		}
 		plan = append(plan, n)
 	}
-	for _, name := range slices.Sorted(maps.Keys(labelled)) {
-		if len(plan) < maxNamespaces {
-			plan = append(plan, opening(name, labelled[name]))
-		}
-	}
-	s.namespaces, s.planned = plan, true
+	s.namespaces, s.planned = withNew(plan, labelled), true
 	return nil
+}
+
+// withNew adds new ones to a plan, as many as there is room for, each with the reason to refuse it, empty for none.
+func withNew(plan []workloadv1alpha1.NamespaceStatus, labelled map[string]string) []workloadv1alpha1.NamespaceStatus {
+	for _, name := range slices.Sorted(maps.Keys(labelled)) {
+		refusal := labelled[name]
+		switch {
+		case len(plan) > maxOpened:
+			return plan
+		case len(plan) == maxOpened:
+			refusal = fmt.Sprintf("the SyncTarget has no room for more than %d Namespaces; close another, or open this one to another SyncTarget", maxOpened)
+		}
+		plan = append(plan, opening(name, refusal))
+	}
+	return plan
 }
 
 func opening(name, refusal string) workloadv1alpha1.NamespaceStatus {

@@ -2,6 +2,7 @@ package synctarget
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,27 @@ import (
 // namespace is one of the workspace, labelled to be opened.
 func namespace(name string) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{workloadv1alpha1.StateLabel(testKey()): workloadv1alpha1.StateSync}}}
+}
+
+// TestNoRoom: a Namespace that is labelled in vain is told so; it takes no place of those that are opened.
+func TestNoRoom(t *testing.T) {
+	labelled := map[string]string{}
+	for i := range maxOpened + 3 {
+		labelled[fmt.Sprintf("n-%04d", i)] = ""
+	}
+	plan := withNew(nil, labelled)
+	if len(plan) != maxOpened+1 {
+		t.Fatalf("%d are planned, and the API takes %d", len(plan), maxOpened+1)
+	}
+	for i, n := range plan {
+		refused := n.State == workloadv1alpha1.NamespaceRefused && strings.Contains(n.Message, "no room")
+		if refused != (i == maxOpened) {
+			t.Errorf("%d: %+v", i, n)
+		}
+	}
+	if full := withNew(plan, map[string]string{"other": ""}); len(full) != maxOpened+1 {
+		t.Errorf("%d are planned", len(full))
+	}
 }
 
 // open is a target that is Ready, with a Namespace "shop" that is open.
