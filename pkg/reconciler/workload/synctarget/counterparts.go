@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,11 +16,16 @@ import (
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/pcluster"
 )
 
-// furnishers is how many Namespaces of a target are looked after at the same time: the cluster may be far away, and a pass
-// is short.
-const furnishers = 8
+const (
+	// furnishers is how many Namespaces of a target are looked after at the same time: the cluster may be far away, and a
+	// pass is short.
+	furnishers = 8
+	// furnishTime is their share of a pass. The rest of them has its turn in the next.
+	furnishTime = pcluster.Budget / 2
+)
 
 // admit lets the syncer into the opened Namespaces of the workspace.
 func (r *Reconciler) admit(ctx context.Context, s *scope, cfg agent.Config) error {
@@ -54,15 +60,22 @@ func grant(ctx context.Context, s *scope, cfg agent.Config, namespace string) er
 
 // furnish makes the counterparts of the opened Namespaces in the physical cluster, and keeps those that the syncer has yet
 // to leave: with one that somebody deletes go its rights to see that nothing of its own is left. It returns the bindings,
-// each of which goes with its Namespace.
+// each of which goes with its Namespace. Where time runs out, s.unfinished is set.
 func (r *Reconciler) furnish(ctx context.Context, s *scope, cfg agent.Config, cluster physicalCluster) ([]client.Object, error) {
 	todo := slices.DeleteFunc(s.admitted(), func(n *openedNamespace) bool { return n.Message != "" })
 	for _, name := range s.draining {
 		todo = append(todo, &openedNamespace{Name: name, State: workloadv1alpha1.NamespaceClosing})
 	}
+	ctx, cancel := context.WithTimeout(ctx, furnishTime)
+	defer cancel()
+	var progress atomic.Bool
 	bindings := make([]client.Object, len(todo))
 	err := together(todo, func(i int, n *openedNamespace) error {
 		objects := agent.Counterpart(cfg, n.Name)
+		if _, seen := s.round.seen.Load(n.Name); seen {
+			bindings[i] = objects[len(objects)-1]
+			return nil
+		}
 		changed, err := agent.Apply(ctx, cluster.Client(), objects, workloadv1alpha1.FieldOwnerController)
 		r.Metrics.applied(changed, err)
 		if err := n.obstructed(err); err != nil || n.Message != "" {
@@ -75,8 +88,13 @@ func (r *Reconciler) furnish(ctx context.Context, s *scope, cfg agent.Config, cl
 		if err := cluster.Watch(bindings[i]); err != nil {
 			return fmt.Errorf("watching what is installed: %w", err)
 		}
+		s.round.seen.Store(n.Name, true)
+		progress.Store(true)
 		return nil
 	})
+	if errors.Is(err, context.DeadlineExceeded) && progress.Load() {
+		s.unfinished, err = true, nil
+	}
 	s.waiting = slices.Contains(bindings, nil)
 	return slices.DeleteFunc(bindings, func(o client.Object) bool { return o == nil }), err
 }

@@ -2,6 +2,7 @@ package synctarget
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/mapping"
 )
 
 // counterpart is what the Namespace "shop" is in the physical cluster.
@@ -135,6 +137,55 @@ func TestOpeningComesFirst(t *testing.T) {
 	if diff := cmp.Diff([]string{"c", "a"}, got); diff != "" {
 		t.Errorf("admitted: -want +got\n%s", diff)
 	}
+}
+
+// TestMoreNamespacesThanAPassHasTimeFor: they are opened pass by pass, and the cluster, which answers, is not called
+// unreachable for it; one that answers none of it is.
+func TestMoreNamespacesThanAPassHasTimeFor(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	looks := map[string]bool{}
+	for i := range 20 {
+		name := fmt.Sprintf("shop-%02d", i)
+		w.create(namespace(name))
+		looks[fmt.Sprintf("get Namespace %q", mapping.Namespace(testKey(), name))] = true
+	}
+	const deployed = "True Deployed: Syncer deployment successful"
+	perPass, left := 7, 0
+	w.there.refuse = func(request string) error {
+		if looks[request] {
+			if left--; left < 0 {
+				return context.DeadlineExceeded
+			}
+		}
+		return nil
+	}
+	look := func(passes int, want string) {
+		t.Helper()
+		for pass := range passes {
+			left = perPass
+			if again := w.pass().RequeueAfter; pass < passes-1 && again >= time.Second {
+				t.Errorf("it goes on after %s", again)
+			}
+			if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, want) {
+				t.Fatalf("pass %d: Deployed = %s", pass, got)
+			}
+		}
+	}
+	look(3, deployed)
+	if got := strings.Count(w.namespaces(), "Open"); got != 20 || strings.Contains(w.namespaces(), "Opening") {
+		t.Errorf("%d are open: %s", got, w.namespaces())
+	}
+	left = 1000
+	w.settle()
+	w.wake()
+	look(3, deployed) // at what is there already
+	if _, fresh := w.r.installed.byUID[testUID]; !fresh || len(w.r.installed.rounds) != 0 {
+		t.Error("that all is as it should be is not remembered")
+	}
+	perPass = 0
+	w.wake()
+	look(1, "Unknown ClusterUnreachable")
 }
 
 // TestWatchEndsWithTheNamespace: nobody needs to know what becomes of a binding that is gone.

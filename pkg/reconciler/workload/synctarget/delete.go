@@ -141,7 +141,7 @@ func (r *Reconciler) giveUp(s *scope, failed step, v verdict, abandoned bool) {
 // forget drops everything remembered of a target.
 func (r *Reconciler) forget(s *scope) {
 	r.pulses.forget(s.target.UID)
-	r.installed.forget(s.target.UID)
+	r.installed.drop(s.target.UID)
 	r.tokens.forget(s.target.UID)
 	r.physical.Forget(s.pclusterID())
 }

@@ -55,6 +55,26 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 		return v, nil
 	}
 
+	s.round = r.installed.begin(s.target.UID, inputs)
+	v, err := r.installBothSides(ctx, s, cfg)
+	if s.unfinished {
+		return v, nil
+	}
+	defer r.installed.end(s.target.UID)
+	switch {
+	case err != nil || !v.ok():
+		return v, err
+	case s.unsettled():
+		return v.after(namespaceRecheck), nil
+	case v.recheck == 0:
+		v = v.after(wait.Jitter(driftInterval*4/5, 0.5))
+	}
+	r.installed.put(s.target.UID, inputs, v, r.Clock.Now())
+	return v, nil
+}
+
+// installBothSides brings workspace and cluster to what they should be.
+func (r *Reconciler) installBothSides(ctx context.Context, s *scope, cfg agent.Config) (verdict, error) {
 	var err error
 	if cfg.Retained, err = agent.Retain(ctx, s.upstream, s.target.Name, s.key, s.target.Leaving()); err != nil {
 		return verdict{}, err
@@ -70,24 +90,10 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 	if err := r.admit(ctx, s, cfg); err != nil {
 		return verdict{}, err
 	}
-	v := awaitInstall(s)
-	if !s.pullMode() {
-		if v, err = r.installAgent(ctx, s, cfg); err != nil {
-			return verdict{}, err
-		}
+	if s.pullMode() {
+		return awaitInstall(s), nil
 	}
-	if v.ok() && s.unsettled() {
-		return v.after(namespaceRecheck), nil
-	}
-	if v.ok() {
-		next := wait.Jitter(driftInterval*4/5, 0.5)
-		if v.recheck > 0 {
-			next = v.recheck
-		}
-		r.installed.put(s.target.UID, inputs, v.after(next), r.Clock.Now())
-		v = v.after(next)
-	}
-	return v, nil
+	return r.installAgent(ctx, s, cfg)
 }
 
 // awaitInstall is the verdict in pull mode: that the syncer is installed is known by its heartbeat.
@@ -137,6 +143,9 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	bindings, err := r.furnish(ctx, s, cfg, cluster)
 	if err != nil {
 		return r.refusal(s, err)
+	}
+	if s.unfinished {
+		return furnishing(), nil
 	}
 	if err := cluster.WatchOnly(append(objects, bindings...)...); err != nil {
 		return verdict{}, fmt.Errorf("ending the watches of what is left: %w", err)
@@ -297,6 +306,13 @@ func connecting(reason string) verdict {
 	return v
 }
 
+// furnishing is the verdict while there are more Namespaces than one pass gets through, as there may be far away.
+func furnishing() verdict {
+	v := blocked(workloadv1alpha1.ReasonRollingOut, "Opening Namespaces in the physical cluster").after(wait.Jitter(laneRetry, 1))
+	v.undecided = true
+	return v
+}
+
 // deployFailed is the verdict when kcp kept the phase from its work.
 func deployFailed(err error) verdict {
 	return failing(workloadv1alpha1.ReasonDeploymentFailed, err)
@@ -305,8 +321,9 @@ func deployFailed(err error) verdict {
 // installed remembers when everything that is installed was last found right, so that a pass in between costs the
 // physical cluster no request. Any sign of a change drops the memory, and of a syncer that fell silent it is not believed.
 type installed struct {
-	mu    sync.Mutex
-	byUID map[types.UID]installation
+	mu     sync.Mutex
+	byUID  map[types.UID]installation
+	rounds map[types.UID]*round
 }
 
 type installation struct {
@@ -315,7 +332,35 @@ type installation struct {
 	until   time.Time
 }
 
-func newInstalled() *installed { return &installed{byUID: map[types.UID]installation{}} }
+// round is one look at everything that is installed. It takes several passes where there is much.
+type round struct {
+	inputs [sha256.Size]byte
+	// seen are the Namespaces looked at so far.
+	seen sync.Map
+	// stale is set when something may have changed since it was looked at.
+	stale bool
+}
+
+func newInstalled() *installed {
+	return &installed{byUID: map[types.UID]installation{}, rounds: map[types.UID]*round{}}
+}
+
+// begin returns the round that is under way, or a new one.
+func (i *installed) begin(uid types.UID, inputs [sha256.Size]byte) *round {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if found := i.rounds[uid]; found == nil || found.inputs != inputs {
+		i.rounds[uid] = &round{inputs: inputs}
+	}
+	return i.rounds[uid]
+}
+
+// end ends the round.
+func (i *installed) end(uid types.UID) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.rounds, uid)
+}
 
 func (i *installed) get(uid types.UID, inputs [sha256.Size]byte, now time.Time) (verdict, bool) {
 	i.mu.Lock()
@@ -327,16 +372,32 @@ func (i *installed) get(uid types.UID, inputs [sha256.Size]byte, now time.Time) 
 	return found.verdict.after(found.until.Sub(now)), true
 }
 
+// put remembers what a round has found, unless it may have changed since.
 func (i *installed) put(uid types.UID, inputs [sha256.Size]byte, v verdict, now time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if found := i.rounds[uid]; found != nil && found.stale {
+		return
+	}
 	i.byUID[uid] = installation{inputs: inputs, verdict: v, until: now.Add(v.recheck)}
 }
 
+// forget tells that something may have changed.
 func (i *installed) forget(uid types.UID) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	delete(i.byUID, uid)
+	if found := i.rounds[uid]; found != nil {
+		found.stale = true
+	}
+}
+
+// drop forgets a target.
+func (i *installed) drop(uid types.UID) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.byUID, uid)
+	delete(i.rounds, uid)
 }
 
 // inputsOf is the hash of everything that an installation follows from.

@@ -43,6 +43,10 @@ type scope struct {
 	draining []string
 	// waiting: a counterpart that the syncer needs is still being deleted; set by furnish.
 	waiting bool
+	// round is the look at everything installed that this pass is part of; set by deploy. unfinished: it goes on in another
+	// pass; set by furnish.
+	round      *round
+	unfinished bool
 	// held are the Namespaces in which the syncer's finalizers could not be taken off; set by drain.
 	held []string
 	// standsIn: the syncer's token is no longer good, and the service strips in its place; set by strip.

@@ -59,6 +59,28 @@ func TestAtRest(t *testing.T) {
 // wake is a sign from the physical cluster, as relay takes it in.
 func (w *world) wake() { w.r.installed.forget(testUID) }
 
+// TestSignDuringAPass: what changes while everything is looked at may have been looked at before, and is looked at again.
+func TestSignDuringAPass(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	w.there.refuse = func(request string) error {
+		if strings.HasPrefix(request, "get Deployment") {
+			w.there.refuse = func(string) error { return nil }
+			w.wake()
+		}
+		return nil
+	}
+	w.wake()
+	w.pass()
+	for _, want := range []bool{true, false} {
+		w.forget()
+		w.pass() // which the sign asked for
+		if got := len(w.there.reads) > 0; got != want {
+			t.Errorf("read again: %t, want %t", got, want)
+		}
+	}
+}
+
 // TestDriftIsRepaired: what was deleted by hand is back after the next sign, and the rest is left alone.
 func TestDriftIsRepaired(t *testing.T) {
 	w := usual(t)
