@@ -172,6 +172,9 @@ func (p Counterparts) discard(ctx context.Context, live *unstructured.Unstructur
 }
 
 func (p Counterparts) delete(ctx context.Context, object *metav1.PartialObjectMetadata) error {
+	if object.GroupVersionKind().Group == "" && mapping.IsFixture(object.Kind, object.Name) {
+		return p.orphan(ctx, object) // what the cluster itself has made may be in use by what stays
+	}
 	err := p.Client.Delete(ctx, object, client.Preconditions{UID: &object.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("deleting %s: %w", describe(object), err)

@@ -193,6 +193,24 @@ func TestCounterpartsRemove(t *testing.T) {
 	}
 }
 
+// TestAccountOfTheClusterStays: the Pods of others run with it, and would lose their tokens.
+func TestAccountOfTheClusterStays(t *testing.T) {
+	s, counterparts, _ := furnished(t, "foreign")
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+		Namespace: shop(), Name: "default", UID: "account", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey()},
+		Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "s"},
+	}}
+	if err := s.raw.Create(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := counterparts.removeAll(t, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.raw.Get(t.Context(), client.ObjectKeyFromObject(account), account); err != nil || marked(account, workloadv1alpha1.GroupName+"/") != "" {
+		t.Errorf("it is %v, %v", account, err)
+	}
+}
+
 // TestOneCounterpartKeepsNoOther: where one cannot be removed, the next is.
 func TestOneCounterpartKeepsNoOther(t *testing.T) {
 	s, counterparts, _ := furnished(t, "foreign")

@@ -76,10 +76,21 @@ func leavesForeign(s *shop) {
 		assert.Empty(t, c.Finalizers, "there is no copy to hold %s for", c.Name)
 	}
 
-	t.Log("handed to another target it is left alone too; what is deleted by hand comes back")
-	before := s.patchCopy("handed", adoption("0000000000000000"))
+	t.Log("so is somebody's backup, made of a copy with all its marks")
 	kept, err := s.copyOf("kept")
 	require.NoError(t, err)
+	backup := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.counterpart, Name: "backup", Labels: kept.Labels, Annotations: kept.Annotations}, Data: theirs}
+	require.NoError(t, s.there.Create(t.Context(), backup))
+	restored := s.configMap("backup", map[string]string{"ours": "1"})
+	s.create(restored)
+	s.awaitReport(restored, "is not a copy")
+	require.NoError(t, s.Delete(t.Context(), restored))
+	s.awaitGone(restored)
+	s.awaitCopy("backup", theirs)
+	require.NoError(t, s.there.Delete(t.Context(), backup))
+
+	t.Log("handed to another target it is left alone too; what is deleted by hand comes back")
+	before := s.patchCopy("handed", adoption("0000000000000000"))
 	require.NoError(t, s.there.Delete(t.Context(), kept))
 	// One watch tells of both, in this order: who has seen the second has looked at the first.
 	s.eventually("another copy is made", func() (bool, string) {

@@ -11,10 +11,12 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -66,6 +68,9 @@ func TestSyncOfEveryDefaultResource(t *testing.T) {
 	require.NoError(t, s.there.Get(t.Context(), client.ObjectKey{Namespace: s.counterpart, Name: "web"}, service))
 	assert.NotEmpty(t, service.Spec.ClusterIP, "the physical cluster gave it an address")
 
+	runsOnce(s, run)
+	furnishesAccount(s)
+
 	t.Log("replicas that an autoscaler sets stay")
 	scaled := idleDeployment("shop", "scaled")
 	s.create(scaled)
@@ -89,4 +94,53 @@ func TestSyncOfEveryDefaultResource(t *testing.T) {
 		require.NoError(t, s.there.Get(t.Context(), client.ObjectKeyFromObject(there), there))
 		return *there.Spec.Replicas == 1, fmt.Sprint(*there.Spec.Replicas)
 	})
+}
+
+// runsOnce: a Job that has ended is not run again by whoever clears it away in the physical cluster.
+func runsOnce(s *shop, run corev1.PodTemplateSpec) {
+	t := s.t
+	t.Log("a Job that has ended is not run again")
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "short"}, Spec: batchv1.JobSpec{
+		Template: run, ActiveDeadlineSeconds: ptr.To[int64](1), TTLSecondsAfterFinished: ptr.To[int32](0),
+	}}
+	s.create(job)
+	s.awaitReport(job, `"ready":"Failed"`)
+	there := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: s.counterpart, Name: "short"}}
+	require.NoError(t, s.there.Get(t.Context(), client.ObjectKeyFromObject(there), there), "no other has cleared it away")
+	require.NoError(t, s.there.Delete(t.Context(), there, client.PropagationPolicy(metav1.DeletePropagationBackground)))
+	s.awaitReport(job, `"ready":"Failed"`, "runs once")
+	assert.Empty(t, job.Finalizers, "there is no copy to hold it for")
+	assert.True(t, apierrors.IsNotFound(s.there.Get(t.Context(), client.ObjectKeyFromObject(there), there)), "it is not made anew")
+}
+
+// furnishesAccount: what a workspace's ServiceAccount "default" names for its Pods is there for them, beside what is the
+// cluster's own, and as long as it is wanted.
+func furnishesAccount(s *shop) {
+	t := s.t
+	t.Log("the ServiceAccount of a Namespace is shared")
+	name := client.ObjectKey{Namespace: s.counterpart, Name: "default"}
+	before, there := &corev1.ServiceAccount{}, &corev1.ServiceAccount{}
+	s.eventually("the cluster has made it", func() (bool, string) {
+		err := s.there.Get(t.Context(), name, before)
+		return err == nil, fmt.Sprint(err)
+	})
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "default"}}
+	s.eventually("the workspace has made its own", func() (bool, string) {
+		err := s.Get(t.Context(), client.ObjectKeyFromObject(account), account)
+		return err == nil, fmt.Sprint(err)
+	})
+	change(s.tenant, account, func(a *corev1.ServiceAccount) { a.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "registry"}} })
+	s.awaitReport(account, `"ready":"Current"`)
+	require.NoError(t, s.there.Get(t.Context(), name, there))
+	assert.Equal(t, account.ImagePullSecrets, there.ImagePullSecrets)
+
+	change(s.tenant, account, func(a *corev1.ServiceAccount) { a.ImagePullSecrets = nil })
+	s.eventually("it is held no longer", func() (bool, string) {
+		require.NoError(t, s.Get(t.Context(), client.ObjectKeyFromObject(account), account))
+		return len(account.Finalizers) == 0, fmt.Sprint(account.Finalizers)
+	})
+	require.NoError(t, s.there.Get(t.Context(), name, there))
+	assert.Empty(t, there.ImagePullSecrets)
+	assert.Empty(t, there.Labels, "nothing of ours is left on it")
+	assert.Equal(t, before.UID, there.UID, "it is given back, not deleted")
 }

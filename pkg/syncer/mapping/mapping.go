@@ -30,9 +30,14 @@ func Namespace(key, namespace string) string {
 }
 
 // IsCopy tells whether an object of the physical cluster is a copy that belongs to a SyncTarget. What controllers make of a
-// copy may inherit its labels, as EndpointSlices do, or its annotations, as ReplicaSets do, and is none.
+// copy may inherit its labels, as EndpointSlices do, or its annotations, as ReplicaSets do, and is none; nor is what
+// somebody makes of a copy under another name, marks and all.
 func IsCopy(object metav1.Object, key string) bool {
-	return object.GetLabels()[workloadv1alpha1.LabelKey] == key && object.GetAnnotations()[workloadv1alpha1.AnnotationSourceUID] != "" &&
+	annotations := object.GetAnnotations()
+	if name, told := annotations[workloadv1alpha1.AnnotationSourceName]; told && name != object.GetName() {
+		return false
+	}
+	return object.GetLabels()[workloadv1alpha1.LabelKey] == key && annotations[workloadv1alpha1.AnnotationSourceUID] != "" &&
 		metav1.GetControllerOfNoCopy(object) == nil
 }
 

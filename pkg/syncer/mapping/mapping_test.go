@@ -70,6 +70,8 @@ func TestIsCopy(t *testing.T) {
 		"of another":      {"", copied(func(o *metav1.ObjectMeta) { o.Labels[workloadv1alpha1.LabelKey] = "fedcba9876543210" }), false},
 		"labels only":     {"Endpoints and EndpointSlices inherit those of their Service.", copied(func(o *metav1.ObjectMeta) { o.Annotations = nil }), false},
 		"annotation only": {"ReplicaSets inherit those of their Deployment.", copied(func(o *metav1.ObjectMeta) { o.Labels = nil }), false},
+		"named":           {"", copied(func(o *metav1.ObjectMeta) { o.Annotations[workloadv1alpha1.AnnotationSourceName] = o.Name }), true},
+		"a clone":         {"Somebody's backup, made of a copy as it was.", copied(func(o *metav1.ObjectMeta) { o.Annotations[workloadv1alpha1.AnnotationSourceName] = "config" }), false},
 		"controlled": {"Copies have no owner when they are made.", copied(func(o *metav1.ObjectMeta) {
 			o.OwnerReferences = []metav1.OwnerReference{{Name: "web", Controller: &yes}}
 		}), false},

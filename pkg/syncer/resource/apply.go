@@ -2,7 +2,9 @@ package resource
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +20,15 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	log.FromContext(ctx).V(1).Info("Applying", "object", o.String())
 	if o.dst != nil {
 		desired.SetUID(o.dst.GetUID()) // should it be replaced meanwhile, the server refuses
+	}
+	held := o.holds()
+	if o.dst == nil && o.takesOver() {
+		// By force it would take over what is somebody's, should there be something that the cache does not show yet.
+		if live, err := o.lane.down.client.Get(ctx, o.name, metav1.GetOptions{}); err == nil {
+			return report, 0, fmt.Errorf("%s is in the physical cluster already (resource version %s), and is looked at", o, live.GetResourceVersion())
+		} else if !isGone(err, o.name) {
+			return report, 0, fmt.Errorf("reading %s in the physical cluster: %w", o, err)
+		}
 	}
 	if !o.ours(o.dst) && o.holdsFirst() {
 		if _, known := o.settlement(desired); known {
@@ -37,6 +48,15 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	if err != nil {
 		return o.blame(desired, report, fmt.Errorf("applying %s in the physical cluster: %w", o, err))
 	}
+	if o.dst == nil && !held && !o.isFixture() && isShared(applied) {
+		// The cache did not show it yet. What was merged into it is taken out again.
+		o.dst = applied
+		if err := o.giveBack(ctx); err != nil {
+			return report, 0, err
+		}
+		o.copyless = true
+		return o.refusedByForeign(report), 0, nil
+	}
 	unchanged := o.dst != nil && o.dst.GetResourceVersion() == applied.GetResourceVersion()
 	o.dst = applied
 	if unchanged {
@@ -49,10 +69,17 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	return report, 0, nil
 }
 
-func (o *pass) write(ctx context.Context, desired *unstructured.Unstructured, dryRun ...string) (*unstructured.Unstructured, error) {
+func (o *pass) write(ctx context.Context, desired *unstructured.Unstructured, dryRun ...string) (applied *unstructured.Unstructured, err error) {
 	started := o.clock.Now()
-	applied, err := o.lane.down.client.Apply(ctx, o.name, desired, metav1.ApplyOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer, Force: o.takesOver(), DryRun: dryRun})
-	o.metrics.applied(o.lane.resource.GroupResource, o.clock.Since(started), err)
+	defer func() {
+		if _, kind := refusal(err); err == nil || kind != passing {
+			o.heard.Store(o.clock.Now().UnixNano())
+		}
+	}()
+	applied, err = o.lane.down.client.Apply(ctx, o.name, desired, metav1.ApplyOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer, Force: o.takesOver(), DryRun: dryRun})
+	if len(dryRun) == 0 {
+		o.metrics.applied(o.lane.resource.GroupResource, o.clock.Since(started), err)
+	}
 	return applied, err
 }
 
@@ -80,9 +107,10 @@ func (o *pass) takesOver() bool {
 
 // blame says what of a failed apply is to be told.
 func (o *pass) blame(desired *unstructured.Unstructured, report Report, err error) (Report, time.Duration, error) {
-	refused, kind := refusal(err)
+	refused, kind := o.refusal(err)
 	refused.Time = report.Time
-	o.denied = o.dst == nil
+	_, answered := refusal(err)
+	o.copyless = o.dst == nil && answered != passing // else it may have been made all the same
 	attempts := o.queue.NumRequeues(o.id())
 	switch {
 	case kind == final:
@@ -94,6 +122,29 @@ func (o *pass) blame(desired *unstructured.Unstructured, report Report, err erro
 		return refused, 0, err
 	}
 	return report, 0, err
+}
+
+// refusal is what the failure of a write is worth. That there was no answer says nothing of the object, unless others have
+// been answered since it was tried before.
+func (o *pass) refusal(err error) (Report, refusalKind) {
+	report, kind := refusal(err)
+	attempts := o.queue.NumRequeues(o.id())
+	before := o.began.Add(-min(retryBase<<min(attempts, 20), retryMax))
+	if err == nil || kind != passing || attempts < tellAfter || !time.Unix(0, o.heard.Load()).After(before) {
+		return report, kind
+	}
+	why := clip(err.Error())
+	if errors.Is(err, context.DeadlineExceeded) {
+		why = fmt.Sprintf("it does not answer within %s; a webhook there may hang", passTimeout)
+	}
+	return Report{Refused: "the physical cluster takes others, but not this one: " + why}, lasting
+}
+
+// isShared tells whether somebody else has set something of an object too.
+func isShared(object *unstructured.Unstructured) bool {
+	return slices.ContainsFunc(object.GetManagedFields(), func(m metav1.ManagedFieldsEntry) bool {
+		return m.Manager != workloadv1alpha1.FieldOwnerSyncer
+	})
 }
 
 // settlement is the outcome of an apply that would be the same again until the object or its copy changes: nothing was

@@ -1,8 +1,10 @@
 package resource
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -362,6 +364,66 @@ func TestRefusedIsTold(t *testing.T) {
 				t.Errorf("run() = %v after %d applies, told %+v", err, len(s.applied), s.report(t))
 			}
 		})
+	}
+}
+
+// TestOneThatGetsNoAnswer: what hangs alone, as behind a webhook, is told of; an outage, in which nobody is answered, is not.
+func TestOneThatGetsNoAnswer(t *testing.T) {
+	for name, others := range map[string]bool{"alone": true, "like all others": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, sourceOf(fresh), nil)
+			s.err = fmt.Errorf("patching: %w", context.DeadlineExceeded)
+			for range tellAfter {
+				s.pass.queue.AddRateLimited(s.pass.id())
+			}
+			if others {
+				s.pass.heard.Store(time.Now().UnixNano())
+			}
+			if _, err := s.run(t); err == nil {
+				t.Error("it is not tried again")
+			}
+			if told := strings.Contains(s.report(t).Refused, "does not answer within 15s"); told != others {
+				t.Errorf("it is told %+v", s.report(t))
+			}
+			if !s.pass.Engine.holds(s.live(t)) {
+				t.Error("it is not held, and there may be a copy")
+			}
+		})
+	}
+}
+
+// TestMergedIntoWhatIsOfOthers: what stands in the way, and the cache does not show yet, is given back as it was, and not
+// overwritten by force.
+func TestMergedIntoWhatIsOfOthers(t *testing.T) {
+	s := newServer(t, sourceOf(fresh), nil)
+	theirs := sourceOf(fresh)
+	theirs.SetUID("theirs")
+	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		merged := theirs.DeepCopy()
+		if err := json.Unmarshal(action.(clienttesting.PatchActionImpl).GetPatch(), &merged.Object); err != nil {
+			t.Error(err)
+		}
+		merged.SetUID("theirs")
+		merged.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl-create"}, {Manager: workloadv1alpha1.FieldOwnerSyncer}})
+		return true, merged, nil
+	})
+	if _, err := s.run(t); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.writes(t); strings.Count(strings.Join(got, " "), "down patch") != 2 {
+		t.Errorf("writes %q", got)
+	}
+	if s.pass.Engine.holds(s.live(t)) || s.pass.ours(s.pass.dst) || !strings.Contains(s.report(t).Refused, "is not a copy") {
+		t.Errorf("it is held by %q and told %+v; theirs is %v", s.live(t).GetFinalizers(), s.report(t), s.pass.dst)
+	}
+
+	takesOver := sourceOf(fresh, func(o *unstructured.Unstructured) {
+		o.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationTakeOver: "true"})
+	})
+	theirs.SetNamespace(s.pass.place.counterpart)
+	b := newBench(t, takesOver, nil, takesOver, theirs)
+	if _, err := b.pass.run(t.Context()); err == nil || len(b.writes(t)) != 0 {
+		t.Errorf("run() = %v, writes %q", err, b.writes(t))
 	}
 }
 

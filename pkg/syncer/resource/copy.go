@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -33,7 +34,7 @@ func (o Owner) Copy(source *unstructured.Unstructured) (*unstructured.Unstructur
 	object := source.DeepCopy().Object
 	delete(object, "status")
 	delete(object, "metadata")
-	for _, field := range serverSet[gvk.GroupKind()] {
+	for _, field := range stayBehind[gvk.GroupKind()] {
 		unstructured.RemoveNestedField(object, field...)
 	}
 	switch gvk.GroupKind() {
@@ -57,6 +58,7 @@ func (o Owner) Copy(source *unstructured.Unstructured) (*unstructured.Unstructur
 	annotations[workloadv1alpha1.AnnotationSyncTarget] = o.Name
 	annotations[workloadv1alpha1.AnnotationNamespace] = source.GetNamespace()
 	annotations[workloadv1alpha1.AnnotationSourceUID] = string(source.GetUID())
+	annotations[workloadv1alpha1.AnnotationSourceName] = source.GetName()
 	if generation := source.GetGeneration(); generation > 0 {
 		annotations[workloadv1alpha1.AnnotationSourceGeneration] = strconv.FormatInt(generation, 10)
 	}
@@ -72,9 +74,9 @@ func (o Owner) Copy(source *unstructured.Unstructured) (*unstructured.Unstructur
 	return c, nil
 }
 
-// serverSet are the fields that the server of the workspace, or a controller there, may have set, and that only the
-// server of the physical cluster can set right.
-var serverSet = map[schema.GroupKind][][]string{
+// stayBehind are the fields that mean nothing in the physical cluster: most may have been set by the server of the workspace,
+// or a controller there, and only the server of the physical cluster can set them right.
+var stayBehind = map[schema.GroupKind][][]string{
 	{Kind: "Service"}: {
 		{"spec", "clusterIP"}, {"spec", "clusterIPs"}, {"spec", "healthCheckNodePort"},
 		{"spec", "ipFamilies"},
@@ -82,6 +84,8 @@ var serverSet = map[schema.GroupKind][][]string{
 	{Kind: "PersistentVolumeClaim"}: {{"spec", "volumeName"}},
 	// The token Secrets that it names do not travel; a cluster makes its own.
 	{Kind: "ServiceAccount"}: {{"secrets"}},
+	// A copy that goes by itself before its object does would be made, and run, anew.
+	{Group: "batch", Kind: "Job"}: {{"spec", "ttlSecondsAfterFinished"}},
 }
 
 // withoutNodePorts leaves the choice of node ports to the physical cluster: what is free in one is taken in the other.
@@ -141,7 +145,31 @@ func stays(object *unstructured.Unstructured) bool {
 			return strings.HasPrefix(f, workloadv1alpha1.HoldPrefix)
 		})
 	}
-	return object.GroupVersionKind().Group == "" && mapping.IsFixture(object.GetKind(), object.GetName())
+	return object.GroupVersionKind().Group == "" && mapping.IsFixture(object.GetKind(), object.GetName()) && !isFurnished(object)
+}
+
+// isFurnished tells a ServiceAccount "default" to which somebody has given something that Pods want to find, such as the
+// Secrets for their images, from one as every Namespace has it.
+func isFurnished(object *unstructured.Unstructured) bool {
+	if object.GetKind() != "ServiceAccount" {
+		return false
+	}
+	pullSecrets, _, _ := unstructured.NestedSlice(object.Object, "imagePullSecrets")
+	_, mounts := object.Object["automountServiceAccountToken"]
+	return len(pullSecrets) > 0 || mounts || len(travelling(object.GetLabels())) > 0 || len(travelling(object.GetAnnotations())) > 0
+}
+
+// hasRun tells whether an object is a Job that has ended. It runs once, whatever becomes of what it left.
+func hasRun(object *unstructured.Unstructured) bool {
+	if object.GroupVersionKind().GroupKind() != (schema.GroupKind{Group: "batch", Kind: "Job"}) {
+		return false
+	}
+	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
+	return slices.ContainsFunc(conditions, func(c any) bool {
+		condition, _ := c.(map[string]any)
+		kind := condition["type"]
+		return condition["status"] == string(corev1.ConditionTrue) && (kind == string(batchv1.JobComplete) || kind == string(batchv1.JobFailed))
+	})
 }
 
 // wanted tells whether an object of an opened Namespace is to have a copy.

@@ -105,6 +105,15 @@ func TestWanted(t *testing.T) {
 		}), true},
 		"root CA":         {"Each cluster has its own.", object("ConfigMap", "kube-root-ca.crt"), false},
 		"default account": {"Each Namespace has its own.", object("ServiceAccount", "default"), false},
+		"furnished account": {"Pods want its Secrets for their images.", object("ServiceAccount", "default", func(o *unstructured.Unstructured) {
+			o.Object["imagePullSecrets"] = []any{map[string]any{"name": "registry"}}
+		}), true},
+		"account with a role": {"Of a cloud, say.", object("ServiceAccount", "default", func(o *unstructured.Unstructured) {
+			o.SetAnnotations(map[string]string{"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/shop"})
+		}), true},
+		"account with marks of kcp": {"", object("ServiceAccount", "default", func(o *unstructured.Unstructured) {
+			o.SetAnnotations(map[string]string{"kcp.io/cluster": "2vkq1d7w9hx0a3bc"})
+		}), false},
 		"another account": {"", object("ServiceAccount", "builder"), true},
 		"token": {"It is good for kcp alone.", object("Secret", "t", func(o *unstructured.Unstructured) {
 			o.Object["type"] = "kubernetes.io/service-account-token"
@@ -138,6 +147,8 @@ func TestContains(t *testing.T) {
 		"element with more":  {"", []any{map[string]any{"name": "a", "x": "default"}}, []any{map[string]any{"name": "a"}}, true},
 		"element of another": {"A sidecar that was injected stays.", []any{map[string]any{"name": "z"}, map[string]any{"name": "a"}}, []any{map[string]any{"name": "a"}}, true},
 		"element gone":       {"", []any{map[string]any{"name": "z"}}, []any{map[string]any{"name": "a"}}, false},
+		"argument more":      {"It does something else.", []any{"a", "b"}, []any{"a"}, false},
+		"arguments":          {"", []any{"a", "b"}, []any{"a", "b"}, true},
 		"nothing asked":      {"An empty map and none are the same.", nil, map[string]any{}, true},
 		"null":               {"Null asks for nothing.", map[string]any{}, map[string]any{"a": nil}, true},
 	}

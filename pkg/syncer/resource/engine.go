@@ -67,8 +67,12 @@ type Engine struct {
 	refused map[workloadv1alpha1.GroupResource]refused
 	// asked wakes look, changed report when it is due, and learned report at once.
 	asked, changed, learned chan struct{}
+	// heard is when the physical cluster last answered an apply, in nanoseconds since 1970.
+	heard atomic.Int64
 	// settlements are the applies that need not be tried again, by item. Forgotten when the copy is gone.
 	settlements sync.Map
+	// pruned are the statuses that the workspace has taken without a change, by item. Forgotten when the copy is gone.
+	pruned sync.Map
 }
 
 // item is what waits in the queue: an object, a Namespace if there is no resource, or everything if there is neither.
@@ -102,6 +106,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e.schemas = schemas{workspace: e.discover[0].OpenAPIV3(), cluster: e.discover[1].OpenAPIV3(), verdicts: map[schema.GroupVersionKind]verdict{}}
 	e.targets = e.newTargetInformer()
+	e.metrics.of(e.queue.Len)
 	return e, nil
 }
 
@@ -148,7 +153,6 @@ func (e *Engine) work(ctx context.Context) bool {
 	}
 	defer e.queue.Done(i)
 	defer e.enter()()
-	e.metrics.waiting(e.queue.Len())
 	passCtx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
 	again, err := e.pass(passCtx, i)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -91,7 +92,7 @@ func (e *Engine) relay(ctx context.Context, p *place, name string) (time.Duratio
 	if err != nil {
 		return 0, err
 	}
-	if source == nil || !p.mayTell(source.GetUID(), event.Reason, name, e.clock.Now()) {
+	if source == nil || !p.mayTell(source.GetUID(), event.Reason, name, wordsOf(&event), e.clock.Now()) {
 		p.told.Store(name, told{version: event.ResourceVersion, at: e.clock.Now()})
 		return 0, nil
 	}
@@ -114,6 +115,17 @@ func (e *Engine) relay(ctx context.Context, p *place, name string) (time.Duratio
 	}
 	p.told.Store(name, told{version: event.ResourceVersion, at: e.clock.Now()})
 	return 0, nil
+}
+
+// wordsOf is what an Event says without the names of what it is about, in which Pods that fail alike differ.
+func wordsOf(event *corev1.Event) string {
+	words := event.Message
+	for _, name := range []string{event.InvolvedObject.Name, string(event.InvolvedObject.UID)} {
+		if name != "" {
+			words = strings.ReplaceAll(words, name, "")
+		}
+	}
+	return words
 }
 
 // told is what was last written of an Event.

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -186,6 +187,23 @@ func TestOnePodSpeaksForAll(t *testing.T) {
 	s.warnAs("f", "2", "Pod", "v1", "web-1-x", 2, 0)
 	if s.relayAs("f"); len(s.told()) != 2 {
 		t.Errorf("after a minute, told %q", s.told())
+	}
+}
+
+// TestSpeakers: two causes of one reason are both told, a hundred ways to say it are not.
+func TestSpeakers(t *testing.T) {
+	p, now := newPlace("key", "shop"), time.Now()
+	told := 0
+	for i, words := range []string{"image a is absent", "image a is absent", "image b is absent", "c", "d", "e"} {
+		if p.mayTell("uid", "Failed", fmt.Sprint(i), words, now) {
+			told++
+		}
+	}
+	if told != maxSpeakers || p.mayTell("uid", "Failed", "1", "image a is absent", now) || !p.mayTell("uid", "Failed", "2", "image b is absent", now) {
+		t.Errorf("%d were told, of %v", told, p.spoken)
+	}
+	if !p.mayTell("uid", "Failed", "1", "image a is absent", now.Add(eventPace)) || len(p.spoken) != 1 {
+		t.Errorf("after a minute: %v", p.spoken)
 	}
 }
 

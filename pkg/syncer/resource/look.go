@@ -65,9 +65,12 @@ func (e *Engine) relook(ctx context.Context, target *workloadv1alpha1.SyncTarget
 	}
 	catalog := compile(wanted, sides[0], sides[1])
 	e.schemas.judge(ctx, catalog)
-	catalog = append(catalog, compile(leaving, sides[0], sides[1])...)
-	standing(catalog, before, silent)
-	leaves(catalog[len(wanted):])
+	// What was being left and is named again does not go on being left because a side is silent.
+	standing(catalog, slices.DeleteFunc(slices.Clone(before), func(r Resource) bool { return r.Leaving }), silent)
+	left := compile(leaving, sides[0], sides[1])
+	standing(left, before, silent)
+	leaves(left)
+	catalog = append(catalog, left...)
 	if before == nil || !reflect.DeepEqual(before, catalog) {
 		e.catalog.Store(&catalog)
 		e.queue.Add(item{})

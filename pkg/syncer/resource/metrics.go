@@ -2,6 +2,7 @@ package resource
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,7 +17,8 @@ type Metrics struct {
 	applies        *prometheus.HistogramVec
 	syncs, reports *prometheus.HistogramVec
 	objects        *prometheus.GaugeVec
-	depth          prometheus.Gauge
+	// depth is how much waits, as the engine says when it is asked.
+	depth atomic.Pointer[func() int]
 }
 
 // NewMetrics registers the metrics.
@@ -42,12 +44,12 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Name: "syncer_objects",
 			Help: "Objects of the workspace that have, or are to have, a copy, by resource and state: synced or failing. Counted when it is reported, at most every 30 s.",
 		}, []string{"resource", "state"}),
-		depth: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "syncer_queue_depth",
-			Help: "Objects, Events and Namespaces that wait for their turn, without those that back off after a failure.",
-		}),
 	}
-	for _, c := range []prometheus.Collector{m.applies, m.syncs, m.reports, m.objects, m.depth} {
+	depth := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "syncer_queue_depth",
+		Help: "Objects, Events and Namespaces that wait for their turn, without those that back off after a failure.",
+	}, m.waiting)
+	for _, c := range []prometheus.Collector{m.applies, m.syncs, m.reports, m.objects, depth} {
 		if err := registerer.Register(c); err != nil {
 			return nil, err
 		}
@@ -69,11 +71,18 @@ func (m *Metrics) told(resource workloadv1alpha1.GroupResource, clock clock.Pass
 	}
 }
 
-// waiting notes how much waits.
-func (m *Metrics) waiting(depth int) {
+// of tells whose queue it is.
+func (m *Metrics) of(depth func() int) {
 	if m != nil {
-		m.depth.Set(float64(depth))
+		m.depth.Store(&depth)
 	}
+}
+
+func (m *Metrics) waiting() float64 {
+	if depth := m.depth.Load(); depth != nil {
+		return float64((*depth)())
+	}
+	return 0
 }
 
 func (m *Metrics) applied(resource workloadv1alpha1.GroupResource, took time.Duration, err error) {

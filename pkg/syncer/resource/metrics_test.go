@@ -28,7 +28,7 @@ func TestMetrics(t *testing.T) {
 	m.carried(gr, clock.RealClock{}, time.Time{}) // a copy that was mended, not a change that travelled
 	m.told(gr, clock.RealClock{}, now)
 	m.told(gr, clock.RealClock{}, time.Time{})
-	m.waiting(3)
+	m.of(func() int { return 3 })
 	m.counted([]workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted, Objects: 5, Failing: 2}})
 
 	problems, err := testutil.GatherAndLint(registry)

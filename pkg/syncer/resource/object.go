@@ -36,17 +36,22 @@ type pass struct {
 	src, dst *unstructured.Unstructured
 	// changed and answered are since when a change of the object, and of the copy, wait; zero where none does.
 	changed, answered time.Time
-	// denied tells that the physical cluster has just refused to make a copy, so that there is nothing to hold the object for.
-	denied bool
+	// began is when the pass did.
+	began time.Time
+	// copyless tells that there is no copy and is to be none, so that there is nothing to hold the object for.
+	copyless bool
 }
 
 // syncObject brings one object one step further, and returns when to look again without an event; 0 is never.
 func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string) (time.Duration, error) {
-	if !l.synced() {
+	if !l.synced() && !l.isBarred() {
 		return 0, nil // everything is looked at when it has
 	}
 	src, srcAhead := l.up.objects.get(p.namespace + "/" + name)
-	o := &pass{Engine: e, place: p, lane: l, name: name, src: src, changed: l.up.takeSeen(name)}
+	o := &pass{Engine: e, place: p, lane: l, name: name, src: src, changed: l.up.takeSeen(name), began: e.clock.Now()}
+	if l.isBarred() {
+		return 0, o.explainBarred(ctx)
+	}
 	dstAhead := false
 	if l.down != nil {
 		o.answered = l.down.takeSeen(name)
@@ -55,6 +60,7 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 	again, err := o.run(ctx)
 	if o.free() && !o.marked() {
 		e.settlements.Delete(o.id())
+		e.pruned.Delete(o.id())
 		if err == nil && p.ending() != nil {
 			e.queue.Add(item{namespace: p.namespace}) // was it the last?
 		}
@@ -76,7 +82,7 @@ func (o *pass) run(ctx context.Context) (time.Duration, error) {
 		return 0, o.withdraw(ctx, ending.orphan)
 	}
 	if o.lane.resource.Leaving {
-		return 0, o.withdraw(ctx, false)
+		return 0, o.leave(ctx)
 	}
 	switch {
 	case o.src != nil && wanted(o.src):
@@ -129,14 +135,15 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 	}
 	switch {
 	case o.foreign():
-		report.Refused = fmt.Sprintf("%s %q exists in Namespace %q of the physical cluster and is not a copy; delete it there, or annotate it there with %s=%s to hand it over",
-			o.lane.resource.Kind, o.name, o.place.counterpart, workloadv1alpha1.AnnotationAdopt, o.owner.Key)
-		return report, 0, nil
+		return o.refusedByForeign(report), 0, nil
 	case o.dst != nil && o.dst.GetDeletionTimestamp() != nil:
 		return o.terminating(report, "and is made anew when it is gone"), 0, nil
 	case o.dst != nil && o.ours(o.dst) && o.isRerun():
 		return o.terminating(report, "and is made anew when it is gone"), 0, o.replaceCopy(ctx)
 	case o.dst != nil && upToDate(o.dst, desired):
+	case o.dst == nil && hasRun(o.src):
+		o.copyless = true
+		return report.ofPast(o.src), 0, nil
 	default:
 		known, ok := o.settled(desired)
 		if known.report.blamed() {
@@ -200,9 +207,22 @@ func (e *Engine) told(src *unstructured.Unstructured) string {
 // marks tells whether anything of ours is on an object of the workspace.
 func (e *Engine) marks(src *unstructured.Unstructured) bool { return e.holds(src) || e.told(src) != "" }
 
-// foreign tells whether what has the copy's name is somebody's, who does not hand it over.
+// foreign tells whether what has the copy's name is somebody's, who does not hand it over. What is in every Namespace is
+// everybody's.
 func (o *pass) foreign() bool {
-	return o.dst != nil && !o.ours(o.dst) && o.dst.GetAnnotations()[workloadv1alpha1.AnnotationAdopt] != o.owner.Key
+	return o.dst != nil && !o.ours(o.dst) && !o.isFixture() && o.dst.GetAnnotations()[workloadv1alpha1.AnnotationAdopt] != o.owner.Key
+}
+
+// refusedByForeign says that something of somebody else stands in the way.
+func (o *pass) refusedByForeign(report Report) Report {
+	report.Refused = fmt.Sprintf("%s %q exists in Namespace %q of the physical cluster and is not a copy; delete it there, or annotate it there with %s=%s to hand it over",
+		o.lane.resource.Kind, o.name, o.place.counterpart, workloadv1alpha1.AnnotationAdopt, o.owner.Key)
+	return report
+}
+
+// isFixture tells whether the copy is of what every Namespace has, made by the cluster itself: it is not ours to delete.
+func (o *pass) isFixture() bool {
+	return o.lane.resource.Group == "" && mapping.IsFixture(o.lane.resource.Kind, o.name)
 }
 
 // ours tells whether an object of the physical cluster is a copy of ours.

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -74,11 +75,13 @@ type bench struct {
 func newBench(t *testing.T, src, dst, liveSrc, liveDst *unstructured.Unstructured) *bench {
 	t.Helper()
 	server := func(object *unstructured.Unstructured) *dynamicfake.FakeDynamicClient {
-		kinds := listKinds
-		if object == nil {
-			return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds)
+		client := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds)
+		if object != nil { // among the ConfigMaps, whatever it is: the passes of these tests look there
+			if err := client.Tracker().Create(configMaps, object.DeepCopy(), object.GetNamespace()); err != nil {
+				t.Fatal(err)
+			}
 		}
-		return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds, object.DeepCopy())
+		return client
 	}
 	b := &bench{up: server(liveSrc), down: server(liveDst)}
 	place := newPlace(testOwner.Key, "shop")
@@ -146,6 +149,12 @@ func TestNothingIsDeletedOnSilence(t *testing.T) {
 		"not ours":                {reason: "An object that carries no mark of ours is not touched.", dst: foreign},
 		"not ours, opted out":     {reason: "Only our own finalizer goes.", src: sourceOf(optedOut), live: sourceOf(optedOut), dst: foreign, want: []string{"up patch"}},
 
+		"a clone": {reason: "Somebody's backup, made of a copy as it was.", dst: func(t *testing.T) *unstructured.Unstructured {
+			c := copied(t)
+			c.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationSourceUID: "source-1", workloadv1alpha1.AnnotationSourceName: "b"})
+			return c
+		}},
+
 		"gone":      {reason: "The workspace says so.", dst: copied, want: []string{"down delete"}},
 		"deleted":   {reason: "", src: sourceOf(deleted), live: sourceOf(deleted), dst: copied, want: []string{"down delete"}},
 		"opted out": {reason: "", src: sourceOf(optedOut), live: sourceOf(optedOut), dst: copied, want: []string{"down delete"}},
@@ -198,6 +207,216 @@ func TestFinalizerStandsForTheCopy(t *testing.T) {
 				t.Errorf("%s\nwrites: -want +got\n%s", tc.reason, diff)
 			}
 		})
+	}
+}
+
+// withStatus gives an object what its copy has told.
+func withStatus(o *unstructured.Unstructured) {
+	o.Object["status"] = map[string]any{"readyReplicas": int64(2)}
+}
+
+// TestStatusGoesWithTheCopy: what is not followed any more is not said to be ready, unless another target says so.
+func TestStatusGoesWithTheCopy(t *testing.T) {
+	shared := func(o *unstructured.Unstructured) {
+		o.SetFinalizers(append(o.GetFinalizers(), workloadv1alpha1.SyncerFinalizer("fedcba9876543210")))
+	}
+	for name, tc := range map[string]struct {
+		src    *unstructured.Unstructured
+		status bool
+		want   []string
+	}{
+		"opted out":                   {sourceOf(withStatus, optedOut), false, []string{"up patch", "up patch"}},
+		"opted out, without a status": {sourceOf(optedOut), false, []string{"up patch"}},
+		"at another target too":       {sourceOf(withStatus, optedOut, shared), true, []string{"up patch"}},
+		"deleted":                     {sourceOf(withStatus, deleted), true, []string{"up patch"}},
+		"a Job that has run":          {sourceOf(completed, optedOut), true, []string{"up patch"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, tc.src, nil, tc.src, nil)
+			b.pass.lane.resource.HasStatus = true
+			if _, err := b.pass.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, b.writes(t)); diff != "" {
+				t.Errorf("writes: -want +got\n%s", diff)
+			}
+			if _, found := b.pass.src.Object["status"]; found != tc.status || b.pass.holds() {
+				t.Errorf("it is %v", b.pass.src.Object)
+			}
+		})
+	}
+}
+
+// completed makes of an object a Job that has run.
+func completed(o *unstructured.Unstructured) {
+	o.SetAPIVersion("batch/v1")
+	o.SetKind("Job")
+	o.Object["status"] = map[string]any{"succeeded": int64(1), "conditions": []any{map[string]any{"type": "Complete", "status": "True"}}}
+}
+
+// TestJobRunsOnce: a Job that has run is not run again because somebody cleared its copy away.
+func TestJobRunsOnce(t *testing.T) {
+	b := newBench(t, sourceOf(completed), nil, sourceOf(completed), nil)
+	for range 2 {
+		if _, err := b.pass.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"up patch"}, b.writes(t)); diff != "" {
+			t.Errorf("writes: -want +got\n%s", diff)
+		}
+	}
+	if report := b.pass.reported(); b.pass.holds() || report.Ready != "Current" || !strings.Contains(report.Message, "runs once") {
+		t.Errorf("it is held by %q and told %+v", b.pass.src.GetFinalizers(), report)
+	}
+}
+
+// TestFurnishedAccount: what every Namespace has is shared with the cluster that made it: applied beside what is there, and
+// given back, not deleted.
+func TestFurnishedAccount(t *testing.T) {
+	account := func(change ...func(*unstructured.Unstructured)) *unstructured.Unstructured {
+		o := sourceOf(change...)
+		o.SetKind("ServiceAccount")
+		o.SetName("default")
+		o.Object["imagePullSecrets"] = []any{map[string]any{"name": "registry"}}
+		delete(o.Object, "data")
+		return o
+	}
+	bare := func() *unstructured.Unstructured {
+		o := account()
+		o.SetFinalizers(nil)
+		o.SetUID("copy-1")
+		delete(o.Object, "imagePullSecrets")
+		return o
+	}
+	stage := func(src, dst *unstructured.Unstructured) *bench {
+		b := newBench(t, src, dst, src, dst)
+		b.pass.name, b.pass.lane.resource.Kind = "default", "ServiceAccount"
+		b.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+			o := &unstructured.Unstructured{}
+			if err := json.Unmarshal(action.(clienttesting.PatchActionImpl).GetPatch(), &o.Object); err != nil {
+				t.Error(err)
+			}
+			return true, o, nil
+		})
+		return b
+	}
+	b := stage(account(), bare())
+	if _, err := b.pass.run(t.Context()); err != nil || b.pass.reported().blamed() || !b.pass.ours(b.pass.dst) {
+		t.Errorf("run() = %v, it is told %+v", err, b.pass.reported())
+	}
+
+	copied, err := testOwner.Copy(account())
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied.SetUID("copy-1")
+	b = stage(account(optedOut), copied)
+	if _, err := b.pass.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"down patch", "up patch"}, b.writes(t)); diff != "" {
+		t.Errorf("writes: -want +got\n%s", diff)
+	}
+	if _, names := b.pass.dst.Object["imagePullSecrets"]; names || b.pass.ours(b.pass.dst) || b.pass.holds() {
+		t.Errorf("it is given back as %v, and the object held by %q", b.pass.dst.Object, b.pass.src.GetFinalizers())
+	}
+}
+
+// TestBarred: where the physical cluster does not let a resource be looked at, the object tells so, and what holds it; a
+// Namespace that is closed is not held up by that.
+func TestBarred(t *testing.T) {
+	for name, tc := range map[string]struct {
+		src    *unstructured.Unstructured
+		ending *closing
+		told   bool
+	}{
+		"new":                 {sourceOf(fresh), nil, true},
+		"held, deleted":       {sourceOf(deleted), nil, true},
+		"held, in its end":    {sourceOf(), &closing{}, true},
+		"new, in its end":     {sourceOf(fresh), &closing{}, false},
+		"opted out, not held": {sourceOf(fresh, optedOut), nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil, nil, tc.src, nil)
+			l := b.pass.lane
+			l.down.listed = func() bool { return false }
+			l.down.barred.Store(true)
+			b.pass.refused = map[workloadv1alpha1.GroupResource]refused{l.resource.GroupResource: {message: "the physical cluster refuses to list it"}}
+			b.pass.place.setEnding(tc.ending)
+			look := func() string {
+				live, err := b.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.up.objects.drop("shop/a")
+				if err := l.up.objects.store.Add(mustPack(t, live)); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := b.pass.syncObject(t.Context(), b.pass.place, l, "a"); err != nil {
+					t.Fatal(err)
+				}
+				if live, err = b.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				return b.pass.told(live)
+			}
+			if got := look(); strings.Contains(got, "refuses to list it") != tc.told {
+				t.Errorf("it is told %q", got)
+			}
+			if !tc.told {
+				return
+			}
+			if b.pass.place.setEnding(&closing{}); !b.pass.Engine.holds(tc.src) {
+				if got := look(); got != "" {
+					t.Errorf("a mark holds the end up: %q", got)
+				}
+			}
+		})
+	}
+}
+
+// TestLeavingIsConfirmed: a copy does not go with its resource when the spec names that again.
+func TestLeavingIsConfirmed(t *testing.T) {
+	for name, tc := range map[string]struct {
+		named []workloadv1alpha1.GroupResource
+		uid   types.UID
+		want  []string
+	}{
+		"no longer named":          {[]workloadv1alpha1.GroupResource{{Resource: "secrets"}}, types.UID(testOwner.UID), []string{"down delete"}},
+		"named again":              {[]workloadv1alpha1.GroupResource{{Resource: "configmaps"}}, types.UID(testOwner.UID), nil},
+		"another target's account": {[]workloadv1alpha1.GroupResource{{Resource: "secrets"}}, "uid-2", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := &target{}
+			u.UID, u.Spec.SyncedResources = tc.uid, tc.named
+			b := newBench(t, sourceOf(), copied(t), sourceOf(), copied(t))
+			b.pass.target, b.pass.lane.resource.Leaving, b.pass.asked = u, true, make(chan struct{}, 1)
+			if _, err := b.pass.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, b.writes(t)); diff != "" {
+				t.Errorf("writes: -want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestPrunedStatus: a status of which the workspace leaves something out is not written again and again.
+func TestPrunedStatus(t *testing.T) {
+	dst := copied(t)
+	dst.Object["status"] = map[string]any{"new": "field"}
+	b := newBench(t, sourceOf(), dst, sourceOf(), dst)
+	b.pass.lane.resource.HasStatus = true
+	b.up.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		return action.GetSubresource() == "status", sourceOf(), nil
+	})
+	for range 3 {
+		if _, err := b.pass.tellStatus(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := b.writes(t); len(got) != 1 {
+		t.Errorf("writes %q", got)
 	}
 }
 

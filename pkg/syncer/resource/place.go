@@ -2,7 +2,6 @@ package resource
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -42,7 +41,7 @@ type place struct {
 	deafen   context.CancelFunc
 	// spoken is which Event was last told of an object for a reason, and when: where hundreds of Pods of a Deployment fail
 	// alike, one of them speaks for all.
-	spoken map[reason]speaker
+	spoken map[reason][]speaker
 }
 
 // closing says how a place ends.
@@ -87,7 +86,7 @@ func (s *side) stillSeen(name string, since time.Time) {
 }
 
 func newPlace(key, namespace string) *place {
-	return &place{namespace: namespace, counterpart: mapping.Namespace(key, namespace), lanes: map[workloadv1alpha1.GroupResource]*lane{}, spoken: map[reason]speaker{}}
+	return &place{namespace: namespace, counterpart: mapping.Namespace(key, namespace), lanes: map[workloadv1alpha1.GroupResource]*lane{}, spoken: map[reason][]speaker{}}
 }
 
 // ending returns how the place is to end, nil while it is open.
@@ -144,21 +143,35 @@ type reason struct {
 	reason string
 }
 
+// speaker is an Event that was told for a reason.
 type speaker struct {
-	event string
-	at    time.Time
+	event, words string
+	at           time.Time
 }
 
-// mayTell tells whether an Event may be told of an object, and notes that it is.
-func (p *place) mayTell(object types.UID, why, event string, now time.Time) bool {
+// maxSpeakers is how many Events of one reason are told of an object in eventPace: two containers may fail in two ways, but
+// a thousand Pods fail in one.
+const maxSpeakers = 3
+
+// mayTell tells whether an Event may be told of an object, and notes that it is: one of each kind of words, and not too many.
+func (p *place) mayTell(object types.UID, why, event, words string, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	maps.DeleteFunc(p.spoken, func(_ reason, s speaker) bool { return now.Sub(s.at) >= eventPace })
+	for id, speakers := range p.spoken {
+		if p.spoken[id] = slices.DeleteFunc(speakers, func(s speaker) bool { return now.Sub(s.at) >= eventPace }); len(p.spoken[id]) == 0 {
+			delete(p.spoken, id)
+		}
+	}
 	id := reason{object, why}
-	if last, ok := p.spoken[id]; ok && last.event != event {
+	speakers := p.spoken[id]
+	if i := slices.IndexFunc(speakers, func(s speaker) bool { return s.event == event }); i >= 0 {
+		speakers[i].words, speakers[i].at = words, now
+		return true
+	}
+	if len(speakers) >= maxSpeakers || slices.ContainsFunc(speakers, func(s speaker) bool { return s.words == words }) {
 		return false
 	}
-	p.spoken[id] = speaker{event, now}
+	p.spoken[id] = append(speakers, speaker{event, words, now})
 	return true
 }
 
@@ -170,6 +183,11 @@ func (p *place) answered() bool {
 // synced tells whether both sides have been listed.
 func (l *lane) synced() bool {
 	return l.up.listed() && (l.down == nil || l.down.listed())
+}
+
+// isBarred tells whether the workspace has been listed, and the physical cluster refuses to.
+func (l *lane) isBarred() bool {
+	return l.up.listed() && l.down != nil && !l.down.listed() && l.down.barred.Load()
 }
 
 // answered tells whether the workspace has been listed, and the physical cluster too or refuses to: then there are copies

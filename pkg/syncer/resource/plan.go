@@ -169,9 +169,12 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 			e.queue.Add(item{namespace: p.namespace, resource: r.GroupResource, name: name})
 		})
 		_ = s.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
-			s.barred.Store(apierrors.IsForbidden(err))
+			barred := s.barred.Swap(apierrors.IsForbidden(err))
 			if apierrors.IsForbidden(err) {
 				e.note(r.GroupResource, fmt.Sprintf("the %s refuses to list it in an opened Namespace: %s", where, clip(err.Error())))
+				if !barred {
+					e.lookAtAll(p, l) // each object is told
+				}
 			}
 			if apierrors.IsNotFound(err) {
 				signal(e.asked) // it is served no more

@@ -73,6 +73,14 @@ func (r Report) of(dst *unstructured.Unstructured, hasStatus bool) Report {
 	return r
 }
 
+// ofPast says how a Job has ended of which there is no copy any more.
+func (r Report) ofPast(src *unstructured.Unstructured) Report {
+	past := r.of(src, true)
+	past.Generation = r.Generation
+	past.Message = clip("it has run, and there is no copy of it any more; a Job runs once: to run it again, delete it and create it anew. " + past.Message)
+	return past
+}
+
 // refusalKind is what an answer to a write is worth.
 type refusalKind int
 

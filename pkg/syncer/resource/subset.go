@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"slices"
+
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -44,7 +46,7 @@ func contains(have, want any) bool {
 			}
 			return false
 		}
-		return true
+		return len(have) <= len(want) || !isScalars(want)
 	case string:
 		return have == want || have == nil && want == "" || sameQuantity(have, want)
 	case int64:
@@ -54,6 +56,14 @@ func contains(have, want any) bool {
 	default:
 		return have == want || have == nil && want == false
 	}
+}
+
+// isScalars tells a list in which an entry more means something else, such as arguments, from one that others may add to.
+func isScalars(list []any) bool {
+	return len(list) > 0 && !slices.ContainsFunc(list, func(entry any) bool {
+		_, isMap := entry.(map[string]any)
+		return isMap
+	})
 }
 
 func containsAny(have []any, want any) bool {

@@ -25,6 +25,29 @@ func (o *pass) explain(ctx context.Context) error {
 	return o.tell(ctx, report, before)
 }
 
+// explainBarred tells on the object that the physical cluster does not let its resource be looked at.
+func (o *pass) explainBarred(ctx context.Context) error {
+	switch {
+	case o.src == nil:
+		return nil
+	case o.holds(), wanted(o.src) && o.place.ending() == nil:
+	case o.marked():
+		return o.release(ctx)
+	default:
+		return nil
+	}
+	o.mu.Lock()
+	refusal := o.refused[o.lane.resource.GroupResource].message
+	o.mu.Unlock()
+	if refusal == "" {
+		return nil
+	}
+	before := o.reported()
+	report := Report{Time: before.Time, Generation: before.Generation, Refused: clip(fmt.Sprintf("%s is not synced (%s): %s",
+		o.lane.resource.GroupResource, workloadv1alpha1.ResourceForbidden, refusal))}
+	return o.tell(ctx, report, before)
+}
+
 // reported is what was last told on the object.
 func (o *pass) reported() Report {
 	return parseReport(o.told(o.src))
@@ -41,7 +64,7 @@ func (o *pass) tell(ctx context.Context, report, before Report) error {
 		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
 	}
 	holding := o.ours(o.dst) && !o.holds() && wanted(o.src)
-	freeing := o.denied && report.blamed() && o.holds()
+	freeing := o.copyless && o.holds()
 	if report == before && !holding && !freeing {
 		return nil
 	}
@@ -88,10 +111,19 @@ func (o *pass) tellStatus(ctx context.Context) (refused string, err error) {
 	if status == nil || equality.Semantic.DeepEqual(status, o.src.Object["status"]) {
 		return "", nil
 	}
+	// What the workspace leaves out of a status, as of a newer API, it would leave out again.
+	hash, err := hashOf([]any{status, o.src.Object["status"]})
+	if err != nil {
+		return "", fmt.Errorf("encoding the status of %s: %w", o, err)
+	}
+	if pruned, _ := o.pruned.Load(o.id()); pruned == hash {
+		return "", nil
+	}
 	patch := []map[string]any{
 		{"op": "test", "path": "/metadata/uid", "value": string(o.src.GetUID())},
 		{"op": "add", "path": "/status", "value": status},
 	}
+	version := o.src.GetResourceVersion()
 	err = o.patchUp(ctx, types.JSONPatchType, patch, false, "status")
 	if answer, kind := refusal(err); kind == final {
 		return "the workspace does not take the copy's status: " + answer.Refused, nil
@@ -99,8 +131,32 @@ func (o *pass) tellStatus(ctx context.Context) (refused string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("writing the status of %s: %w", o, err)
 	}
+	if o.src.GetResourceVersion() == version {
+		o.pruned.Store(o.id(), hash)
+		return "", nil
+	}
 	o.metrics.told(o.lane.resource.GroupResource, o.clock, o.answered)
 	return "", nil
+}
+
+// clearStatus takes a status off that tells of what is not followed any more. That a Job has run stays so.
+func (o *pass) clearStatus(ctx context.Context) error {
+	status, _ := o.src.Object["status"].(map[string]any)
+	others := slices.ContainsFunc(o.src.GetFinalizers(), func(f string) bool {
+		return strings.HasPrefix(f, workloadv1alpha1.SyncerFinalizerPrefix) && f != workloadv1alpha1.SyncerFinalizer(o.owner.Key)
+	})
+	if len(status) == 0 || others || !o.lane.resource.HasStatus || !o.holds() || o.src.GetDeletionTimestamp() != nil || hasRun(o.src) {
+		return nil
+	}
+	patch := []map[string]any{
+		{"op": "test", "path": "/metadata/uid", "value": string(o.src.GetUID())},
+		{"op": "remove", "path": "/status"},
+	}
+	err := o.patchUp(ctx, types.JSONPatchType, patch, false, "status")
+	if _, kind := refusal(err); err == nil || kind == final || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return fmt.Errorf("clearing the status of %s: %w", o, err)
 }
 
 // ownsStatus: if several targets hold one object, the lowest key writes its status.
@@ -113,8 +169,11 @@ func (o *pass) ownsStatus() bool {
 	return true
 }
 
-// release takes our finalizer and our report off the object.
+// release takes our finalizer and our report off the object, and the status that told of the copy.
 func (o *pass) release(ctx context.Context) error {
+	if err := o.clearStatus(ctx); err != nil {
+		return err
+	}
 	err := o.patchMetadata(ctx, map[string]any{
 		"finalizers":  o.unheld(),
 		"annotations": map[string]any{workloadv1alpha1.SyncAnnotation(o.owner.Key): nil},

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -38,13 +40,33 @@ func isGone(err error, name string) bool {
 	return apierrors.IsNotFound(err) && asStatus(err, &answer) && answer.Status().Details != nil && answer.Status().Details.Name == name
 }
 
+// leave withdraws an object of a resource that the spec no longer names, if the workspace itself says so.
+func (o *pass) leave(ctx context.Context) error {
+	if o.free() && !o.marked() {
+		return nil
+	}
+	live, err := o.target.Get(ctx)
+	if err != nil {
+		return err
+	}
+	if string(live.UID) != o.owner.UID || slices.Contains(live.Spec.Synced(), o.lane.resource.GroupResource) {
+		signal(o.asked)
+		return nil // it is named again
+	}
+	return o.withdraw(ctx, false)
+}
+
 // withdraw removes the copy, or our marks on it, and then lets the object go.
 func (o *pass) withdraw(ctx context.Context, orphan bool) error {
 	if o.ours(o.dst) {
-		if !orphan {
-			return o.endCopy(ctx)
+		end := o.endCopy
+		switch {
+		case orphan:
+			end = o.stripCopy
+		case o.isFixture():
+			end = o.giveBack
 		}
-		if err := o.stripCopy(ctx); err != nil {
+		if err := end(ctx); err != nil || o.ours(o.dst) {
 			return err
 		}
 	} else if o.holds() && !orphan && o.lane.down != nil {
@@ -55,7 +77,7 @@ func (o *pass) withdraw(ctx context.Context, orphan bool) error {
 		}
 		if err == nil && o.ours(live) {
 			o.dst = live
-			return o.endCopy(ctx)
+			return o.withdraw(ctx, orphan)
 		}
 	}
 	if o.holds() || o.marked() {
@@ -78,7 +100,7 @@ func (o *pass) endCopy(ctx context.Context) error {
 
 // heldUp returns what keeps us from letting the object go, and tells it there once it has lasted.
 func (o *pass) heldUp(ctx context.Context, err error) error {
-	report, kind := refusal(err)
+	report, kind := o.refusal(err)
 	if kind == passing || o.src == nil || o.queue.NumRequeues(o.id()) < tellAfter {
 		return err
 	}
@@ -114,6 +136,23 @@ func (o *pass) deleteCopy(ctx context.Context) error {
 		return fmt.Errorf("deleting %s in the physical cluster: %w", o, err)
 	}
 	o.lane.down.objects.drop(o.place.counterpart + "/" + o.name)
+	return nil
+}
+
+// giveBack takes everything of ours out of an object that is not ours alone: what is applied no longer names goes.
+func (o *pass) giveBack(ctx context.Context) error {
+	log.FromContext(ctx).Info("Giving back", "object", o.String())
+	bare := &unstructured.Unstructured{}
+	bare.SetGroupVersionKind(o.dst.GroupVersionKind())
+	bare.SetNamespace(o.place.counterpart)
+	bare.SetName(o.name)
+	bare.SetUID(o.dst.GetUID())
+	left, err := o.lane.down.client.Apply(ctx, o.name, bare, metav1.ApplyOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer})
+	if err != nil {
+		return fmt.Errorf("giving %s in the physical cluster back: %w", o, err)
+	}
+	o.lane.down.objects.put(o.place.counterpart+"/"+o.name, left, true)
+	o.dst = left
 	return nil
 }
 

@@ -54,6 +54,8 @@ const (
 	AnnotationNamespace = "workload.kcp.io/namespace"
 	// AnnotationSourceUID names, on copies, the UID of the object that they are copies of.
 	AnnotationSourceUID = "workload.kcp.io/source-uid"
+	// AnnotationSourceName repeats, on copies, their name: what somebody makes of a copy under another is no copy.
+	AnnotationSourceName = "workload.kcp.io/source-name"
 	// AnnotationSourceGeneration names, on copies, the generation of the object that was applied.
 	AnnotationSourceGeneration = "workload.kcp.io/source-generation"
 
