@@ -91,25 +91,25 @@ func (p Counterparts) Strays(ctx context.Context, known func(namespace string) b
 	}), nil
 }
 
-// Clear takes a counterpart away that stands for nothing any more. What is in it stays: copies of ours stay ours, for a
-// syncer that comes back to them, and what is of others keeps the Namespace, without our marks.
-func (p Counterparts) Clear(ctx context.Context, counterpart *metav1.PartialObjectMetadata) error {
+// Clear takes a counterpart away that stands for nothing any more. What is in it stays: copies of ours, which holds tells of,
+// for whoever knows whether they are wanted, and what is of others keeps the Namespace, without our marks.
+func (p Counterparts) Clear(ctx context.Context, counterpart *metav1.PartialObjectMetadata) (holds bool, err error) {
 	if p.Unknown != nil {
-		return p.Unknown // nothing could be concluded
+		return false, p.Unknown // nothing could be concluded
 	}
 	found := p.look(ctx, counterpart.Name)
 	if found.unknown != nil || len(found.copies) > 0 {
-		return found.unknown
+		return len(found.copies) > 0, found.unknown
 	}
 	live, err := get(ctx, p.Client, counterpart)
 	if err != nil || live == nil || live.GetUID() != counterpart.UID {
-		return err
+		return false, err
 	}
 	if why := found.stays(); why != "" {
-		return p.leave(ctx, live, why)
+		return false, p.leave(ctx, live, why)
 	}
 	_, err = discard(ctx, p.Client, live, "")
-	return err
+	return false, err
 }
 
 // List returns all counterparts. Only the Client and the Key are needed.
@@ -182,9 +182,15 @@ func (p Counterparts) delete(ctx context.Context, object *metav1.PartialObjectMe
 	return nil
 }
 
-// orphan leaves a copy to whoever runs the physical cluster. A later SyncTarget of this name must not take it for its own.
+// orphan leaves a copy to whoever runs the physical cluster. A later SyncTarget of this name must not take it for its own,
+// nor its new owner meet a conflict with a syncer that is gone.
 func (p Counterparts) orphan(ctx context.Context, object *metav1.PartialObjectMetadata) error {
-	return p.unmark(ctx, object, isMark, isMark)
+	live := &metav1.PartialObjectMetadata{TypeMeta: object.TypeMeta}
+	err := p.Client.Get(ctx, client.ObjectKeyFromObject(object), live)
+	if err != nil || live.UID != object.UID {
+		return client.IgnoreNotFound(err)
+	}
+	return p.unmark(ctx, live, isMark, isMark)
 }
 
 func isMark(name string) bool { return strings.HasPrefix(name, workloadv1alpha1.GroupName+"/") }
@@ -228,9 +234,13 @@ func (p Counterparts) letGo(ctx context.Context, live *unstructured.Unstructured
 
 // unmark takes labels and annotations off an object, unless it was replaced meanwhile.
 func (p Counterparts) unmark(ctx context.Context, object client.Object, label, annotation func(string) bool) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+	metadata := map[string]any{
 		"uid": object.GetUID(), "labels": nulls(object.GetLabels(), label), "annotations": nulls(object.GetAnnotations(), annotation),
-	}})
+	}
+	if entries, found := mapping.Disowned(object.GetManagedFields()); found {
+		metadata["managedFields"], metadata["resourceVersion"] = entries, object.GetResourceVersion()
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,9 @@ func (s *shop) requireOrphan(name string) *corev1.ConfigMap {
 			assert.False(s.t, strings.HasPrefix(mark, workloadv1alpha1.GroupName+"/"), "%s %s is left on the copy from %s", what, mark, s.namespace)
 		}
 	}
+	for _, m := range c.ManagedFields {
+		assert.NotEqual(s.t, workloadv1alpha1.FieldOwnerSyncer, m.Manager, "who owns fields of the copy from %s", s.namespace)
+	}
 	return c
 }
 

@@ -5,6 +5,7 @@ package mapping
 import (
 	"crypto/sha256"
 	"math/big"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,6 +40,15 @@ func IsCopy(object metav1.Object, key string) bool {
 	}
 	return object.GetLabels()[workloadv1alpha1.LabelKey] == key && annotations[workloadv1alpha1.AnnotationSourceUID] != "" &&
 		metav1.GetControllerOfNoCopy(object) == nil
+}
+
+// Disowned are the entries of managedFields without the syncer's, in the form that a patch takes, if there is one.
+func Disowned(entries []metav1.ManagedFieldsEntry) (others []metav1.ManagedFieldsEntry, found bool) {
+	others = slices.DeleteFunc(slices.Clone(entries), func(e metav1.ManagedFieldsEntry) bool { return e.Manager == workloadv1alpha1.FieldOwnerSyncer })
+	if found = len(others) < len(entries); len(others) == 0 {
+		others = []metav1.ManagedFieldsEntry{{}} // a server takes one that is empty for none, and none for no change
+	}
+	return others, found
 }
 
 // IsFixture tells what controllers of a cluster put into every Namespace.

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,6 +48,22 @@ func FuzzNamespace(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestDisowned(t *testing.T) {
+	ours, theirs := metav1.ManagedFieldsEntry{Manager: workloadv1alpha1.FieldOwnerSyncer}, metav1.ManagedFieldsEntry{Manager: "kubectl"}
+	for name, tc := range map[string]struct {
+		entries, want []metav1.ManagedFieldsEntry
+		found         bool
+	}{
+		"beside another": {[]metav1.ManagedFieldsEntry{ours, theirs}, []metav1.ManagedFieldsEntry{theirs}, true},
+		"alone":          {[]metav1.ManagedFieldsEntry{ours}, []metav1.ManagedFieldsEntry{{}}, true},
+		"not there":      {[]metav1.ManagedFieldsEntry{theirs}, []metav1.ManagedFieldsEntry{theirs}, false},
+	} {
+		if got, found := Disowned(tc.entries); found != tc.found || !slices.EqualFunc(got, tc.want, func(a, b metav1.ManagedFieldsEntry) bool { return a.Manager == b.Manager }) {
+			t.Errorf("%s: Disowned() = %v, %t", name, got, found)
+		}
+	}
 }
 
 func TestIsCopy(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/mapping"
 )
 
 // unwanted asks the workspace itself.
@@ -159,6 +160,15 @@ func (o *pass) giveBack(ctx context.Context) error {
 // stripCopy takes our marks off a copy, which from then on belongs to whoever runs the physical cluster.
 func (o *pass) stripCopy(ctx context.Context) error {
 	log.FromContext(ctx).Info("Leaving the copy behind", "object", o.String())
+	live, err := o.lane.down.client.Get(ctx, o.name, metav1.GetOptions{})
+	if err != nil && !isGone(err, o.name) {
+		return fmt.Errorf("reading %s in the physical cluster: %w", o, err)
+	}
+	if err != nil || live.GetUID() != o.dst.GetUID() {
+		o.dst = nil
+		return nil
+	}
+	o.dst = live
 	labels, annotations := map[string]any{}, map[string]any{}
 	for name := range o.dst.GetLabels() {
 		if strings.HasPrefix(name, workloadv1alpha1.GroupName+"/") {
@@ -170,7 +180,12 @@ func (o *pass) stripCopy(ctx context.Context) error {
 			annotations[name] = nil
 		}
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": string(o.dst.GetUID()), "labels": labels, "annotations": annotations}})
+	metadata := map[string]any{"uid": string(o.dst.GetUID()), "labels": labels, "annotations": annotations}
+	if entries, found := mapping.Disowned(o.dst.GetManagedFields()); found {
+		// Whoever sets a field later meets no conflict with a syncer that is gone.
+		metadata["managedFields"], metadata["resourceVersion"] = entries, o.dst.GetResourceVersion()
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
 		return err
 	}

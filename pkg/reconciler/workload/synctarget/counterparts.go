@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/synctarget/synctarget/pkg/agent"
@@ -127,11 +128,25 @@ func (r *Reconciler) sweep(ctx context.Context, s *scope, cluster physicalCluste
 	for i := range strays {
 		name := strays[i].Annotations[workloadv1alpha1.AnnotationNamespace]
 		if !slices.ContainsFunc(live.Status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool { return n.Name == name && isOpen(n) }) {
-			failures = append(failures, counterparts.Clear(ctx, &strays[i]))
+			failures = append(failures, r.clear(ctx, s, counterparts, strays[i:i+1], name))
 		}
 	}
 	r.tellLeft(s, left)
 	return errors.Join(failures...), nil
+}
+
+// clear clears one counterpart away. What the syncer could not remove, as of a resource that the workspace serves no more,
+// goes if the workspace itself says that the Namespace is not open.
+func (r *Reconciler) clear(ctx context.Context, s *scope, counterparts agent.Counterparts, one []metav1.PartialObjectMetadata, namespace string) error {
+	holds, err := counterparts.Clear(ctx, &one[0])
+	if err != nil || !holds {
+		return err
+	}
+	if open, err := r.stillOpen(ctx, s, namespace); err != nil || open {
+		return err
+	}
+	_, _, err = counterparts.Remove(ctx, one, false)
+	return err
 }
 
 // removeCounterparts takes all away, for agent.Remove's waiting and done. A cluster that has none is asked nothing more.

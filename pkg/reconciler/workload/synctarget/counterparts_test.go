@@ -229,18 +229,34 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	copied := func(c *corev1.ConfigMap) {
+		c.Labels = map[string]string{workloadv1alpha1.LabelKey: testKey()}
+		c.Annotations = map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"}
+	}
 	tests := map[string]struct {
 		reason string
 		arrange
 		left bool
 	}{
 		"left by the syncer": {"At once, without another sign.", closed, false},
-		"with a copy": {"Never on silence.", func(t *testing.T, w *world) {
-			object(w, func(c *corev1.ConfigMap) {
-				c.Labels = map[string]string{workloadv1alpha1.LabelKey: testKey()}
-				c.Annotations = map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"}
-			})
+		"with a copy": {"Its resource is served no more; the Namespace is closed all the same.", func(t *testing.T, w *world) {
+			object(w, copied)
 			closed(t, w)
+		}, false},
+		"with a copy, on silence": {"The workspace itself says that it is open.", func(t *testing.T, w *world) {
+			object(w, copied)
+			live := w.target()
+			live.Status.Namespaces = nil
+			if err := w.kcp.raw.Status().Update(t.Context(), live); err != nil {
+				t.Fatal(err)
+			}
+			w.cache.reader = emptyNamespaces{w.kcp.raw}
+			w.wake()
+			_, _ = w.reconcile()
+			if !w.furnished() {
+				t.Error("cleared away")
+			}
+			w.cache.reader = w.kcp.raw
 		}, true},
 		"open": {"", func(_ *testing.T, w *world) { w.wake() }, true},
 		"an old cache": {"The SyncTarget itself says that it is open.", func(t *testing.T, w *world) {
