@@ -21,6 +21,9 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	if o.dst != nil {
 		desired.SetUID(o.dst.GetUID()) // should it be replaced meanwhile, the server refuses
 	}
+	if o.dst == nil && o.passes.Load() > crowd {
+		o.crowded.Store(o.clock.Now().UnixNano())
+	}
 	held := o.holds()
 	if o.dst == nil && o.takesOver() {
 		// By force it would take over what is somebody's, should there be something that the cache does not show yet.

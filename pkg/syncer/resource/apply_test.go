@@ -268,33 +268,35 @@ func desiredOf(t *testing.T, src *unstructured.Unstructured) *unstructured.Unstr
 	return desired
 }
 
-// TestCopyThenHold: in a burst plain data that is new costs one apply and, later, one write up, which holds and tells in
-// one; the copy carries our mark, by which it is found should its object go before it is held.
+// TestCopyThenHold: in a burst plain data that is new costs one apply and, when no more copies are made, one write up, which
+// holds and tells in one; the copy carries our mark, by which it is found should its object go before it is held.
 func TestCopyThenHold(t *testing.T) {
 	s := newServer(t, sourceOf(fresh), nil)
 	clock := clocktesting.NewFakeClock(time.Now())
 	s.pass.clock = clock
 	s.pass.lane.up.stillSeen("a", clock.Now())
-	burst := func(want ...string) {
+	look := func(when string, again time.Duration, want ...string) {
 		t.Helper()
-		s.pass.crowded.Store(clock.Now().UnixNano())
-		if _, err := s.run(t); err != nil {
-			t.Fatal(err)
+		if got, err := s.run(t); err != nil || got != again {
+			t.Errorf("%s: run() = %s, %v", when, got, err)
 		}
 		if diff := cmp.Diff(want, s.writes(t)); diff != "" {
-			t.Errorf("writes: -want +got\n%s", diff)
+			t.Errorf("%s: writes: -want +got\n%s", when, diff)
 		}
 	}
-	burst("down patch")
+	s.pass.passes.Store(crowd + 1)
+	look("among many", reportDelay, "down patch")
 	if !s.pass.ours(s.applied[0]) {
 		t.Errorf("the copy carries no mark: %v", s.applied[0].GetLabels())
 	}
-	clock.Step(reportPatience)
-	burst("down patch", "up patch")
+	clock.Step(reportDelay - time.Millisecond)
+	look("while copies are made", reportDelay, "down patch")
+	clock.Step(time.Millisecond)
+	look("when no more are made", overlayLifetime, "down patch", "up patch")
 	if live := s.live(t); !s.pass.Engine.holds(live) || s.report(t).Ready != "Current" {
 		t.Errorf("the object is held by %q and tells %+v", live.GetFinalizers(), s.report(t))
 	}
-	burst("down patch", "up patch")
+	look("at rest", overlayLifetime, "down patch", "up patch")
 }
 
 // TestHeldAfterACrash: a copy whose object was not held yet is held by the next pass, and goes if the object has gone.

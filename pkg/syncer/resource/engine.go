@@ -53,7 +53,7 @@ type Engine struct {
 	queue    workqueue.TypedRateLimitingInterface[item]
 	metrics  *Metrics
 	clock    clock.WithTicker
-	// passes are under way, and crowded is when there were last more than crowd of them, in nanoseconds since 1970.
+	// passes are under way, and crowded is when one of more than crowd last made a copy, in nanoseconds since 1970.
 	passes  atomic.Int32
 	crowded atomic.Int64
 
@@ -142,6 +142,11 @@ func (e *Engine) Start(ctx context.Context) error {
 	<-ctx.Done()
 	e.queue.ShutDown()
 	running.Wait()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range e.places {
+		p.stop()
+	}
 	return nil
 }
 
@@ -175,9 +180,7 @@ func (e *Engine) work(ctx context.Context) bool {
 
 // enter counts a pass, until it leaves or has lasted too long to be one of a burst: what hangs makes no crowd.
 func (e *Engine) enter() (leave func()) {
-	if e.passes.Add(1) > crowd {
-		e.crowded.Store(e.clock.Now().UnixNano())
-	}
+	e.passes.Add(1)
 	gone := sync.OnceFunc(func() { e.passes.Add(-1) })
 	hangs := time.AfterFunc(reportDelay, gone)
 	return func() {

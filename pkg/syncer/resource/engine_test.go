@@ -178,14 +178,12 @@ func TestHangingPassesMakeNoCrowd(t *testing.T) {
 		for range crowd + 1 {
 			defer e.enter()()
 		}
-		if e.crowded.Load() == 0 {
+		if e.passes.Load() <= crowd {
 			t.Error("a crowd is none")
 		}
-		e.crowded.Store(0)
 		time.Sleep(reportDelay)
 		synctest.Wait()
-		e.enter()()
-		if e.crowded.Load() != 0 || e.passes.Load() != 0 {
+		if e.passes.Load() != 0 {
 			t.Errorf("those that hang make a crowd of %d", e.passes.Load())
 		}
 	})

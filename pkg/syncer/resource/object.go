@@ -18,7 +18,7 @@ const (
 	// reportDelay and reportPatience are how long the first write to an object that is plain data waits, again and again
 	// and in all, while many others want their copies.
 	reportDelay    = time.Second
-	reportPatience = 3 * time.Second
+	reportPatience = 5 * time.Second
 	// stepPace is how long one more step of a copy that is on its way waits for the next, so that a rollout costs a write a
 	// second and not one for each Pod.
 	stepPace = time.Second
@@ -172,7 +172,7 @@ func (o *pass) terminating(report Report, then string) Report {
 	return report
 }
 
-// isCrowded tells whether many have been looked at together just now.
+// isCrowded tells whether copies of many were made together just now.
 func (e *Engine) isCrowded() bool { return e.clock.Since(time.Unix(0, e.crowded.Load())) < reportDelay }
 
 // mayWait tells whether the report of one of many has waited less than reportPatience.

@@ -111,7 +111,7 @@ func (e *Engine) openPlace(ctx context.Context, namespace string, ending *closin
 	if p == nil {
 		p = newPlace(e.owner.Key, namespace)
 		e.places[namespace] = p
-		listening, cancel := context.WithCancel(context.Background()) // ends with the place, or with the process
+		listening, cancel := context.WithCancel(context.Background()) // ends with the place
 		p.deafen = cancel
 		e.listen(listening, p)
 		log.FromContext(ctx).Info("Opening", "namespace", namespace, "counterpart", p.counterpart, "closing", ending != nil)
@@ -153,7 +153,7 @@ func (e *Engine) ensureLanes(p *place, followed []Resource) {
 
 // newLane starts the informers of a resource in a place.
 func (e *Engine) newLane(p *place, r Resource) *lane {
-	ctx, cancel := context.WithCancel(context.Background()) // ends with the place, or with the process
+	ctx, cancel := context.WithCancel(context.Background()) // ends with the place
 	l := &lane{
 		resource: r, stop: cancel,
 		up: newSide(e.up, r.upstream(), p.namespace, e.clock, ""),
