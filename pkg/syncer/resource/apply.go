@@ -25,8 +25,8 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 		o.crowded.Store(o.clock.Now().UnixNano())
 	}
 	held := o.holds()
-	if o.dst == nil && o.takesOver() {
-		// By force it would take over what is somebody's, should there be something that the cache does not show yet.
+	if o.dst == nil && (o.holdsFirst() || o.takesOver()) {
+		// Should the cache not show yet what is somebody's, that would be made ours.
 		if live, err := o.lane.down.client.Get(ctx, o.name, metav1.GetOptions{}); err == nil {
 			return report, 0, fmt.Errorf("%s is in the physical cluster already (resource version %s), and is looked at", o, live.GetResourceVersion())
 		} else if !isGone(err, o.name) {
@@ -132,8 +132,11 @@ func (o *pass) blame(desired *unstructured.Unstructured, report Report, err erro
 func (o *pass) refusal(err error) (Report, refusalKind) {
 	report, kind := refusal(err)
 	attempts := o.queue.NumRequeues(o.id())
-	before := o.began.Add(-min(retryBase<<min(attempts, 20), retryMax))
-	if err == nil || kind != passing || attempts < tellAfter || !time.Unix(0, o.heard.Load()).After(before) {
+	if err == nil || kind != passing || attempts < tellAfter {
+		return report, kind
+	}
+	before := o.began.Add(-min(retryBase<<min(attempts-1, 20), retryMax))
+	if !time.Unix(0, o.heard.Load()).After(before) {
 		return report, kind
 	}
 	why := clip(err.Error())

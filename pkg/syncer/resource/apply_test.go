@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	clienttesting "k8s.io/client-go/testing"
 	clocktesting "k8s.io/utils/clock/testing"
 	"time"
@@ -394,10 +395,44 @@ func TestOneThatGetsNoAnswer(t *testing.T) {
 	}
 }
 
+// bounded heeds the end of a context, as a server's client does and a fake does not.
+type bounded struct{ dynamic.ResourceInterface }
+
+func (b bounded) Patch(ctx context.Context, name string, kind types.PatchType, data []byte, o metav1.PatchOptions, sub ...string) (*unstructured.Unstructured, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return b.ResourceInterface.Patch(ctx, name, kind, data, o, sub...)
+}
+
+// TestToldAfterTheTimeOfAPass: an apply that hangs takes all of it.
+func TestToldAfterTheTimeOfAPass(t *testing.T) {
+	s := newServer(t, sourceOf(), copied(t))
+	s.err = context.DeadlineExceeded
+	s.pass.src.Object["data"] = map[string]any{"a": "2"}
+	s.cache(t, s.pass.lane.up, s.pass.src)
+	s.pass.lane.up.client = bounded{s.pass.lane.up.client}
+	for range tellAfter {
+		s.pass.queue.AddRateLimited(s.pass.id())
+	}
+	s.pass.heard.Store(time.Now().UnixNano())
+	over, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	if _, err := s.pass.syncObject(over, s.pass.place, s.pass.lane, "a"); err == nil || !strings.Contains(s.report(t).Refused, "does not answer") {
+		t.Errorf("syncObject() = %v, it is told %+v", err, s.report(t))
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if err := s.pass.tell(stopped, Report{Refused: "x"}, Report{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end of the syncer: tell() = %v", err)
+	}
+}
+
 // TestMergedIntoWhatIsOfOthers: what stands in the way, and the cache does not show yet, is given back as it was, and not
 // overwritten by force.
 func TestMergedIntoWhatIsOfOthers(t *testing.T) {
 	s := newServer(t, sourceOf(fresh), nil)
+	s.pass.crowded.Store(time.Now().UnixNano()) // otherwise the server is asked before
 	theirs := sourceOf(fresh)
 	theirs.SetUID("theirs")
 	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
@@ -419,13 +454,20 @@ func TestMergedIntoWhatIsOfOthers(t *testing.T) {
 		t.Errorf("it is held by %q and told %+v; theirs is %v", s.live(t).GetFinalizers(), s.report(t), s.pass.dst)
 	}
 
+	theirs.SetNamespace(s.pass.place.counterpart)
+	for _, src := range []*unstructured.Unstructured{sourceOf(fresh), sourceOf()} {
+		b := newBench(t, src, nil, src, theirs)
+		if _, err := b.pass.run(t.Context()); err == nil || len(b.writes(t)) != 0 {
+			t.Errorf("run() = %v, writes %q", err, b.writes(t))
+		}
+	}
 	takesOver := sourceOf(fresh, func(o *unstructured.Unstructured) {
 		o.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationTakeOver: "true"})
 	})
-	theirs.SetNamespace(s.pass.place.counterpart)
 	b := newBench(t, takesOver, nil, takesOver, theirs)
+	b.pass.crowded.Store(time.Now().UnixNano())
 	if _, err := b.pass.run(t.Context()); err == nil || len(b.writes(t)) != 0 {
-		t.Errorf("run() = %v, writes %q", err, b.writes(t))
+		t.Errorf("by force, in a burst: run() = %v, writes %q", err, b.writes(t))
 	}
 }
 
@@ -580,8 +622,10 @@ func TestJobRunsAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			dst.SetUID("copy-1")
+			dst.Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Complete", "status": "True"}}}
 			src := sourceOf(of(tc.kind, tc.apiVersion, "source-2"))
 			b := newBench(t, src, dst, sourceOf(of(tc.kind, tc.apiVersion, tc.liveUID)), dst)
+			b.pass.lane.resource.HasStatus = true
 			live, gets := sourceOf(of(tc.kind, tc.apiVersion, tc.liveUID)), 0
 			b.up.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) { gets++; return true, live, nil })
 			b.up.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, live, nil })
@@ -599,6 +643,11 @@ func TestJobRunsAgain(t *testing.T) {
 			}
 			if diff := cmp.Diff(tc.want, down); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
+			}
+			for _, action := range b.up.Actions() {
+				if tc.kind == "Job" && action.GetVerb() == "patch" && action.GetSubresource() == "status" {
+					t.Error("the new Job is told what became of the last")
+				}
 			}
 		})
 	}

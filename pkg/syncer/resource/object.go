@@ -22,6 +22,8 @@ const (
 	// stepPace is how long one more step of a copy that is on its way waits for the next, so that a rollout costs a write a
 	// second and not one for each Pod.
 	stepPace = time.Second
+	// tellTime bounds what is told after the time of a pass is over.
+	tellTime = 5 * time.Second
 	// soon is for a moment that may just have passed; 0 would be never.
 	soon = time.Millisecond
 )
@@ -50,7 +52,11 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 	src, srcAhead := l.up.objects.get(p.namespace + "/" + name)
 	o := &pass{Engine: e, place: p, lane: l, name: name, src: src, changed: l.up.takeSeen(name), began: e.clock.Now()}
 	if l.isBarred() {
-		return 0, o.explainBarred(ctx)
+		again, err := o.explainBarred(ctx)
+		if p.ending() != nil && o.free() && !o.marked() {
+			e.queue.Add(item{namespace: p.namespace})
+		}
+		return again, err
 	}
 	dstAhead := false
 	if l.down != nil {

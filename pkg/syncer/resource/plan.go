@@ -183,6 +183,9 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 		go s.informer.RunWithContext(ctx)
 	}
 	go func() {
+		if cache.WaitForCacheSync(ctx.Done(), l.up.listed) && l.isBarred() {
+			e.lookAtAll(p, l) // which may have become known before
+		}
 		if cache.WaitForCacheSync(ctx.Done(), l.synced) {
 			e.listed(r.GroupResource)
 			e.lookAtAll(p, l)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,26 +27,26 @@ func (o *pass) explain(ctx context.Context) error {
 }
 
 // explainBarred tells on the object that the physical cluster does not let its resource be looked at.
-func (o *pass) explainBarred(ctx context.Context) error {
+func (o *pass) explainBarred(ctx context.Context) (again time.Duration, err error) {
 	switch {
 	case o.src == nil:
-		return nil
+		return 0, nil
 	case o.holds(), wanted(o.src) && o.place.ending() == nil:
 	case o.marked():
-		return o.release(ctx)
+		return 0, o.release(ctx)
 	default:
-		return nil
+		return 0, nil
 	}
 	o.mu.Lock()
 	refusal := o.refused[o.lane.resource.GroupResource].message
 	o.mu.Unlock()
 	if refusal == "" {
-		return nil
+		return time.Second, nil // another Namespace has just taken it for past
 	}
 	before := o.reported()
 	report := Report{Time: before.Time, Generation: before.Generation, Refused: clip(fmt.Sprintf("%s is not synced (%s): %s",
 		o.lane.resource.GroupResource, workloadv1alpha1.ResourceForbidden, refusal))}
-	return o.tell(ctx, report, before)
+	return 0, o.tell(ctx, report, before)
 }
 
 // reported is what was last told on the object.
@@ -55,6 +56,12 @@ func (o *pass) reported() Report {
 
 // tell writes the status and the report upstream, each if it differs from what is there.
 func (o *pass) tell(ctx context.Context, report, before Report) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		// That the physical cluster has used up the time of the pass has yet to be told.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), tellTime)
+		defer cancel()
+	}
 	refused, err := o.tellStatus(ctx)
 	if err != nil {
 		return err
@@ -104,7 +111,7 @@ func (o *pass) unheld() []string {
 
 // tellStatus writes the copy's status upstream if it differs, and returns why the workspace does not take it.
 func (o *pass) tellStatus(ctx context.Context) (refused string, err error) {
-	if !o.ours(o.dst) || !o.lane.resource.HasStatus || !o.ownsStatus() {
+	if !o.ours(o.dst) || o.isRerun() || !o.lane.resource.HasStatus || !o.ownsStatus() {
 		return "", nil
 	}
 	status := statusUp(o.dst)
@@ -139,7 +146,8 @@ func (o *pass) tellStatus(ctx context.Context) (refused string, err error) {
 	return "", nil
 }
 
-// clearStatus takes a status off that tells of what is not followed any more. That a Job has run stays so.
+// clearStatus takes a status off that we have written, for what it tells of is not followed any more. That a Job has run
+// stays so.
 func (o *pass) clearStatus(ctx context.Context) error {
 	status, _ := o.src.Object["status"].(map[string]any)
 	others := slices.ContainsFunc(o.src.GetFinalizers(), func(f string) bool {
@@ -148,13 +156,25 @@ func (o *pass) clearStatus(ctx context.Context) error {
 	if len(status) == 0 || others || !o.lane.resource.HasStatus || !o.holds() || o.src.GetDeletionTimestamp() != nil || hasRun(o.src) {
 		return nil
 	}
+	live, err := o.lane.up.client.Get(ctx, o.name, metav1.GetOptions{})
+	if isGone(err, o.name) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s in the workspace: %w", o, err)
+	}
+	if !slices.ContainsFunc(live.GetManagedFields(), func(m metav1.ManagedFieldsEntry) bool {
+		return m.Manager == workloadv1alpha1.FieldOwnerSyncer && m.Subresource == "status"
+	}) {
+		return nil
+	}
 	patch := []map[string]any{
 		{"op": "test", "path": "/metadata/uid", "value": string(o.src.GetUID())},
 		{"op": "remove", "path": "/status"},
 	}
-	err := o.patchUp(ctx, types.JSONPatchType, patch, false, "status")
-	if _, kind := refusal(err); err == nil || kind == final || apierrors.IsNotFound(err) {
-		return nil
+	err = o.patchUp(ctx, types.JSONPatchType, patch, false, "status")
+	if _, kind := refusal(err); err == nil || kind != passing {
+		return nil // what is refused holds the object up no longer
 	}
 	return fmt.Errorf("clearing the status of %s: %w", o, err)
 }

@@ -124,29 +124,31 @@ func (r *Reconciler) sweep(ctx context.Context, s *scope, cluster physicalCluste
 	}
 	var left []string
 	counterparts := counterpartsOf(ctx, s, cluster, &left)
-	var failures []error
+	var refusals, failures []error
 	for i := range strays {
 		name := strays[i].Annotations[workloadv1alpha1.AnnotationNamespace]
 		if !slices.ContainsFunc(live.Status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool { return n.Name == name && isOpen(n) }) {
-			failures = append(failures, r.clear(ctx, s, counterparts, strays[i:i+1], name))
+			refusal, err := r.clear(ctx, s, counterparts, strays[i:i+1], name)
+			refusals, failures = append(refusals, refusal), append(failures, err)
 		}
 	}
 	r.tellLeft(s, left)
-	return errors.Join(failures...), nil
+	return errors.Join(refusals...), errors.Join(failures...)
 }
 
 // clear clears one counterpart away. What the syncer could not remove, as of a resource that the workspace serves no more,
-// goes if the workspace itself says that the Namespace is not open.
-func (r *Reconciler) clear(ctx context.Context, s *scope, counterparts agent.Counterparts, one []metav1.PartialObjectMetadata, namespace string) error {
-	holds, err := counterparts.Clear(ctx, &one[0])
-	if err != nil || !holds {
-		return err
+// goes if the workspace itself says that the Namespace is not open. refusal and err are those of sweep.
+func (r *Reconciler) clear(ctx context.Context, s *scope, counterparts agent.Counterparts, one []metav1.PartialObjectMetadata, namespace string) (refusal, err error) {
+	holds, refusal := counterparts.Clear(ctx, &one[0])
+	if refusal != nil || !holds {
+		return refusal, nil
 	}
 	if open, err := r.stillOpen(ctx, s, namespace); err != nil || open {
-		return err
+		return nil, err
 	}
-	_, _, err = counterparts.Remove(ctx, one, false)
-	return err
+	_, done, refusal := counterparts.Remove(ctx, one, false)
+	s.clearing = s.clearing || !done
+	return refusal, nil
 }
 
 // removeCounterparts takes all away, for agent.Remove's waiting and done. A cluster that has none is asked nothing more.

@@ -69,7 +69,9 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 	case v.recheck == 0:
 		v = v.after(wait.Jitter(driftInterval*4/5, 0.5))
 	}
-	r.installed.put(s.target.UID, inputs, v, r.Clock.Now())
+	if !r.installed.put(s.target.UID, inputs, v, r.Clock.Now()) {
+		v = v.after(wait.Jitter(laneRetry, 1)) // what has changed meanwhile may have been looked at before
+	}
 	return v, nil
 }
 
@@ -168,6 +170,9 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 		if v.recheck == 0 {
 			v = v.after(refusedRecheck)
 		}
+	}
+	if s.clearing && v.recheck == 0 {
+		v = v.after(namespaceRecheck)
 	}
 	return v, nil
 }
@@ -372,14 +377,15 @@ func (i *installed) get(uid types.UID, inputs [sha256.Size]byte, now time.Time) 
 	return found.verdict.after(found.until.Sub(now)), true
 }
 
-// put remembers what a round has found, unless it may have changed since.
-func (i *installed) put(uid types.UID, inputs [sha256.Size]byte, v verdict, now time.Time) {
+// put remembers what a round has found, and tells whether it still holds.
+func (i *installed) put(uid types.UID, inputs [sha256.Size]byte, v verdict, now time.Time) (holds bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if found := i.rounds[uid]; found != nil && found.stale {
-		return
+		return false
 	}
 	i.byUID[uid] = installation{inputs: inputs, verdict: v, until: now.Add(v.recheck)}
+	return true
 }
 
 // forget tells that something may have changed.

@@ -47,6 +47,8 @@ type scope struct {
 	// pass; set by furnish.
 	round      *round
 	unfinished bool
+	// clearing: a counterpart that stands for nothing is being removed; set by sweep.
+	clearing bool
 	// held are the Namespaces in which the syncer's finalizers could not be taken off; set by drain.
 	held []string
 	// standsIn: the syncer's token is no longer good, and the service strips in its place; set by strip.

@@ -71,7 +71,9 @@ func TestSignDuringAPass(t *testing.T) {
 		return nil
 	}
 	w.wake()
-	w.pass()
+	if again := w.pass().RequeueAfter; again >= time.Second {
+		t.Errorf("it is looked at again after %s", again)
+	}
 	for _, want := range []bool{true, false} {
 		w.forget()
 		w.pass() // which the sign asked for
