@@ -19,12 +19,13 @@ import (
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/syncer/mapping"
 )
 
 // counterpart is what the Namespace "shop" is in the physical cluster.
-func (w *world) counterpart() []client.Object {
-	return agent.Counterpart(agent.Config{Target: w.target(), ClusterName: testCluster}, "shop")
+func (w *world) counterpart() []client.Object { return w.counterpartOf("shop") }
+
+func (w *world) counterpartOf(namespace string) []client.Object {
+	return agent.Counterpart(agent.Config{Target: w.target(), ClusterName: testCluster}, namespace)
 }
 
 // furnished tells whether the syncer has a counterpart of "shop" and its rights in it.
@@ -148,7 +149,7 @@ func TestMoreNamespacesThanAPassHasTimeFor(t *testing.T) {
 	for i := range 20 {
 		name := fmt.Sprintf("shop-%02d", i)
 		w.create(namespace(name))
-		looks[fmt.Sprintf("get Namespace %q", mapping.Namespace(testKey(), name))] = true
+		looks[fmt.Sprintf("get Namespace %q", w.counterpartOf(name)[0].GetName())] = true
 	}
 	const deployed = "True Deployed: Syncer deployment successful"
 	perPass, left := 7, 0
