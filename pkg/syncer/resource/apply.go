@@ -26,11 +26,10 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	}
 	held := o.holds()
 	if o.dst == nil && (o.holdsFirst() || o.takesOver()) {
-		// Should the cache not show yet what is somebody's, that would be made ours.
-		if live, err := o.lane.down.client.Get(ctx, o.name, metav1.GetOptions{}); err == nil {
-			return report, 0, fmt.Errorf("%s is in the physical cluster already (resource version %s), and is looked at", o, live.GetResourceVersion())
-		} else if !isGone(err, o.name) {
-			return report, 0, fmt.Errorf("reading %s in the physical cluster: %w", o, err)
+		if err := o.lacks(ctx); err != nil {
+			told, again, err = o.blame(desired, report, err)
+			o.copyless = false // nobody has said so
+			return told, again, err
 		}
 	}
 	if !o.ours(o.dst) && o.holdsFirst() {
@@ -70,6 +69,19 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	report.Time = o.clock.Now().UTC().Format(time.RFC3339)
 	o.metrics.carried(o.lane.resource.GroupResource, o.clock, o.changed)
 	return report, 0, nil
+}
+
+// lacks asks the physical cluster whether there is nothing of the copy's name, as the cache shows: something of somebody's
+// would be made ours.
+func (o *pass) lacks(ctx context.Context) error {
+	live, err := o.lane.down.client.Get(ctx, o.name, metav1.GetOptions{})
+	switch {
+	case isGone(err, o.name):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading %s in the physical cluster: %w", o, err)
+	}
+	return fmt.Errorf("%s, of resource version %s, is in the physical cluster, and the syncer's watch has yet to show it", o, live.GetResourceVersion())
 }
 
 func (o *pass) write(ctx context.Context, desired *unstructured.Unstructured, dryRun ...string) (applied *unstructured.Unstructured, err error) {

@@ -471,6 +471,25 @@ func TestMergedIntoWhatIsOfOthers(t *testing.T) {
 	}
 }
 
+// TestUnreadableIsTold: where the syncer may not even look whether there is a copy, the object says so, and stays as it is.
+func TestUnreadableIsTold(t *testing.T) {
+	for name, src := range map[string]*unstructured.Unstructured{"new": sourceOf(fresh), "held": sourceOf()} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, src, nil, src, nil)
+			b.down.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "a", errors.New("no such right"))
+			})
+			for range tellAfter {
+				b.pass.queue.AddRateLimited(b.pass.id())
+			}
+			_, err := b.pass.run(t.Context())
+			if err == nil || !strings.Contains(b.pass.reported().Refused, "no such right") || b.pass.holds() != b.pass.Engine.holds(src) {
+				t.Errorf("run() = %v, it is held by %q and told %+v", err, b.pass.src.GetFinalizers(), b.pass.reported())
+			}
+		})
+	}
+}
+
 // TestChangeEndsARefusal: the object is corrected, and need not wait.
 func TestChangeEndsARefusal(t *testing.T) {
 	s := newServer(t, sourceOf(fresh), nil)
