@@ -24,15 +24,15 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	if o.dst == nil && o.passes.Load() > crowd {
 		o.crowded.Store(o.clock.Now().UnixNano())
 	}
-	held := o.holds()
-	if o.dst == nil && (o.holdsFirst() || o.takesOver()) {
+	held, first := o.holds(), o.holdsFirst()
+	if o.dst == nil && (held || first || o.takesOver()) {
 		if err := o.lacks(ctx); err != nil {
 			told, again, err = o.blame(desired, report, err)
 			o.copyless = false // nobody has said so
 			return told, again, err
 		}
 	}
-	if !o.ours(o.dst) && o.holdsFirst() {
+	if !o.ours(o.dst) && first {
 		if _, known := o.settlement(desired); known {
 			// Refused before. It is only tried, so that the object is not held and let go again and again.
 			if _, err := o.write(ctx, desired, metav1.DryRunAll); err != nil {
