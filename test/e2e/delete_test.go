@@ -10,10 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -71,13 +68,8 @@ func TestDeleteBinding(t *testing.T) {
 func TestDeleteWorkspace(t *testing.T) {
 	n := newTenant(t)
 	target := n.register("edge-1")
-	root := kcpRoot(t)
-	workspace := &tenancyv1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Name: n.path.Base()}}
-	require.NoError(t, root.Delete(t.Context(), workspace))
-	n.eventually("the workspace is gone", func() (bool, string) {
-		err := root.Get(t.Context(), client.ObjectKeyFromObject(workspace), workspace)
-		return apierrors.IsNotFound(err), strings.Join(workspace.Finalizers, " ")
-	})
+	n.deleteWorkspace()
+	n.awaitEmptied()
 	requireNothingLeft(t, downstream(t), target.Status.Key)
 }
 

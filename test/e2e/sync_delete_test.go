@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -131,13 +130,8 @@ func TestDeleteWorkspaceWithCopies(t *testing.T) {
 	s.awaitCopy("config-19", map[string]string{"a": "1"})
 	n.killSyncer("edge-1")
 
-	root := kcpRoot(t)
-	workspace := &tenancyv1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Name: n.path.Base()}}
-	require.NoError(t, root.Delete(t.Context(), workspace))
-	n.eventually("the workspace is gone", func() (bool, string) {
-		err := root.Get(t.Context(), client.ObjectKeyFromObject(workspace), workspace)
-		return apierrors.IsNotFound(err), fmt.Sprint(workspace.Status.Conditions)
-	})
+	n.deleteWorkspace()
+	n.awaitEmptied()
 	requireNothingLeft(t, s.there, s.target.Status.Key)
 	_, err := s.copyOf("config-0")
 	assert.True(t, apierrors.IsNotFound(err), "a copy: %v", err)
@@ -169,9 +163,7 @@ func TestDeleteWithoutIdentity(t *testing.T) {
 		tokens = append(tokens, s.syncerToken())
 	}
 
-	root := kcpRoot(t)
-	workspace := &tenancyv1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Name: whole.path.Base()}}
-	require.NoError(t, root.Delete(t.Context(), workspace))
+	whole.deleteWorkspace()
 	identity := metav1.ObjectMeta{Namespace: byHand.namespaceOf("edge-1"), Name: agent.DeploymentName}
 	require.NoError(t, byHand.Delete(t.Context(), &corev1.ServiceAccount{ObjectMeta: identity}))
 	require.NoError(t, byHand.Delete(t.Context(), shops[1].target))
@@ -187,10 +179,7 @@ func TestDeleteWithoutIdentity(t *testing.T) {
 	byHand.awaitGone(shops[1].target)
 	shops[1].requireFree()
 	requireNothingLeft(t, byHand, shops[1].target.Status.Key)
-	whole.eventually("the workspace is gone", func() (bool, string) {
-		err := root.Get(t.Context(), client.ObjectKeyFromObject(workspace), workspace)
-		return apierrors.IsNotFound(err), fmt.Sprint(workspace.Status.Conditions)
-	})
+	whole.awaitEmptied()
 	for _, s := range shops {
 		requireNothingLeft(t, s.there, s.target.Status.Key)
 	}

@@ -133,6 +133,30 @@ func (n *tenant) eventually(what string, condition func() (bool, string)) {
 	kcptestinghelpers.Eventually(n.t, condition, patience, tick, "waiting until %s", what)
 }
 
+// deleteWorkspace deletes the whole workspace.
+func (n *tenant) deleteWorkspace() {
+	n.t.Helper()
+	require.NoError(n.t, kcpRoot(n.t).Delete(n.t.Context(), &tenancyv1alpha1.Workspace{ObjectMeta: metav1.ObjectMeta{Name: n.path.Base()}}))
+}
+
+// awaitEmptied waits until a workspace that is being deleted holds no SyncTarget and no Namespace any more, or is gone. For
+// its end kcp is not waited for: it looks again at one that was held up after up to minutes, by the backoff of its queue.
+func (n *tenant) awaitEmptied() {
+	n.t.Helper()
+	root, workspace := kcpRoot(n.t), &tenancyv1alpha1.Workspace{}
+	n.eventually("the workspace is empty", func() (bool, string) {
+		if err := root.Get(n.t.Context(), client.ObjectKey{Name: n.path.Base()}, workspace); apierrors.IsNotFound(err) {
+			return true, ""
+		}
+		var targets workloadv1alpha1.SyncTargetList
+		var namespaces corev1.NamespaceList
+		noTargets, noNamespaces := n.List(n.t.Context(), &targets), n.List(n.t.Context(), &namespaces)
+		// With its binding, the API of SyncTargets goes.
+		empty := (noTargets == nil || apierrors.IsNotFound(noTargets)) && len(targets.Items) == 0 && noNamespaces == nil && len(namespaces.Items) == 0
+		return empty, fmt.Sprint(len(targets.Items), noTargets, len(namespaces.Items), noNamespaces, workspace.Status.Conditions)
+	})
+}
+
 // dump prints what a failed test leaves, while it is still there.
 func (n *tenant) dump() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
