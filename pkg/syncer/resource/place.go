@@ -39,8 +39,8 @@ type place struct {
 	warnings *side
 	told     sync.Map
 	deafen   context.CancelFunc
-	// spoken is which Event was last told of an object for a reason, and when: where hundreds of Pods of a Deployment fail
-	// alike, one of them speaks for all.
+	// spoken are the Events that were last told of an object for a reason: where hundreds of Pods of a Deployment fail alike,
+	// one of them speaks for all.
 	spoken map[reason][]speaker
 }
 

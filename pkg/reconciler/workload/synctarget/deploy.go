@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -321,89 +319,6 @@ func furnishing() verdict {
 // deployFailed is the verdict when kcp kept the phase from its work.
 func deployFailed(err error) verdict {
 	return failing(workloadv1alpha1.ReasonDeploymentFailed, err)
-}
-
-// installed remembers when everything that is installed was last found right, so that a pass in between costs the
-// physical cluster no request. Any sign of a change drops the memory, and of a syncer that fell silent it is not believed.
-type installed struct {
-	mu     sync.Mutex
-	byUID  map[types.UID]installation
-	rounds map[types.UID]*round
-}
-
-type installation struct {
-	inputs  [sha256.Size]byte
-	verdict verdict
-	until   time.Time
-}
-
-// round is one look at everything that is installed. It takes several passes where there is much.
-type round struct {
-	inputs [sha256.Size]byte
-	// seen are the Namespaces looked at so far.
-	seen sync.Map
-	// stale is set when something may have changed since it was looked at.
-	stale bool
-}
-
-func newInstalled() *installed {
-	return &installed{byUID: map[types.UID]installation{}, rounds: map[types.UID]*round{}}
-}
-
-// begin returns the round that is under way, or a new one.
-func (i *installed) begin(uid types.UID, inputs [sha256.Size]byte) *round {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if found := i.rounds[uid]; found == nil || found.inputs != inputs {
-		i.rounds[uid] = &round{inputs: inputs}
-	}
-	return i.rounds[uid]
-}
-
-// end ends the round.
-func (i *installed) end(uid types.UID) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	delete(i.rounds, uid)
-}
-
-func (i *installed) get(uid types.UID, inputs [sha256.Size]byte, now time.Time) (verdict, bool) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	found, ok := i.byUID[uid]
-	if !ok || found.inputs != inputs || !now.Before(found.until) {
-		return verdict{}, false
-	}
-	return found.verdict.after(found.until.Sub(now)), true
-}
-
-// put remembers what a round has found, and tells whether it still holds.
-func (i *installed) put(uid types.UID, inputs [sha256.Size]byte, v verdict, now time.Time) (holds bool) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if found := i.rounds[uid]; found != nil && found.stale {
-		return false
-	}
-	i.byUID[uid] = installation{inputs: inputs, verdict: v, until: now.Add(v.recheck)}
-	return true
-}
-
-// forget tells that something may have changed.
-func (i *installed) forget(uid types.UID) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	delete(i.byUID, uid)
-	if found := i.rounds[uid]; found != nil {
-		found.stale = true
-	}
-}
-
-// drop forgets a target.
-func (i *installed) drop(uid types.UID) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	delete(i.byUID, uid)
-	delete(i.rounds, uid)
 }
 
 // inputsOf is the hash of everything that an installation follows from.
