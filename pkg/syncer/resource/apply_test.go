@@ -370,28 +370,38 @@ func TestRefusedIsTold(t *testing.T) {
 	}
 }
 
-// TestOneThatGetsNoAnswer: what hangs alone, as behind a webhook, is told of; an outage, in which nobody is answered, is not.
+// TestOneThatGetsNoAnswer: what hangs or is put off alone, as by a webhook, is told of; an outage or an overload, in which
+// nobody is answered, is not.
 func TestOneThatGetsNoAnswer(t *testing.T) {
-	for name, others := range map[string]bool{"alone": true, "like all others": false} {
-		t.Run(name, func(t *testing.T) {
-			s := newServer(t, sourceOf(fresh), nil)
-			s.err = fmt.Errorf("patching: %w", context.DeadlineExceeded)
-			for range tellAfter {
-				s.pass.queue.AddRateLimited(s.pass.id())
-			}
-			if others {
-				s.pass.heard.Store(time.Now().UnixNano())
-			}
-			if _, err := s.run(t); err == nil {
-				t.Error("it is not tried again")
-			}
-			if told := strings.Contains(s.report(t).Refused, "does not answer within 15s"); told != others {
-				t.Errorf("it is told %+v", s.report(t))
-			}
-			if !s.pass.Engine.holds(s.live(t)) {
-				t.Error("it is not held, and there may be a copy")
-			}
-		})
+	failures := map[string]struct {
+		err  error
+		told string
+	}{
+		"hangs":      {fmt.Errorf("patching: %w", context.DeadlineExceeded), "does not answer within 15s"},
+		"is put off": {apierrors.NewTooManyRequests("a quota is updated", 7), "a quota is updated"},
+	}
+	for name, tc := range failures {
+		for like, others := range map[string]bool{"alone": true, "like all others": false} {
+			t.Run(name+" "+like, func(t *testing.T) {
+				s := newServer(t, sourceOf(fresh), nil)
+				s.err = tc.err
+				for range tellAfter {
+					s.pass.queue.AddRateLimited(s.pass.id())
+				}
+				if others {
+					s.pass.heard.Store(time.Now().UnixNano())
+				}
+				if _, err := s.run(t); err == nil {
+					t.Error("it is not tried again")
+				}
+				if told := strings.Contains(s.report(t).Refused, tc.told); told != others {
+					t.Errorf("it is told %+v", s.report(t))
+				}
+				if !s.pass.Engine.holds(s.live(t)) {
+					t.Error("it is not held, and there may be a copy")
+				}
+			})
+		}
 	}
 }
 

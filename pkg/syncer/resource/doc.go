@@ -1,6 +1,8 @@
 // Package resource syncs the objects of opened Namespaces: specs down, status up.
 //
-//	engine    what runs, and the queue that it works off
+//	engine    what runs
+//	queue     what waits for its turn, and for its next attempt
+//	unwaiting the clients, whose writes wait in the queue alone
 //	target    our SyncTarget in kcp: what it says, and what we say there
 //	look      what both sides serve, asked again and again
 //	catalog   which resources can travel

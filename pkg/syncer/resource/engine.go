@@ -7,27 +7,21 @@ import (
 	"sync/atomic"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/fairqueue"
 )
 
 const (
 	workers = 64
 	// crowd is how many passes at once make a burst.
 	crowd = 4
-	// retryBase and retryMax bound the backoff of one object; the others do not wait for it.
-	retryBase = 100 * time.Millisecond
-	retryMax  = time.Minute
 	// passTimeout bounds one pass, which makes a handful of requests.
 	passTimeout = 15 * time.Second
 )
@@ -50,7 +44,7 @@ type Engine struct {
 	up, down dynamic.Interface
 	discover [2]discovery.DiscoveryInterface
 	schemas  schemas
-	queue    workqueue.TypedRateLimitingInterface[item]
+	queue    queue
 	metrics  *Metrics
 	clock    clock.WithTicker
 	// passes are under way, and crowded is when one of more than crowd last made a copy, in nanoseconds since 1970.
@@ -75,13 +69,6 @@ type Engine struct {
 	pruned sync.Map
 }
 
-// item is what waits in the queue: an object, a Namespace if there is no resource, or everything if there is neither.
-type item struct {
-	namespace string
-	resource  workloadv1alpha1.GroupResource
-	name      string
-}
-
 // New returns an Engine that is ready to Start.
 func New(c Config) (*Engine, error) {
 	e := &Engine{
@@ -93,10 +80,10 @@ func New(c Config) (*Engine, error) {
 		e.clock = clock.RealClock{}
 	}
 	var err error
-	if e.up, err = dynamic.NewForConfig(c.Workspace); err != nil {
+	if e.up, err = dynamic.NewForConfig(unwaiting(c.Workspace)); err != nil {
 		return nil, fmt.Errorf("preparing the connection to the workspace: %w", err)
 	}
-	if e.down, err = dynamic.NewForConfig(c.Cluster); err != nil {
+	if e.down, err = dynamic.NewForConfig(unwaiting(c.Cluster)); err != nil {
 		return nil, fmt.Errorf("preparing the connection to the physical cluster: %w", err)
 	}
 	for i, config := range []*rest.Config{c.Workspace, c.Cluster} {
@@ -108,13 +95,6 @@ func New(c Config) (*Engine, error) {
 	e.targets = e.newTargetInformer()
 	e.metrics.of(e.queue.Len)
 	return e, nil
-}
-
-// newQueue gives each Namespace its turn, and its share of the workers: one whose applies hang leaves the others theirs.
-func newQueue() workqueue.TypedRateLimitingInterface[item] {
-	namespace := func(i item) string { return i.namespace }
-	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[item](retryBase, retryMax)
-	return fairqueue.Share(fairqueue.New("sync", limiter, namespace), workers, namespace)
 }
 
 // NeedLeaderElection keeps the standbys from syncing.
@@ -169,11 +149,7 @@ func (e *Engine) work(ctx context.Context) bool {
 	case ctx.Err() != nil:
 	default:
 		log.FromContext(ctx).V(1).Info("trying again", "namespace", i.namespace, "resource", i.resource.String(), "name", i.name, "cause", err.Error())
-		if wait, ok := apierrors.SuggestsClientDelay(err); ok && wait > 0 {
-			e.queue.AddAfter(i, time.Duration(wait)*time.Second)
-			return true
-		}
-		e.queue.AddRateLimited(i)
+		e.queue.addFailed(i, err)
 	}
 	return true
 }

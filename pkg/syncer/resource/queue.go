@@ -1,0 +1,46 @@
+package resource
+
+import (
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/workqueue"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/fairqueue"
+)
+
+// retryBase and retryMax bound the backoff of one object; the others do not wait for it.
+const (
+	retryBase = 100 * time.Millisecond
+	retryMax  = time.Minute
+)
+
+// item is what waits in the queue: an object, a Namespace if there is no resource, or everything if there is neither.
+type item struct {
+	namespace string
+	resource  workloadv1alpha1.GroupResource
+	name      string
+}
+
+// queue is what waits for its turn, and for the time of its next attempt.
+type queue struct {
+	workqueue.TypedRateLimitingInterface[item]
+	backoff workqueue.TypedRateLimiter[item]
+}
+
+// newQueue gives each Namespace its turn, and its share of the workers: one whose applies hang leaves the others theirs.
+func newQueue() queue {
+	namespace := func(i item) string { return i.namespace }
+	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[item](retryBase, retryMax)
+	return queue{fairqueue.Share(fairqueue.New("sync", backoff, namespace), workers, namespace), backoff}
+}
+
+// addFailed adds what has failed again, after its backoff, and no sooner than the server has asked for.
+func (q queue) addFailed(i item, err error) {
+	wait := q.backoff.When(i)
+	if seconds, ok := apierrors.SuggestsClientDelay(err); ok {
+		wait = max(wait, time.Duration(seconds)*time.Second)
+	}
+	q.AddAfter(i, wait)
+}
