@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -46,13 +47,19 @@ func TestDeleteTargetWithCopies(t *testing.T) {
 	for _, s := range shops {
 		require.NoError(t, n.Delete(t.Context(), s.target))
 	}
+	deleted := time.Now()
+	for _, s := range []*shop{dead, deadOrphaning} {
+		s.eventually("the objects of "+s.target.Name+" are held no longer", func() (bool, string) {
+			config := s.configMap("config", nil)
+			require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(config), config))
+			return len(config.Finalizers) == 0, fmt.Sprint(config.Finalizers)
+		})
+	}
+	assert.Less(t, time.Since(deleted), deadline, "a syncer that has been silent for a threshold is waited for no longer, and not until the deadline")
 	for _, s := range shops {
 		n.awaitGone(s.target)
 		s.requireFree()
-	}
-	// Past the deadline, which this suite has before the threshold, Namespaces that are on their way out are not waited for.
-	for _, s := range shops {
-		s.awaitNoNamespace(n.namespaceOf(s.target.Name))
+		assert.NotContains(t, strings.Join(n.events(s.target), "\n"), workloadv1alpha1.ReasonAbandoned, "what was let go of %s", s.target.Name)
 	}
 	for _, s := range []*shop{deleting, dead} {
 		s.awaitNoNamespace(s.counterpart)
@@ -168,7 +175,7 @@ func TestDeleteWithoutIdentity(t *testing.T) {
 	require.NoError(t, byHand.Delete(t.Context(), &corev1.ServiceAccount{ObjectMeta: identity}))
 	require.NoError(t, byHand.Delete(t.Context(), shops[1].target))
 	for i, s := range shops {
-		s.awaitRefused(tokens[i])
+		s.awaitRefused(tokens[i], apierrors.IsUnauthorized)
 		require.NoError(t, s.Get(t.Context(), client.ObjectKeyFromObject(s.target), s.target))
 		config := s.configMap("config-0", nil)
 		require.NoError(t, s.Get(t.Context(), client.ObjectKeyFromObject(config), config))
@@ -193,8 +200,8 @@ func (s *shop) syncerToken() string {
 	return string(secret.Data[corev1.ServiceAccountTokenKey])
 }
 
-// awaitRefused waits until kcp takes a token no more.
-func (s *shop) awaitRefused(token string) {
+// awaitRefused waits until kcp answers so when somebody lists the ConfigMaps of the Namespace with a token.
+func (s *shop) awaitRefused(token string, so func(error) bool) {
 	s.t.Helper()
 	config := rest.AnonymousClientConfig(s.config)
 	config.BearerToken = token
@@ -202,6 +209,6 @@ func (s *shop) awaitRefused(token string) {
 	require.NoError(s.t, err)
 	s.eventually("the syncer's token is refused", func() (bool, string) {
 		err := c.List(s.t.Context(), &corev1.ConfigMapList{}, client.InNamespace(s.namespace))
-		return apierrors.IsUnauthorized(err), fmt.Sprint(err)
+		return so(err), fmt.Sprint(err)
 	})
 }
