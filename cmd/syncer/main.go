@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -49,6 +51,12 @@ func run(ctx context.Context, o *options.Options) error {
 	logger := newLogger(o.LogLevel)
 	log.SetLogger(logger)
 	klog.SetLogger(logger)
+	// The controller has these from the controllers of controller-runtime, of which there are none here.
+	for _, c := range []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+		if err := metrics.Registry.Register(c); err != nil {
+			return fmt.Errorf("registering the metrics of the process: %w", err)
+		}
+	}
 	return syncer.Run(log.IntoContext(ctx, logger), o, syncer.Build{Version: version, Registerer: metrics.Registry})
 }
 

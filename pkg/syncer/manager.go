@@ -7,7 +7,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/uuid"
 	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -20,7 +19,7 @@ import (
 )
 
 const (
-	// The durations that client-go and controller-runtime use: a successor takes over within 2 s of a release,
+	// The durations that client-go and controller-runtime use: another replica takes over within 2 s of a release,
 	// and within 17 s of a crash.
 	leaseDuration = 15 * time.Second
 	renewDeadline = 10 * time.Second
@@ -31,12 +30,12 @@ const (
 )
 
 // newManager runs what the syncer consists of beside the physical cluster's API.
-func newManager(downstreamConfig *rest.Config, o *options.Options, instance string) (manager.Manager, error) {
+func newManager(downstreamConfig *rest.Config, o *options.Options, holder string) (manager.Manager, error) {
 	scheme, err := downstream.Scheme()
 	if err != nil {
 		return nil, err
 	}
-	lock, err := newLock(downstreamConfig, o.Namespace, instance)
+	lock, err := newLock(downstreamConfig, o.Namespace, holder)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +67,7 @@ func newManager(downstreamConfig *rest.Config, o *options.Options, instance stri
 
 // newLock is the Lease, without the recorder that controller-runtime would give it: the syncer may not create
 // events.
-func newLock(downstreamConfig *rest.Config, namespace, instance string) (resourcelock.Interface, error) {
+func newLock(downstreamConfig *rest.Config, namespace, holder string) (resourcelock.Interface, error) {
 	config := rest.CopyConfig(downstreamConfig)
 	config.Timeout = renewDeadline / 2 // one lost request must not lose the Lease
 	leases, err := coordinationv1client.NewForConfig(config)
@@ -78,6 +77,6 @@ func newLock(downstreamConfig *rest.Config, namespace, instance string) (resourc
 	return &resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: options.LeaseName},
 		Client:     leases,
-		LockConfig: resourcelock.ResourceLockConfig{Identity: instance + "_" + string(uuid.NewUUID())},
+		LockConfig: resourcelock.ResourceLockConfig{Identity: holder},
 	}, nil
 }

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -49,7 +51,7 @@ func Run(ctx context.Context, o *options.Options, build Build) error {
 	userAgent := "synctarget-syncer/" + build.Version
 	upstreamConfig.UserAgent, downstreamConfig.UserAgent = userAgent, userAgent
 
-	mgr, err := newManager(downstreamConfig, o, instance)
+	mgr, err := newManager(downstreamConfig, o, holder(instance))
 	if err != nil {
 		return err
 	}
@@ -62,6 +64,13 @@ func Run(ctx context.Context, o *options.Options, build Build) error {
 	log.FromContext(ctx).Info("starting", "version", build.Version, "syncTarget", o.SyncTargetName,
 		"key", o.Key, "upstream", upstreamConfig.Host, "downstream", downstreamConfig.Host)
 	return mgr.Start(ctx)
+}
+
+// holder names who holds the Lease. In a pod, whose name the installer hands over, it is the pod: should its container end
+// without a word, its next one goes on at once, where a stranger waits until the Lease expires. Elsewhere several may run
+// under one name, and each is another.
+func holder(instance string) string {
+	return cmp.Or(os.Getenv("POD_NAME"), instance+"_"+string(uuid.NewUUID()))
 }
 
 func addHeartbeat(mgr manager.Manager, upstreamConfig *rest.Config, o *options.Options, instance string, build Build) error {

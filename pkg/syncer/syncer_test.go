@@ -15,7 +15,10 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/synctarget/synctarget/pkg/syncer/options"
@@ -165,6 +168,39 @@ func TestReplicasElectOneLeader(t *testing.T) {
 	}
 	if err := stopStandby(); err != nil {
 		t.Errorf("want a clean end of the standby, got %v", err)
+	}
+}
+
+// TestContainerIsRestarted: the Lease of a syncer that has ended without a word is good for 15 s, in which its pod's next
+// container does not wait for it, and nobody else takes it.
+func TestContainerIsRestarted(t *testing.T) {
+	t.Setenv("POD_NAME", "syncer-1")
+	s := newServer(t)
+	held := coordinationv1.LeaseSpec{
+		HolderIdentity: ptr.To("syncer-1"), LeaseDurationSeconds: ptr.To[int32](3600),
+		AcquireTime: ptr.To(metav1.NowMicro()), RenewTime: ptr.To(metav1.NowMicro()),
+	}
+	s.lease = &coordinationv1.Lease{
+		TypeMeta: metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"}, ObjectMeta: metav1.ObjectMeta{Name: options.LeaseName}, Spec: held,
+	}
+	restarted := newOptions(t, s)
+	stop := start(t, restarted)
+	await(t, s, patience)
+	if holder := s.holder(); holder != "syncer-1" {
+		t.Errorf("the Lease is held by %q", holder)
+	}
+
+	t.Setenv("POD_NAME", "syncer-2")
+	other := newOptions(t, s)
+	stopOther := start(t, other)
+	probe(t, other, "/readyz", http.StatusOK)
+	if holder := s.holder(); holder != "syncer-1" {
+		t.Errorf("the Lease went to %q", holder)
+	}
+	for _, stop := range []func() error{stopOther, stop} {
+		if err := stop(); err != nil {
+			t.Errorf("want a clean end, got %v", err)
+		}
 	}
 }
 

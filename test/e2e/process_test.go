@@ -84,6 +84,8 @@ func TestSyncerProcess(t *testing.T) {
 		{o.HealthProbeBindAddress, "/healthz", "ok"},
 		{o.HealthProbeBindAddress, "/readyz", "ok"},
 		{o.MetricsBindAddress, "/metrics", "syncer_heartbeat"},
+		{o.MetricsBindAddress, "/metrics", "\nsyncer_queue_depth "},
+		{o.MetricsBindAddress, "/metrics", "\nprocess_resident_memory_bytes "},
 	} {
 		n.eventually(page.path+" answers", func() (bool, string) {
 			code, body := fetch(page.address, page.path)
