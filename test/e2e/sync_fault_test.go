@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -17,6 +18,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+	"github.com/synctarget/synctarget/test/framework"
 )
 
 // TestSyncerIsKilled: killed at random during 200 changes, the syncer converges; nothing is lost, nothing left over, and
@@ -36,8 +38,12 @@ func TestSyncerIsKilled(t *testing.T) {
 	before := s.uids()
 	for i := range 200 {
 		if rand.IntN(12) == 0 {
-			kills++
-			n.killSyncer("edge-1")
+			// In turn, for a container that ends again and again is made to wait.
+			if kills++; kills%2 == 0 {
+				n.killSyncer("edge-1")
+			} else {
+				s.killProcess()
+			}
 		}
 		number := rand.IntN(40)
 		name := fmt.Sprintf("c-%d", number)
@@ -62,6 +68,18 @@ func TestSyncerIsKilled(t *testing.T) {
 	after := s.uids()
 	maps.DeleteFunc(after, func(name string, _ types.UID) bool { return before[name] == "" })
 	assert.Equal(t, before, after, "the UIDs of the copies that were there all the time")
+}
+
+// killProcess ends the syncer's process, as running out of memory would.
+func (s *shop) killProcess() {
+	s.t.Helper()
+	s.eventually("the syncer's process is killed", func() (bool, string) {
+		pid, err := framework.PIDWith("--sync-target-key=" + s.target.Status.Key)
+		if err != nil {
+			return false, err.Error()
+		}
+		return syscall.Kill(pid, syscall.SIGKILL) == nil, ""
+	})
 }
 
 // awaitHeld waits until the ConfigMaps of the Namespace are these and no others, and all of them are held: those that
