@@ -72,6 +72,7 @@ func TestSyncWithoutRights(t *testing.T) {
 		}
 		return false, "not listed"
 	})
+	there.awaitReport(there.configMap("stays", nil), string(workloadv1alpha1.ResourceForbidden), "cannot list")
 	both.rest(5*time.Second, nil)
 	for _, s := range []*shop{there, here} {
 		assert.Equal(t, before[s.namespace], s.uids(), "the copies in %s, at which nobody may look", s.namespace)
