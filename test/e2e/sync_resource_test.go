@@ -29,7 +29,9 @@ func TestSyncOfEveryDefaultResource(t *testing.T) {
 	n.bindCompute()
 	s := n.openShop(n.register("edge-1"), "shop")
 	for _, r := range workloadv1alpha1.DefaultSyncedResources() {
-		s.awaitResource(r.Resource, workloadv1alpha1.ResourceAccepted, "")
+		s.awaitTold(r.Resource, "accepted without reserve", func(r workloadv1alpha1.SyncedResourceStatus) bool {
+			return r.State == workloadv1alpha1.ResourceAccepted && r.Message == ""
+		})
 	}
 
 	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "shop", Name: name} }

@@ -16,6 +16,9 @@ var (
 	ErrTooComplex = errors.New("schema too complex")
 )
 
+// upstream is what the workspace is called.
+const upstream = "the workspace"
+
 // Incompatibility is a place at which objects cannot travel.
 type Incompatibility struct {
 	// Path of the field, as in spec.containers[].ports[].hostPort; the values of a map are called *.
@@ -23,23 +26,25 @@ type Incompatibility struct {
 	Path string
 	// Reason is a short sentence that names both sides.
 	Reason string
+	// Partial tells that the others travel: of a built-in kind one side is of a release that does not know the field.
+	Partial bool
 }
 
 // Compare tells at which fields objects of a kind cannot travel between a workspace and a physical cluster: spec and
 // everything else from the workspace to the cluster, status from the cluster to the workspace. Both documents are
 // OpenAPI v3 in JSON, as served under /openapi/v3/apis/<group>/<version>, of up to 8 MiB. Without incompatibilities
-// the result is empty. It is sorted by path and ends after 100; of a schema that both sides use at several paths one
+// the result is empty. It is sorted by path and ends after 100, and after 100 partial ones; of a schema that both sides use at several paths one
 // path is told.
 //
 // An error tells that there is no verdict: ErrKindNotFound, ErrTooComplex, or no JSON of this form. With the same
 // documents it stays the same.
 func Compare(gvk apischema.GroupVersionKind, workspace, cluster []byte) ([]Incompatibility, error) {
 	work := budget(maxSteps)
-	upstream, err := open("the workspace", workspace, gvk, &work)
+	here, err := open(upstream, workspace, gvk, &work)
 	if err != nil {
 		return nil, err
 	}
-	downstream, err := open("the physical cluster", cluster, gvk, &work)
+	there, err := open("the physical cluster", cluster, gvk, &work)
 	if err != nil {
 		return nil, err
 	}
@@ -49,18 +54,19 @@ func Compare(gvk apischema.GroupVersionKind, workspace, cluster []byte) ([]Incom
 		from, to *document
 		carries  func(field string) bool
 	}{
-		{upstream, downstream, travelsDown},
-		{downstream, upstream, travelsUp},
+		{here, there, travelsDown},
+		{there, here, travelsUp},
 	} {
 		w := &walk{from: trip.from, to: trip.to, work: &work, found: found, met: map[pair]bool{}}
 		if err := w.fields(nil, trip.from.root.pick(trip.carries), trip.to.root.pick(trip.carries)); err != nil {
 			return nil, fmt.Errorf("comparing %s: %w", gvk.Kind, err)
 		}
 	}
-	slices.SortFunc(found.list, func(a, b Incompatibility) int {
+	all := append(found.list, found.partial...)
+	slices.SortFunc(all, func(a, b Incompatibility) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Reason, b.Reason))
 	})
-	return slices.Compact(found.list), nil
+	return slices.Compact(all), nil
 }
 
 // travelsDown names the top-level fields of an object that the physical cluster gets from the workspace.

@@ -65,6 +65,8 @@ func TestCompare(t *testing.T) {
 		"one of two types":           {spec("{x-kubernetes-int-or-string: true}"), spec("{type: string}"), []string{"spec: integer or string in the workspace, string in the physical cluster"}},
 
 		"unknown field":                 {of("a: {type: string}, b: {type: string}"), of("a: {type: string}"), []string{"spec.b: known in the workspace, unknown in the physical cluster, where it would be lost"}},
+		"unknown to an older cluster":   {of("a: {type: string}, b: {type: string}"), native + of("a: {type: string}"), []string{"partial: spec.b: known in the workspace, unknown in the physical cluster, which refuses the objects that use it"}},
+		"status of a newer cluster":     {"status: {type: object, properties: {a: {type: string}}}", native + "status: {type: object, properties: {a: {type: string}, b: {type: string}}}", []string{"partial: status.b: known in the physical cluster, unknown in the workspace, which does not show it"}},
 		"further field":                 {of("a: {type: string}"), of("a: {type: string}, b: {type: string}"), nil},
 		"unknown field is kept":         {of("a: {type: string}, b: {type: string}"), "spec: {type: object, x-kubernetes-preserve-unknown-fields: true, properties: {a: {type: string}}}", nil},
 		"free form":                     {of("a: {type: string}"), spec("{type: object}"), nil},
@@ -131,7 +133,11 @@ func TestCompare(t *testing.T) {
 			}
 			var got []string
 			for _, f := range found {
-				got = append(got, f.Path+": "+f.Reason)
+				text := f.Path + ": " + f.Reason
+				if f.Partial {
+					text = "partial: " + text
+				}
+				got = append(got, text)
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
@@ -155,8 +161,8 @@ func TestCompareFollowsReferences(t *testing.T) {
 		"a", "{type: object, required: [u], properties: {u: {type: string}}}", "b", "{properties: {v: {type: string}}}")
 	found, err = Compare(widgets, publish(t, "spec: {type: object, properties: {v: {type: integer}}}"), whole)
 	want := []Incompatibility{
-		{"spec.u", "unknown in the workspace, required in the physical cluster"},
-		{"spec.v", "integer in the workspace, string in the physical cluster"},
+		{Path: "spec.u", Reason: "unknown in the workspace, required in the physical cluster"},
+		{Path: "spec.v", Reason: "integer in the workspace, string in the physical cluster"},
 	}
 	if diff := cmp.Diff(want, found); diff != "" || err != nil {
 		t.Errorf("allOf: %v\n-want +got\n%s", err, diff)

@@ -14,8 +14,8 @@
 // What cannot be known is not reported; the server has words of its own for the object that it refuses. So these do
 // not take part: CEL rules, not/anyOf/oneOf beyond the types that they offer, nullable, multipleOf, list and map
 // types. Of kinds written in Go, OpenAPI hardly tells the validation. Next to one, a validation that one side alone
-// states, and a field that one side alone knows, are no difference: two schemas of the same Go types are compatible,
-// whatever generator wrote them and whatever release they are of.
+// states is no difference, and a field that one side alone knows a partial one: two schemas of the same Go types are
+// compatible, whatever generator wrote them and whatever release they are of, but for the objects that use that field.
 //
 // A document from a workspace is written by a tenant: its size, its depth and the work spent on it are limited, and
 // beyond the limits there is no verdict but ErrTooComplex.

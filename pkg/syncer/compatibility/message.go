@@ -41,8 +41,8 @@ func Message(list []Incompatibility) string {
 
 func more(n int) string { return fmt.Sprintf("; and %d more", n) }
 
-// findings collects incompatibilities, each of a bounded size.
-type findings struct{ list []Incompatibility }
+// findings collects incompatibilities, each of a bounded size. The partial ones are apart, so as not to crowd out the others.
+type findings struct{ list, partial []Incompatibility }
 
 func (f *findings) full() bool { return len(f.list) >= maxFound }
 
@@ -50,6 +50,12 @@ func (f *findings) add(at path, format string, args ...any) {
 	if !f.full() {
 		reason := clip(fmt.Sprintf(format, args...), maxReason)
 		f.list = append(f.list, Incompatibility{Path: clip(at.String(), maxPath), Reason: reason})
+	}
+}
+
+func (f *findings) addPartial(at path, reason string) {
+	if len(f.partial) < maxFound {
+		f.partial = append(f.partial, Incompatibility{Path: clip(at.String(), maxPath), Reason: clip(reason, maxReason), Partial: true})
 	}
 }
 

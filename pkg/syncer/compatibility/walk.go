@@ -79,8 +79,8 @@ func (w *walk) fields(at path, from, to *schema) error {
 			if err := w.compare(at.field(name), from.Properties[name], known); err != nil {
 				return err
 			}
-		} else if !to.open() && w.custom() {
-			w.found.add(at.field(name), "known in %s, unknown in %s, where it would be lost", w.from.side, w.to.side)
+		} else if !to.open() {
+			w.unknown(at.field(name))
 		}
 	}
 	if from.element != nil && to.element != nil {
@@ -95,8 +95,20 @@ func (w *walk) fields(at path, from, to *schema) error {
 	return nil
 }
 
-// custom tells whether both sides define the kind. Next to one written in Go a field that one side alone knows is one of
-// another release: objects that do not use it travel, and one that does is refused by name.
+// unknown reports a field that one side alone knows. Next to a kind written in Go it is one of another release: objects that do
+// not use it travel, and one that does is refused by name.
+func (w *walk) unknown(at path) {
+	switch {
+	case w.custom():
+		w.found.add(at, "known in %s, unknown in %s, where it would be lost", w.from.side, w.to.side)
+	case w.from.side == upstream:
+		w.found.addPartial(at, fmt.Sprintf("known in %s, unknown in %s, which refuses the objects that use it", w.from.side, w.to.side))
+	default:
+		w.found.addPartial(at, fmt.Sprintf("known in %s, unknown in %s, which does not show it", w.from.side, w.to.side))
+	}
+}
+
+// custom tells whether both sides define the kind.
 func (w *walk) custom() bool { return !w.from.native && !w.to.native }
 
 // required reports the fields that an object may lack where it comes from, and must have where it goes. A schema that

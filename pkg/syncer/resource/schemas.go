@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	apischema "k8s.io/apimachinery/pkg/runtime/schema"
@@ -26,7 +27,8 @@ type schemas struct {
 // verdict is what is wrong with a kind, empty for nothing, and the addresses of the documents, which hold their hashes.
 type verdict struct {
 	workspace, cluster string
-	message            string
+	// wrong says why its objects cannot travel, and partial which fields some of them must not use.
+	wrong, partial string
 }
 
 // judge withdraws from the resources the versions in which objects cannot travel. Where a schema cannot be had, what was
@@ -49,36 +51,39 @@ func (s *schemas) judge(ctx context.Context, catalog []Resource) {
 			continue
 		}
 		var fit []string
-		var message string
+		var wrong, partial string
 		for _, version := range r.Versions {
 			gvk := apischema.GroupVersionKind{Group: r.Group, Version: version, Kind: r.Kind}
 			path := documentOf(gvk.GroupVersion())
-			wrong, err := s.verdict(gvk, here[path], there[path], documents)
+			v, err := s.verdict(gvk, here[path], there[path], documents)
 			if err != nil {
 				l.Info("no new verdict on a schema", "kind", gvk.String(), "cause", err.Error())
 			}
-			if wrong == "" {
+			if v.wrong == "" {
+				if len(fit) == 0 {
+					partial = v.partial // of the version in which it travels
+				}
 				fit = append(fit, version)
 			}
-			message = cmp.Or(message, wrong)
+			wrong = cmp.Or(wrong, v.wrong)
 		}
 		if len(fit) == 0 {
-			r.State, r.Message = workloadv1alpha1.ResourceIncompatible, message
+			r.State, r.Message = workloadv1alpha1.ResourceIncompatible, wrong
 			continue
 		}
-		r.Versions = fit
+		r.Versions, r.Message = fit, partial
 	}
 }
 
 // verdict compares a kind on the two sides, unless neither has changed. With an error it is what was known before.
-func (s *schemas) verdict(gvk apischema.GroupVersionKind, here, there openapi.GroupVersion, documents map[string][]byte) (string, error) {
+func (s *schemas) verdict(gvk apischema.GroupVersionKind, here, there openapi.GroupVersion, documents map[string][]byte) (verdict, error) {
 	known := s.verdicts[gvk]
 	if here == nil || there == nil {
-		return known.message, errors.New("a side does not publish it")
+		return known, errors.New("a side does not publish it")
 	}
 	v := verdict{workspace: here.ServerRelativeURL(), cluster: there.ServerRelativeURL()}
 	if known.workspace == v.workspace && known.cluster == v.cluster {
-		return known.message, nil
+		return known, nil
 	}
 	var pair [2][]byte
 	for i, side := range []openapi.GroupVersion{here, there} {
@@ -86,7 +91,7 @@ func (s *schemas) verdict(gvk apischema.GroupVersionKind, here, there openapi.Gr
 		if documents[id] == nil {
 			document, err := side.Schema(runtime.ContentTypeJSON)
 			if err != nil {
-				return known.message, err
+				return known, err
 			}
 			documents[id] = document
 		}
@@ -95,11 +100,13 @@ func (s *schemas) verdict(gvk apischema.GroupVersionKind, here, there openapi.Gr
 	found, err := compatibility.Compare(gvk, pair[0], pair[1])
 	if err != nil {
 		s.verdicts[gvk] = v // it would be the same again, until a document changes
-		return "", err
+		return v, err
 	}
-	v.message = compatibility.Message(found)
+	isPartial := func(i compatibility.Incompatibility) bool { return i.Partial }
+	v.wrong = compatibility.Message(slices.DeleteFunc(slices.Clone(found), isPartial))
+	v.partial = compatibility.Message(slices.DeleteFunc(found, func(i compatibility.Incompatibility) bool { return !isPartial(i) }))
 	s.verdicts[gvk] = v
-	return v.message, nil
+	return v, nil
 }
 
 // documentOf is where an API server publishes the schemas of a group and version, below /openapi/v3/.

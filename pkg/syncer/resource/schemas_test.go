@@ -1,11 +1,13 @@
 package resource
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	apischema "k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/openapi"
 	"k8s.io/client-go/openapi/openapitest"
@@ -16,8 +18,11 @@ import (
 // published is what a side says of a Widget in v1, and perhaps in v2.
 type published struct {
 	size, hash string
-	fails      error
-	fetched    int
+	// color: its Widgets have one.
+	color   bool
+	native  bool
+	fails   error
+	fetched int
 }
 
 func (p *published) Paths() (map[string]openapi.GroupVersion, error) {
@@ -39,8 +44,15 @@ func (v *publishedVersion) ServerRelativeURL() string { return "/" + v.version +
 
 func (v *publishedVersion) Schema(string) ([]byte, error) {
 	v.fetched++
-	return fmt.Appendf(nil, `{"components":{"schemas":{"w":{"type":"object","properties":{"size":{"type":%q}},
-		"x-kubernetes-group-version-kind":[{"group":"example.com","version":%q,"kind":"Widget"}]}}}}`, v.size, v.version), nil
+	more := ""
+	if v.color {
+		more += `,"color":{"type":"string"}`
+	}
+	if v.native {
+		more += `,"metadata":{"default":{}}`
+	}
+	return fmt.Appendf(nil, `{"components":{"schemas":{"w":{"type":"object","properties":{"size":{"type":%q}%s},
+		"x-kubernetes-group-version-kind":[{"group":"example.com","version":%q,"kind":"Widget"}]}}}}`, v.size, more, v.version), nil
 }
 
 // TestSchemas: a resource whose schemas contradict each other is incompatible, by field; what is not known stands in
@@ -81,6 +93,15 @@ func TestSchemas(t *testing.T) {
 	}
 	there.size, there.hash = "string", "2"
 	require("mended", judged("v1"), workloadv1alpha1.ResourceAccepted, "v1")
+
+	here.color, here.hash = true, "3"
+	if got := judged("v1"); got.State != workloadv1alpha1.ResourceIncompatible || !strings.Contains(got.Message, "color: known") {
+		t.Errorf("a field of the workspace alone, of a custom resource: %+v", got)
+	}
+	there.native, there.hash = true, "3"
+	if got := judged("v1"); got.State != workloadv1alpha1.ResourceAccepted || !strings.Contains(got.Message, "color: known in the workspace") || !strings.Contains(got.Message, "refuses the objects that use it") {
+		t.Errorf("a field of the workspace alone, of a built-in kind: %+v", got)
+	}
 }
 
 // TestSchemasOfKubernetes: what Kubernetes publishes of itself is compatible with itself.
@@ -106,5 +127,48 @@ func TestSchemasOfKubernetes(t *testing.T) {
 		if _, judged := s.verdicts[gvk]; r.State != workloadv1alpha1.ResourceAccepted || !judged {
 			t.Errorf("%s: %s %s, judged: %t", gvk, r.State, r.Message, judged)
 		}
+	}
+}
+
+// older is a Kubernetes whose Deployments cannot be paused.
+type older struct{ openapi.Client }
+
+func (o older) Paths() (map[string]openapi.GroupVersion, error) {
+	paths, err := o.Client.Paths()
+	for path, version := range paths {
+		paths[path] = olderVersion{version}
+	}
+	return paths, err
+}
+
+type olderVersion struct{ openapi.GroupVersion }
+
+func (v olderVersion) ServerRelativeURL() string { return "/older" }
+
+func (v olderVersion) Schema(contentType string) ([]byte, error) {
+	document, err := v.GroupVersion.Schema(contentType)
+	if err != nil {
+		return nil, err
+	}
+	var content map[string]any
+	if err := json.Unmarshal(document, &content); err != nil {
+		return nil, err
+	}
+	unstructured.RemoveNestedField(content, "components", "schemas", "io.k8s.api.apps.v1.DeploymentSpec", "properties", "paused")
+	return json.Marshal(content)
+}
+
+// TestSchemasOfAnOlderKubernetes: the field that it does not know is told, and stands in nobody else's way.
+func TestSchemasOfAnOlderKubernetes(t *testing.T) {
+	client := openapitest.NewEmbeddedFileClient()
+	s := schemas{workspace: client, cluster: older{openapitest.NewEmbeddedFileClient()}, verdicts: map[apischema.GroupVersionKind]verdict{}}
+	catalog := []Resource{{
+		GroupResource: workloadv1alpha1.GroupResource{Group: "apps", Resource: "deployments"}, Kind: "Deployment",
+		State: workloadv1alpha1.ResourceAccepted, Versions: []string{"v1"},
+	}}
+	s.judge(t.Context(), catalog)
+	const want = "spec.paused: known in the workspace, unknown in the physical cluster, which refuses the objects that use it"
+	if r := catalog[0]; r.State != workloadv1alpha1.ResourceAccepted || r.Message != want {
+		t.Errorf("%s %q, want %q", r.State, r.Message, want)
 	}
 }

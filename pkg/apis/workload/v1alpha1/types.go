@@ -391,7 +391,7 @@ type SyncedResourceStatus struct {
 	// state says whether the resource can be synced.
 	// +optional
 	State SyncedResourceState `json:"state,omitempty"`
-	// message says why not.
+	// message says why not; of an accepted one, which fields only one side knows.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32768
 	Message string `json:"message,omitempty"`
