@@ -62,7 +62,7 @@ func Compare(gvk apischema.GroupVersionKind, workspace, cluster []byte) ([]Incom
 			return nil, fmt.Errorf("comparing %s: %w", gvk.Kind, err)
 		}
 	}
-	all := append(found.list, found.partial...)
+	all := slices.Concat(found.list, found.partial)
 	slices.SortFunc(all, func(a, b Incompatibility) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Reason, b.Reason))
 	})
