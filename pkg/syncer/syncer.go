@@ -66,11 +66,11 @@ func Run(ctx context.Context, o *options.Options, build Build) error {
 	return mgr.Start(ctx)
 }
 
-// holder names who holds the Lease. In a pod, whose name the installer hands over, it is the pod: should its container end
+// holder names who holds the Lease. In a pod, whose UID the installer hands over, it is the pod: should its container end
 // without a word, its next one goes on at once, where a stranger waits until the Lease expires. Elsewhere several may run
 // under one name, and each is another.
 func holder(instance string) string {
-	return cmp.Or(os.Getenv("POD_NAME"), instance+"_"+string(uuid.NewUUID()))
+	return instance + "_" + cmp.Or(os.Getenv("POD_UID"), string(uuid.NewUUID()))
 }
 
 func addHeartbeat(mgr manager.Manager, upstreamConfig *rest.Config, o *options.Options, instance string, build Build) error {

@@ -125,15 +125,14 @@ func TestRun(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.sent()[0]), &first); err != nil {
 		t.Fatal(err)
 	}
-	hostname, _ := os.Hostname()
 	want := map[string]any{
-		"version": "v0.1.0", "instance": hostname, "clusterID": "c-1", "kubernetesVersion": "v1.34.4", "nodes": 1.0,
+		"version": "v0.1.0", "instance": hostname(t), "clusterID": "c-1", "kubernetesVersion": "v1.34.4", "nodes": 1.0,
 		"capacity": map[string]any{"cpu": "4"}, "allocatable": map[string]any{"cpu": "3"},
 	}
 	if diff := cmp.Diff(want, first[len(first)-1].Value); diff != "" {
 		t.Errorf("want the first heartbeat to report everything: -want, +got:\n%s", diff)
 	}
-	if holder := s.holder(); !strings.HasPrefix(holder, hostname+"_") {
+	if holder := s.holder(); !strings.HasPrefix(holder, hostname(t)+"_") {
 		t.Errorf("want the Lease to name this pod, got %q", holder)
 	}
 
@@ -174,10 +173,11 @@ func TestReplicasElectOneLeader(t *testing.T) {
 // TestContainerIsRestarted: the Lease of a syncer that has ended without a word is good for 15 s, in which its pod's next
 // container does not wait for it, and nobody else takes it.
 func TestContainerIsRestarted(t *testing.T) {
-	t.Setenv("POD_NAME", "syncer-1")
+	t.Setenv("POD_UID", "pod-1")
 	s := newServer(t)
+	first := holder(hostname(t))
 	held := coordinationv1.LeaseSpec{
-		HolderIdentity: ptr.To("syncer-1"), LeaseDurationSeconds: ptr.To[int32](3600),
+		HolderIdentity: ptr.To(first), LeaseDurationSeconds: ptr.To[int32](3600),
 		AcquireTime: ptr.To(metav1.NowMicro()), RenewTime: ptr.To(metav1.NowMicro()),
 	}
 	s.lease = &coordinationv1.Lease{
@@ -186,15 +186,18 @@ func TestContainerIsRestarted(t *testing.T) {
 	restarted := newOptions(t, s)
 	stop := start(t, restarted)
 	await(t, s, patience)
-	if holder := s.holder(); holder != "syncer-1" {
+	if holder := s.holder(); holder != first {
 		t.Errorf("the Lease is held by %q", holder)
 	}
 
-	t.Setenv("POD_NAME", "syncer-2")
+	t.Setenv("POD_UID", "pod-2")
 	other := newOptions(t, s)
 	stopOther := start(t, other)
 	probe(t, other, "/readyz", http.StatusOK)
-	if holder := s.holder(); holder != "syncer-1" {
+	for range 4 { // heartbeats, one a second, in which the other asks for the Lease once or twice
+		await(t, s, patience)
+	}
+	if holder := s.holder(); holder != first {
 		t.Errorf("the Lease went to %q", holder)
 	}
 	for _, stop := range []func() error{stopOther, stop} {
@@ -202,6 +205,15 @@ func TestContainerIsRestarted(t *testing.T) {
 			t.Errorf("want a clean end, got %v", err)
 		}
 	}
+}
+
+func hostname(t *testing.T) string {
+	t.Helper()
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 func TestNotReadyNamesTheCheck(t *testing.T) {

@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -177,7 +178,11 @@ func (s *installed) settled(after int, probe string) (rested, started time.Time)
 
 // waiting is how much waits in the syncer's queue.
 func (s *installed) waiting() (float64, error) {
-	page, err := s.there.CoreV1().Pods(s.home).ProxyGet("http", s.pod().Name, fmt.Sprint(options.DefaultMetricsPort), "metrics", nil).DoRaw(s.t.Context())
+	pod := s.pod()
+	if pod == nil {
+		return 0, errors.New("there is no pod")
+	}
+	page, err := s.there.CoreV1().Pods(s.home).ProxyGet("http", pod.Name, fmt.Sprint(options.DefaultMetricsPort), "metrics", nil).DoRaw(s.t.Context())
 	if err != nil {
 		return 0, err
 	}
@@ -186,7 +191,11 @@ func (s *installed) waiting() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return families["syncer_queue_depth"].GetMetric()[0].GetGauge().GetValue(), nil
+	depth := families["syncer_queue_depth"].GetMetric()
+	if len(depth) != 1 {
+		return 0, errors.New("it does not tell how much waits")
+	}
+	return depth[0].GetGauge().GetValue(), nil
 }
 
 // writes are what was written of the ConfigMaps that were there before, on both sides, by the time at which nothing has been

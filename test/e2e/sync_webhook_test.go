@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -74,6 +75,8 @@ func TestSyncPastWebhook(t *testing.T) {
 	n := newTenant(t)
 	s := n.openShop(n.register("edge-1"), "shop")
 	const label, value = "e2e.example.com/webhook", "was-here"
+	// tellAfter is how many attempts fail before it is told, and later how far apart the webhook wants those of one object.
+	const tellAfter, later = 3, 5 * time.Second
 	hook := s.asks(func(ctx context.Context, name string, response *admissionv1.AdmissionResponse) {
 		switch name {
 		case "c-labelled":
@@ -83,7 +86,7 @@ func TestSyncPastWebhook(t *testing.T) {
 			response.Allowed, response.Result = false, &metav1.Status{Code: http.StatusForbidden, Message: "no such thing in this cluster"}
 		case "c-later":
 			response.Allowed, response.Result = false, &metav1.Status{
-				Code: http.StatusTooManyRequests, Reason: metav1.StatusReasonTooManyRequests, Message: "another day", Details: &metav1.StatusDetails{RetryAfterSeconds: 2},
+				Code: http.StatusTooManyRequests, Reason: metav1.StatusReasonTooManyRequests, Message: "another day", Details: &metav1.StatusDetails{RetryAfterSeconds: int32(later.Seconds())},
 			}
 		case "c-hangs":
 			<-ctx.Done()
@@ -127,9 +130,12 @@ func TestSyncPastWebhook(t *testing.T) {
 
 	t.Log("each was tried no more often than it should be, and is, when it is let in")
 	// By a backoff that doubles from 0.1 s up to a minute; without it there would be hundreds.
-	assert.LessOrEqual(t, hook.asked("c-denied"), 20, "attempts of what was denied")
-	assert.LessOrEqual(t, hook.asked("c-later"), 1+int(time.Since(started)/(2*time.Second)), "attempts of what was to come later")
-	assert.Greater(t, hook.asked("c-later"), 1, "attempts of what was to come later")
+	assert.LessOrEqual(t, len(hook.asked("c-denied")), 20, "attempts of what was denied")
+	attempts := hook.asked("c-later")
+	assert.Greater(t, len(attempts), tellAfter, "attempts of what was to come later")
+	for i := range len(attempts) - 1 {
+		assert.GreaterOrEqual(t, attempts[i+1].Sub(attempts[i]), later, "from attempt %d to the next", i)
+	}
 	s.awaitReport(objects["c-later"], "not this one", "another day")
 	hook.remove()
 	want := map[string]map[string]string{}
@@ -149,21 +155,21 @@ type hook struct {
 	remove func()
 
 	lock  sync.Mutex
-	names map[string]int
+	names map[string][]time.Time
 }
 
-// asked is how often it was asked about an object.
-func (h *hook) asked(name string) int {
+// asked is when it was asked about an object.
+func (h *hook) asked(name string) []time.Time {
 	h.lock.Lock()
 	defer h.lock.Unlock()
-	return h.names[name]
+	return slices.Clone(h.names[name])
 }
 
 // asks has the physical cluster ask a hook about every new ConfigMap of the counterpart whose name begins with "c-". What is
 // answered is that it may, unless answer says otherwise; ctx ends when the cluster waits no longer.
 func (s *shop) asks(answer func(ctx context.Context, name string, response *admissionv1.AdmissionResponse)) *hook {
 	s.t.Helper()
-	h := &hook{names: map[string]int{}}
+	h := &hook{names: map[string][]time.Time{}}
 	listener, err := net.Listen("tcp", env.HostAddress()+":0")
 	require.NoError(s.t, err)
 	chain, key, err := cert.GenerateSelfSignedCertKey(env.HostAddress(), nil, nil)
@@ -176,7 +182,7 @@ func (s *shop) asks(answer func(ctx context.Context, name string, response *admi
 			return
 		}
 		h.lock.Lock()
-		h.names[review.Request.Name]++
+		h.names[review.Request.Name] = append(h.names[review.Request.Name], time.Now())
 		h.lock.Unlock()
 		review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}
 		answer(r.Context(), review.Request.Name, review.Response)

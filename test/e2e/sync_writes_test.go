@@ -103,7 +103,7 @@ func (s *shop) takesOver() {
 			return false, err.Error()
 		}
 		holder, instance := ptr.Deref(lease.Spec.HolderIdentity, ""), target.Status.Syncer.Instance
-		return instance != before && holder == instance, fmt.Sprintf("%s beats, %s holds the Lease", instance, holder)
+		return instance != before && strings.HasPrefix(holder, instance+"_"), fmt.Sprintf("%s beats, %s holds the Lease", instance, holder)
 	})
 	other := map[string]string{}
 	s.rest(20*time.Second, func(target *workloadv1alpha1.SyncTarget) {

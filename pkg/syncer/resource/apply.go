@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -133,7 +134,7 @@ func (o *pass) blame(desired *unstructured.Unstructured, report Report, err erro
 		return refused, refusalRetry, nil
 	case kind == lasting && attempts >= tellAfter:
 		// Settled, so that not even the event of what is told makes the next attempt come sooner.
-		o.settle(desired, refused, min(retryBase<<min(attempts, 20), retryMax))
+		o.settle(desired, refused, pause(attempts, err))
 		return refused, 0, err
 	}
 	return report, 0, err
@@ -144,10 +145,10 @@ func (o *pass) blame(desired *unstructured.Unstructured, report Report, err erro
 func (o *pass) refusal(err error) (Report, refusalKind) {
 	report, kind := refusal(err)
 	attempts := o.queue.NumRequeues(o.id())
-	if err == nil || kind != passing || attempts < tellAfter {
+	if err == nil || kind != passing || attempts < tellAfter || isOverload(err) {
 		return report, kind
 	}
-	before := o.began.Add(-min(retryBase<<min(attempts-1, 20), retryMax))
+	before := o.began.Add(-pause(attempts-1, err))
 	if !time.Unix(0, o.heard.Load()).After(before) {
 		return report, kind
 	}
@@ -156,6 +157,12 @@ func (o *pass) refusal(err error) (Report, refusalKind) {
 		why = fmt.Sprintf("it does not answer within %s; a webhook there may hang", passTimeout)
 	}
 	return Report{Refused: "the physical cluster takes others, but not this one: " + why}, lasting
+}
+
+// isOverload tells the answer of a server that turns requests away unseen, and says so in a line of text, from one that was
+// given to this object.
+func isOverload(err error) bool {
+	return apierrors.IsTooManyRequests(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
 // isShared tells whether somebody else has set something of an object too.

@@ -370,32 +370,41 @@ func TestRefusedIsTold(t *testing.T) {
 	}
 }
 
-// TestOneThatGetsNoAnswer: what hangs or is put off alone, as by a webhook, is told of; an outage or an overload, in which
-// nobody is answered, is not.
+// TestOneThatGetsNoAnswer: what hangs or is put off alone, as by a webhook, is told of, and tried again no sooner for that; an
+// outage, in which nobody is answered, is not told, nor that a server turns requests away unseen.
 func TestOneThatGetsNoAnswer(t *testing.T) {
 	failures := map[string]struct {
 		err  error
 		told string
+		wait time.Duration
 	}{
-		"hangs":      {fmt.Errorf("patching: %w", context.DeadlineExceeded), "does not answer within 15s"},
-		"is put off": {apierrors.NewTooManyRequests("a quota is updated", 7), "a quota is updated"},
+		"hangs":          {fmt.Errorf("patching: %w", context.DeadlineExceeded), "does not answer within 15s", 100 * time.Millisecond << tellAfter},
+		"is put off":     {apierrors.NewTooManyRequests("a quota is updated", 7), "a quota is updated", 7 * time.Second},
+		"is turned away": {apierrors.NewGenericServerResponse(429, "patch", schema.GroupResource{}, "", "too many requests", 7, true), "", 0},
 	}
 	for name, tc := range failures {
 		for like, others := range map[string]bool{"alone": true, "like all others": false} {
 			t.Run(name+" "+like, func(t *testing.T) {
 				s := newServer(t, sourceOf(fresh), nil)
-				s.err = tc.err
+				clock := clocktesting.NewFakeClock(time.Now())
+				s.pass.clock, s.pass.began, s.err = clock, clock.Now(), tc.err
 				for range tellAfter {
 					s.pass.queue.AddRateLimited(s.pass.id())
 				}
 				if others {
-					s.pass.heard.Store(time.Now().UnixNano())
+					s.pass.heard.Store(clock.Now().Add(-tc.wait / 4).UnixNano())
 				}
 				if _, err := s.run(t); err == nil {
 					t.Error("it is not tried again")
 				}
-				if told := strings.Contains(s.report(t).Refused, tc.told); told != others {
-					t.Errorf("it is told %+v", s.report(t))
+				want := others && tc.told != ""
+				if told := s.report(t).Refused; (told != "") != want || !strings.Contains(told, tc.told) && want {
+					t.Errorf("it is told %q", told)
+				}
+				if want {
+					if again, err := s.run(t); err != nil || again != tc.wait { // the event of what was told
+						t.Errorf("it is tried again after %s, %v, want %s", again, err, tc.wait)
+					}
 				}
 				if !s.pass.Engine.holds(s.live(t)) {
 					t.Error("it is not held, and there may be a copy")

@@ -55,7 +55,8 @@ func (r Resource) followed() bool { return r.upstream().Version != "" }
 
 // sameWay tells whether a lane for the one does for the other.
 func (r Resource) sameWay(other Resource) bool {
-	return r.upstream() == other.upstream() && r.downstream() == other.downstream() && r.State == other.State && r.Message == other.Message && r.Leaving == other.Leaving && r.HasStatus == other.HasStatus
+	told := r.State == workloadv1alpha1.ResourceAccepted || r.Message == other.Message // of an accepted one the objects tell nothing
+	return r.upstream() == other.upstream() && r.downstream() == other.downstream() && r.State == other.State && told && r.Leaving == other.Leaving && r.HasStatus == other.HasStatus
 }
 
 // leaves marks what the spec no longer names.

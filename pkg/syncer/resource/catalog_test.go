@@ -45,3 +45,18 @@ func TestJudge(t *testing.T) {
 		})
 	}
 }
+
+// TestSameWay: what is told of an accepted resource changes nothing in how it travels, and what is told of another does, for its
+// objects tell it too.
+func TestSameWay(t *testing.T) {
+	accepted := Resource{Versions: []string{"v1"}, State: workloadv1alpha1.ResourceAccepted, Message: "spec.a: known in the workspace"}
+	without := accepted
+	without.Message = ""
+	if !accepted.sameWay(without) {
+		t.Error("an accepted resource does not travel as before when another field is told")
+	}
+	accepted.State, without.State = workloadv1alpha1.ResourceIncompatible, workloadv1alpha1.ResourceIncompatible
+	if accepted.sameWay(without) {
+		t.Error("that another field is incompatible is not told anew")
+	}
+}

@@ -2,7 +2,7 @@
 //
 //	engine    what runs
 //	queue     what waits for its turn, and for its next attempt
-//	unwaiting the clients, whose writes wait in the queue alone
+//	unwaiting the clients, which leave it to the queue to wait
 //	target    our SyncTarget in kcp: what it says, and what we say there
 //	look      what both sides serve, asked again and again
 //	catalog   which resources can travel

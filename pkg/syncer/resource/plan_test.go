@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -22,7 +21,7 @@ import (
 // watches are those that a fake server has been asked for.
 type watches struct {
 	mu  sync.Mutex
-	all map[string]*watch.FakeWatcher
+	all map[string][]*watch.FakeWatcher
 }
 
 // newWatched is a server without objects, which notes who watches what.
@@ -32,24 +31,32 @@ func newWatched() (*dynamicfake.FakeDynamicClient, *watches) {
 		kinds[schema.GroupVersionResource{Version: "v1", Resource: resource}] = kind
 	}
 	client := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds)
-	w := &watches{all: map[string]*watch.FakeWatcher{}}
+	w := &watches{all: map[string][]*watch.FakeWatcher{}}
 	client.PrependWatchReactor("*", func(action clienttesting.Action) (bool, watch.Interface, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		watcher := watch.NewFake()
-		w.all[action.GetResource().Resource+" in "+action.GetNamespace()] = watcher
+		what := action.GetResource().Resource + " in " + action.GetNamespace()
+		w.all[what] = append(w.all[what], watcher)
 		return true, watcher, nil
 	})
 	return client, w
 }
 
-// running are the watches that have not ended.
+// running are the watches that have not ended, each as often as it runs.
 func (w *watches) running() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	running := maps.Clone(w.all)
-	maps.DeleteFunc(running, func(_ string, watcher *watch.FakeWatcher) bool { return watcher.IsStopped() })
-	return slices.Sorted(maps.Keys(running))
+	var running []string
+	for what, watchers := range w.all {
+		for _, watcher := range watchers {
+			if !watcher.IsStopped() {
+				running = append(running, what)
+			}
+		}
+	}
+	slices.Sort(running)
+	return running
 }
 
 // TestOpenedNamespacesAloneAreFollowed: nothing is watched but the synced resources of a Namespace that is open or is being left,
@@ -114,8 +121,8 @@ func TestOpenedNamespacesAloneAreFollowed(t *testing.T) {
 		k.Status.DrainedNamespaces = []string{"office"}
 		say(e, workloadv1alpha1.NamespaceStatus{Name: "shop", State: open}, workloadv1alpha1.NamespaceStatus{Name: "office", State: closing})
 		check("one has been left", "shop")
-		if lists := len(up.Actions()) / 2; lists != 4 {
-			t.Errorf("%d resources were listed in the workspace, want 4, once each", lists)
+		if requests := len(up.Actions()); requests != 8 {
+			t.Errorf("%d requests to the workspace, want a list and a watch for each of 4 resources", requests)
 		}
 		for _, p := range e.places {
 			p.stop()

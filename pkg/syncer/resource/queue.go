@@ -10,10 +10,12 @@ import (
 	"github.com/synctarget/synctarget/pkg/fairqueue"
 )
 
-// retryBase and retryMax bound the backoff of one object; the others do not wait for it.
+// retryBase and retryMax bound the backoff of one object, and askedMax what a server may ask for in its place; the others do not
+// wait for it.
 const (
 	retryBase = 100 * time.Millisecond
 	retryMax  = time.Minute
+	askedMax  = 5 * time.Minute
 )
 
 // item is what waits in the queue: an object, a Namespace if there is no resource, or everything if there is neither.
@@ -36,11 +38,18 @@ func newQueue() queue {
 	return queue{fairqueue.Share(fairqueue.New("sync", backoff, namespace), workers, namespace), backoff}
 }
 
-// addFailed adds what has failed again, after its backoff, and no sooner than the server has asked for.
+// addFailed adds what has failed again, for its next attempt.
 func (q queue) addFailed(i item, err error) {
-	wait := q.backoff.When(i)
+	failures := q.NumRequeues(i)
+	q.backoff.When(i) // counts it
+	q.AddAfter(i, pause(failures, err))
+}
+
+// pause is how long what fails waits, after so many failures before: its backoff, and no less than the server has asked for.
+func pause(failures int, err error) time.Duration {
+	wait := min(retryBase<<min(failures, 20), retryMax)
 	if seconds, ok := apierrors.SuggestsClientDelay(err); ok {
-		wait = max(wait, time.Duration(seconds)*time.Second)
+		wait = max(wait, min(time.Duration(seconds)*time.Second, askedMax))
 	}
-	q.AddAfter(i, wait)
+	return wait
 }

@@ -18,22 +18,22 @@ import (
 // maxBusy bounds what is read, in bytes, of an answer that asks to wait.
 const maxBusy = 64 << 10
 
-// unwaiting has a write that the server puts off fail at once, where client-go would wait and try it again up to ten times,
-// within the pass, which has not the time: the object waits in the queue, as long as the server asks for, and leaves its
-// worker to others. Lists and watches wait as ever.
+// unwaiting has a request of a pass that the server puts off fail at once, where client-go would wait and try it again up to ten
+// times, for which a pass has not the time: the object waits in the queue, as long as the server asks for, and leaves its
+// worker to others. The informers, whose requests may take any time, wait as ever.
 func unwaiting(config *rest.Config) *rest.Config {
 	config = rest.CopyConfig(config)
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return writesDoNotWait{next} })
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return boundedDoNotWait{next} })
 	return config
 }
 
-// writesDoNotWait moves the Retry-After of an answer to a write from the header, on which client-go acts, into the body, from
-// which apierrors.SuggestsClientDelay reads it.
-type writesDoNotWait struct{ next http.RoundTripper }
+// boundedDoNotWait moves the Retry-After of an answer to a request with a deadline from the header, on which client-go acts,
+// into the body, from which apierrors.SuggestsClientDelay reads it.
+type boundedDoNotWait struct{ next http.RoundTripper }
 
-func (t writesDoNotWait) RoundTrip(request *http.Request) (*http.Response, error) {
+func (t boundedDoNotWait) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := t.next.RoundTrip(request)
-	if err != nil || request.Method == http.MethodGet {
+	if _, bounded := request.Context().Deadline(); err != nil || !bounded {
 		return response, err
 	}
 	seconds, err := strconv.ParseInt(response.Header.Get("Retry-After"), 10, 32)
@@ -66,4 +66,4 @@ func (t writesDoNotWait) RoundTrip(request *http.Request) (*http.Response, error
 }
 
 // WrappedRoundTripper is for client-go, which looks for the transport below.
-func (t writesDoNotWait) WrappedRoundTripper() http.RoundTripper { return t.next }
+func (t boundedDoNotWait) WrappedRoundTripper() http.RoundTripper { return t.next }

@@ -1,12 +1,14 @@
 package resource
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,21 +18,21 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// TestWritesDoNotWait: a write that a server puts off is asked once, and its error tells when to ask again.
-func TestWritesDoNotWait(t *testing.T) {
+// TestPassesDoNotWait: what a server puts off is asked once where there is a deadline, and its error tells when to ask again.
+func TestPassesDoNotWait(t *testing.T) {
 	const status = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"message":"a quota is updated","code":%d}`
 	tests := map[string]struct {
-		code        int
-		retryAfter  string
-		body        string
-		is          func(error) bool
-		wait, asked int
-		words       string
+		code       int
+		retryAfter string
+		body       string
+		is         func(error) bool
+		wait       int
+		words      string
 	}{
-		"too busy":          {429, "7", "Too many requests, please try again later.", apierrors.IsTooManyRequests, 7, 1, "too many requests"},
-		"in a webhook":      {429, "7", fmt.Sprintf(status, "TooManyRequests", 429), apierrors.IsTooManyRequests, 7, 1, "a quota is updated"},
-		"starting":          {503, "7", fmt.Sprintf(status, "ServiceUnavailable", 503), apierrors.IsServiceUnavailable, 7, 1, "a quota is updated"},
-		"not to be retried": {500, "", fmt.Sprintf(status, "InternalError", 500), apierrors.IsInternalError, 0, 1, "a quota is updated"},
+		"too busy":          {429, "7", "Too many requests, please try again later.", apierrors.IsTooManyRequests, 7, "too many requests"},
+		"in a webhook":      {429, "7", fmt.Sprintf(status, "TooManyRequests", 429), apierrors.IsTooManyRequests, 7, "a quota is updated"},
+		"starting":          {503, "7", fmt.Sprintf(status, "ServiceUnavailable", 503), apierrors.IsServiceUnavailable, 7, "a quota is updated"},
+		"not to be retried": {500, "", fmt.Sprintf(status, "InternalError", 500), apierrors.IsInternalError, 0, "a quota is updated"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -44,22 +46,31 @@ func TestWritesDoNotWait(t *testing.T) {
 				_, _ = fmt.Fprint(w, tc.body)
 			}))
 			defer server.Close()
-			_, err := configMapsOf(t, server).Patch(t.Context(), "c", types.MergePatchType, []byte(`{}`), metav1.PatchOptions{})
-			if !tc.is(err) || !strings.Contains(err.Error(), tc.words) {
-				t.Errorf("another error: %v", err)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			client := configMapsOf(t, server)
+			_, reading := client.Get(ctx, "c", metav1.GetOptions{})
+			_, writing := client.Patch(ctx, "c", types.MergePatchType, []byte(`{}`), metav1.PatchOptions{})
+			for what, err := range map[string]error{"reading": reading, "writing": writing} {
+				if !tc.is(err) || !strings.Contains(err.Error(), tc.words) {
+					t.Errorf("%s: another error: %v", what, err)
+				}
+				if wait, _ := apierrors.SuggestsClientDelay(err); wait != tc.wait {
+					t.Errorf("%s: to wait %d s, want %d", what, wait, tc.wait)
+				}
+				if isOverload(err) != (name == "too busy") {
+					t.Errorf("%s: overload: %t", what, isOverload(err))
+				}
 			}
-			if wait, _ := apierrors.SuggestsClientDelay(err); wait != tc.wait {
-				t.Errorf("to wait %d s, want %d", wait, tc.wait)
-			}
-			if int(asked.Load()) != tc.asked {
-				t.Errorf("asked %d times, want %d", asked.Load(), tc.asked)
+			if asked.Load() != 2 {
+				t.Errorf("asked %d times, want once for each", asked.Load())
 			}
 		})
 	}
 }
 
-// TestReadsWait: what reads is tried again by client-go, as anywhere.
-func TestReadsWait(t *testing.T) {
+// TestInformersWait: what has no deadline is tried again by client-go, as anywhere.
+func TestInformersWait(t *testing.T) {
 	var asked atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if asked.Add(1) == 1 {
