@@ -26,7 +26,7 @@ const (
 	// threshold is more than two heartbeats of 20 s, with room for a slow machine.
 	threshold = 45 * time.Second
 	// deadline is how long a deletion may be held up in this suite: longer than a syncer is waited for.
-	deadline = 100 * time.Second
+	deadline = 75 * time.Second
 )
 
 var (
