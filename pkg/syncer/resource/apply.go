@@ -34,7 +34,7 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 		}
 	}
 	if !o.ours(o.dst) && first {
-		if _, known := o.settlement(desired); known {
+		if known, ok := o.settlement(desired); ok && known.report.blamed() {
 			// Refused before. It is only tried, so that the object is not held and let go again and again.
 			if _, err := o.write(ctx, desired, metav1.DryRunAll); err != nil {
 				return o.blame(desired, report, fmt.Errorf("applying %s in the physical cluster: %w", o, err))
@@ -137,6 +137,9 @@ func (o *pass) blame(desired *unstructured.Unstructured, report Report, err erro
 		o.settle(desired, refused, pause(attempts, err))
 		return refused, 0, err
 	}
+	if _, asked := apierrors.SuggestsClientDelay(err); asked {
+		o.settlements.Store(o.id(), settlement{of: o.matter(desired), putOff: true, until: o.clock.Now().Add(pause(attempts, err))})
+	}
 	return report, 0, err
 }
 
@@ -173,12 +176,16 @@ func isShared(object *unstructured.Unstructured) bool {
 }
 
 // settlement is the outcome of an apply that would be the same again until the object or its copy changes: nothing was
-// changed, though the copy seemed not to say what it should, or the server refused, which holds for a while.
+// changed, though the copy seemed not to say what it should, or the server refused or put it off, which holds for a while.
 type settlement struct {
 	of     string
 	report Report
+	putOff bool
 	until  time.Time
 }
+
+// errPutOff tells that the server has asked to try it no sooner than that, and that there is nothing to tell yet.
+var errPutOff = errors.New("the server has put it off")
 
 func (o *pass) settle(desired *unstructured.Unstructured, report Report, lasts time.Duration) {
 	o.settlements.Store(o.id(), settlement{of: o.matter(desired), report: report, until: o.clock.Now().Add(lasts)})
@@ -187,7 +194,7 @@ func (o *pass) settle(desired *unstructured.Unstructured, report Report, lasts t
 // settled returns the outcome of the last apply if it still stands.
 func (o *pass) settled(desired *unstructured.Unstructured) (settlement, bool) {
 	known, ok := o.settlement(desired)
-	if !ok || known.report.blamed() && !o.clock.Now().Before(known.until) {
+	if !ok || (known.report.blamed() || known.putOff) && !o.clock.Now().Before(known.until) {
 		return settlement{}, false
 	}
 	return known, true

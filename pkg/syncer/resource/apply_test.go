@@ -414,6 +414,38 @@ func TestOneThatGetsNoAnswer(t *testing.T) {
 	}
 }
 
+// TestPutOff: what the server has put off is not tried sooner for an event that changes nothing, as that of our own finalizer,
+// and is not counted as tried; what changes is tried at once.
+func TestPutOff(t *testing.T) {
+	s := newServer(t, sourceOf(fresh), nil)
+	clock := clocktesting.NewFakeClock(time.Now())
+	s.pass.clock, s.err = clock, apierrors.NewTooManyRequests("later", 7)
+	if _, err := s.run(t); err == nil || len(s.applied) != 1 {
+		t.Fatalf("run() = %v after %d applies", err, len(s.applied))
+	}
+	clock.Step(time.Second)
+	if again, err := s.run(t); err != nil || again != 6*time.Second || len(s.applied) != 1 {
+		t.Errorf("run() = %s, %v after %d applies, want to wait 6 s more", again, err, len(s.applied))
+	}
+	if report := s.report(t); report.blamed() {
+		t.Errorf("it is told %+v", report)
+	}
+	live := s.pass.src.DeepCopy()
+	live.SetResourceVersion("")
+	live.Object["data"] = map[string]any{"a": "2"}
+	if _, err := s.up.Resource(configMaps).Namespace("shop").Update(t.Context(), live, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.run(t); err == nil || len(s.applied) != 2 {
+		t.Errorf("run() = %v after %d applies of what has changed", err, len(s.applied))
+	}
+	clock.Step(7 * time.Second)
+	s.err = nil
+	if _, err := s.run(t); err != nil || len(s.applied) != 3 {
+		t.Errorf("run() = %v after %d applies when the time has come", err, len(s.applied))
+	}
+}
+
 // bounded heeds the end of a context, as a server's client does and a fake does not.
 type bounded struct{ dynamic.ResourceInterface }
 

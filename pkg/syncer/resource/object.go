@@ -3,6 +3,7 @@ package resource
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -115,6 +116,10 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	before := o.reported()
 	report, again, err := o.bring(ctx, desired, Report{Time: before.Time, Generation: before.Generation})
 	switch {
+	case errors.Is(err, errPutOff):
+		o.lane.up.stillSeen(o.name, o.changed)
+		o.lane.down.stillSeen(o.name, o.answered)
+		return again, nil
 	case err != nil && !report.blamed():
 		return 0, err
 	case !o.holds() && !report.blamed() && !before.blamed() && o.mayWait():
@@ -152,8 +157,10 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 		return report.ofPast(o.src), 0, nil
 	default:
 		known, ok := o.settled(desired)
-		if known.report.blamed() {
-			return known.report, max(known.until.Sub(o.clock.Now()), soon), nil
+		if wait := max(known.until.Sub(o.clock.Now()), soon); known.putOff {
+			return report, wait, errPutOff
+		} else if known.report.blamed() {
+			return known.report, wait, nil
 		}
 		if ok {
 			break
