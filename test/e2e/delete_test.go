@@ -94,7 +94,7 @@ func TestClusterGone(t *testing.T) {
 	})
 
 	require.NoError(t, n.Delete(t.Context(), byDeadline))
-	n.awaitGone(byDeadline)
+	n.awaitGoneWithin(deadline+patience, byDeadline)
 	requireNothingLeft(t, n, byDeadline.Status.Key)
 	n.eventually("a Warning names what is left", func() (bool, string) {
 		all := strings.Join(n.events(byDeadline), "\n")

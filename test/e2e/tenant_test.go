@@ -269,10 +269,16 @@ func change[T client.Object](n *tenant, object T, mutate func(T)) {
 // awaitGone waits until an object is not found.
 func (n *tenant) awaitGone(object client.Object) {
 	n.t.Helper()
-	n.eventually(fmt.Sprintf("%T %s is gone", object, object.GetName()), func() (bool, string) {
+	n.awaitGoneWithin(patience, object)
+}
+
+// awaitGoneWithin is awaitGone of what takes its time.
+func (n *tenant) awaitGoneWithin(d time.Duration, object client.Object) {
+	n.t.Helper()
+	kcptestinghelpers.Eventually(n.t, func() (bool, string) {
 		err := n.Get(n.t.Context(), client.ObjectKeyFromObject(object), object)
 		return apierrors.IsNotFound(err), fmt.Sprintf("%v, finalizers %q", err, object.GetFinalizers())
-	})
+	}, d, tick, "waiting until %T %s is gone", object, object.GetName())
 }
 
 // downstream is cluster-1, as its administrator.
