@@ -63,7 +63,7 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	unchanged := o.dst != nil && o.dst.GetResourceVersion() == applied.GetResourceVersion()
 	o.dst = applied
 	if unchanged {
-		o.settle(desired, Report{}, 0)
+		o.settle(desired, settlement{}, 0)
 		return report, 0, nil
 	}
 	o.lane.down.objects.put(o.place.counterpart+"/"+o.name, applied, true)
@@ -130,15 +130,15 @@ func (o *pass) blame(desired *unstructured.Unstructured, report Report, err erro
 	attempts := o.queue.NumRequeues(o.id())
 	switch {
 	case kind == final:
-		o.settle(desired, refused, refusalRetry)
+		o.settle(desired, settlement{report: refused}, refusalRetry)
 		return refused, refusalRetry, nil
 	case kind == lasting && attempts >= tellAfter:
 		// Settled, so that not even the event of what is told makes the next attempt come sooner.
-		o.settle(desired, refused, pause(attempts, err))
+		o.settle(desired, settlement{report: refused}, pause(attempts, err))
 		return refused, 0, err
 	}
 	if _, asked := apierrors.SuggestsClientDelay(err); asked {
-		o.settlements.Store(o.id(), settlement{of: o.matter(desired), putOff: true, until: o.clock.Now().Add(pause(attempts, err))})
+		o.settle(desired, settlement{putOff: true}, pause(attempts, err))
 	}
 	return report, 0, err
 }
@@ -187,8 +187,10 @@ type settlement struct {
 // errPutOff tells that the server has asked to try it no sooner than that, and that there is nothing to tell yet.
 var errPutOff = errors.New("the server has put it off")
 
-func (o *pass) settle(desired *unstructured.Unstructured, report Report, lasts time.Duration) {
-	o.settlements.Store(o.id(), settlement{of: o.matter(desired), report: report, until: o.clock.Now().Add(lasts)})
+// settle notes the outcome of an apply, and how long it holds.
+func (o *pass) settle(desired *unstructured.Unstructured, outcome settlement, lasts time.Duration) {
+	outcome.of, outcome.until = o.matter(desired), o.clock.Now().Add(lasts)
+	o.settlements.Store(o.id(), outcome)
 }
 
 // settled returns the outcome of the last apply if it still stands.

@@ -196,7 +196,7 @@ func TestSteps(t *testing.T) {
 			clock := clocktesting.NewFakeClock(time.Now())
 			b.pass.clock, b.pass.lane.resource.HasStatus = clock, true
 			b.pass.answered = clock.Now().Add(-tc.waited)
-			b.pass.settle(desiredOf(t, src), Report{}, 0)
+			b.pass.settle(desiredOf(t, src), settlement{}, 0)
 			again, err := b.pass.run(t.Context())
 			if err != nil || again != tc.again {
 				t.Errorf("%s\nrun() = %s, %v, want %s", tc.reason, again, err, tc.again)
