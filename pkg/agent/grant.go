@@ -72,7 +72,7 @@ func (c *Config) upstreamRole() *rbacv1.ClusterRole {
 	rules = append(rules, c.rules([]string{"patch"}, "/status")...)
 	return &rbacv1.ClusterRole{
 		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "ClusterRole"), ObjectMeta: c.heldMeta("", syncRole(c.namespace())),
-		Rules: append(rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}}),
+		Rules: append(rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"get", "create", "patch"}}),
 	}
 }
 

@@ -124,7 +124,7 @@ func (o *pass) takesOver() bool {
 // blame says what of a failed apply is to be told.
 func (o *pass) blame(desired *unstructured.Unstructured, report Report, err error) (Report, time.Duration, error) {
 	refused, kind := o.refusal(err)
-	refused.Time = report.Time
+	refused.Time, refused.Generation = report.Time, report.Generation
 	_, answered := refusal(err)
 	o.copyless = o.dst == nil && answered != passing // else it may have been made all the same
 	attempts := o.queue.NumRequeues(o.id())

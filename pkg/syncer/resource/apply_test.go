@@ -269,6 +269,29 @@ func desiredOf(t *testing.T, src *unstructured.Unstructured) *unstructured.Unstr
 	return desired
 }
 
+// TestRefusedBesideACopy: what is told of a refusal keeps what is told of the copy that runs on: which generation, and how.
+func TestRefusedBesideACopy(t *testing.T) {
+	generation := func(n int64) func(*unstructured.Unstructured) {
+		return func(o *unstructured.Unstructured) { o.SetGeneration(n) }
+	}
+	src := sourceOf(generation(5), func(o *unstructured.Unstructured) { o.Object["data"] = map[string]any{"a": "2"} })
+	dst := desiredOf(t, sourceOf(generation(4)))
+	dst.SetUID("copy-1")
+	s := newServer(t, src, dst)
+	s.err = apierrors.NewInvalid(schema.GroupKind{Kind: "ConfigMap"}, "a", nil)
+	for range 2 { // the second time nothing is tried
+		if _, err := s.run(t); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.report(t); got.Generation != 4 || got.Ready != "Current" || got.Refused == "" {
+			t.Errorf("told is %+v", got)
+		}
+	}
+	if len(s.applied) != 1 {
+		t.Errorf("%d applies", len(s.applied))
+	}
+}
+
 // TestCopyThenHold: in a burst plain data that is new costs one apply and, when no more copies are made, one write up, which
 // holds and tells in one; the copy carries our mark, by which it is found should its object go before it is held.
 func TestCopyThenHold(t *testing.T) {

@@ -32,7 +32,7 @@ type Resource struct {
 	Unknown bool
 	// Leaving is set while copies of a resource that the spec no longer names are being removed.
 	Leaving bool
-	// HasStatus tells whether the workspace serves the status as a subresource.
+	// HasStatus tells whether the workspace serves the status as a subresource, in the version that is used.
 	HasStatus bool
 }
 
@@ -126,10 +126,11 @@ func judge(gr workloadv1alpha1.GroupResource, workspace, cluster []metav1.APIRes
 		}
 	}
 	var clusterScoped bool
+	statuses := map[string]bool{}
 	for _, resource := range workspace {
 		switch {
 		case !isWhole(resource):
-			r.HasStatus = true
+			statuses[resource.Version] = true
 		case !resource.Namespaced:
 			clusterScoped = true
 		default:
@@ -140,6 +141,7 @@ func judge(gr workloadv1alpha1.GroupResource, workspace, cluster []metav1.APIRes
 			}
 		}
 	}
+	r.HasStatus = statuses[r.upstream().Version]
 	switch {
 	case clusterScoped:
 		r.Here, r.Versions = "", nil

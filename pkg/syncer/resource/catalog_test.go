@@ -24,17 +24,18 @@ func TestJudge(t *testing.T) {
 		versions           string
 		status             bool
 	}{
-		"both":           {"", widgets, both, both, workloadv1alpha1.ResourceAccepted, "", "v1", false},
-		"with status":    {"", widgets, append(both, api("v1", "widgets/status", true)), both, workloadv1alpha1.ResourceAccepted, "", "v1", true},
-		"versions":       {"In the order of the workspace, as far as both serve them.", widgets, []metav1.APIResource{api("v2", "widgets", true), api("v1", "widgets", true)}, []metav1.APIResource{api("v1", "widgets", true), api("v2", "widgets", true)}, workloadv1alpha1.ResourceAccepted, "", "v2 v1", false},
-		"not upstream":   {"", widgets, nil, both, workloadv1alpha1.ResourceMissing, "workspace does not serve it", "", false},
-		"not downstream": {"", widgets, both, nil, workloadv1alpha1.ResourceMissing, "physical cluster does not serve it", "", false},
-		"no version":     {"", widgets, both, []metav1.APIResource{api("v2", "widgets", true)}, workloadv1alpha1.ResourceMissing, "serve it in one version on both sides", "", false},
-		"cluster-scoped": {"", widgets, []metav1.APIResource{api("v1", "widgets", false)}, both, workloadv1alpha1.ResourceForbidden, "cluster-scoped", "", false},
-		"rights":         {"", workloadv1alpha1.GroupResource{Group: "rbac.authorization.k8s.io", Resource: "roles"}, both, both, workloadv1alpha1.ResourceForbidden, "never synced", "", false},
-		"wildcard":       {"It must not reach a rule.", workloadv1alpha1.GroupResource{Resource: "*"}, both, both, workloadv1alpha1.ResourceForbidden, "no name of a resource", "", false},
-		"subresource":    {"", workloadv1alpha1.GroupResource{Resource: "serviceaccounts/token"}, both, both, workloadv1alpha1.ResourceForbidden, "no name of a resource", "", false},
-		"of kcp":         {"", workloadv1alpha1.GroupResource{Group: "apis.kcp.io", Resource: "apibindings"}, both, both, workloadv1alpha1.ResourceForbidden, "kcp's own", "", false},
+		"both":                             {"", widgets, both, both, workloadv1alpha1.ResourceAccepted, "", "v1", false},
+		"with status":                      {"", widgets, append(both, api("v1", "widgets/status", true)), both, workloadv1alpha1.ResourceAccepted, "", "v1", true},
+		"with a status that is not in use": {"", widgets, append(both, api("v1beta1", "widgets", true), api("v1beta1", "widgets/status", true)), both, workloadv1alpha1.ResourceAccepted, "", "v1", false},
+		"versions":                         {"In the order of the workspace, as far as both serve them.", widgets, []metav1.APIResource{api("v2", "widgets", true), api("v1", "widgets", true)}, []metav1.APIResource{api("v1", "widgets", true), api("v2", "widgets", true)}, workloadv1alpha1.ResourceAccepted, "", "v2 v1", false},
+		"not upstream":                     {"", widgets, nil, both, workloadv1alpha1.ResourceMissing, "workspace does not serve it", "", false},
+		"not downstream":                   {"", widgets, both, nil, workloadv1alpha1.ResourceMissing, "physical cluster does not serve it", "", false},
+		"no version":                       {"", widgets, both, []metav1.APIResource{api("v2", "widgets", true)}, workloadv1alpha1.ResourceMissing, "serve it in one version on both sides", "", false},
+		"cluster-scoped":                   {"", widgets, []metav1.APIResource{api("v1", "widgets", false)}, both, workloadv1alpha1.ResourceForbidden, "cluster-scoped", "", false},
+		"rights":                           {"", workloadv1alpha1.GroupResource{Group: "rbac.authorization.k8s.io", Resource: "roles"}, both, both, workloadv1alpha1.ResourceForbidden, "never synced", "", false},
+		"wildcard":                         {"It must not reach a rule.", workloadv1alpha1.GroupResource{Resource: "*"}, both, both, workloadv1alpha1.ResourceForbidden, "no name of a resource", "", false},
+		"subresource":                      {"", workloadv1alpha1.GroupResource{Resource: "serviceaccounts/token"}, both, both, workloadv1alpha1.ResourceForbidden, "no name of a resource", "", false},
+		"of kcp":                           {"", workloadv1alpha1.GroupResource{Group: "apis.kcp.io", Resource: "apibindings"}, both, both, workloadv1alpha1.ResourceForbidden, "kcp's own", "", false},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -77,8 +77,9 @@ func (e *Engine) left(ctx context.Context, p *place, l *lane) (bool, error) {
 		return marked, nil
 	}
 	copies, err := l.down.client.List(ctx, metav1.ListOptions{})
-	if apierrors.IsForbidden(err) && l.down.barred.Load() {
-		return false, nil
+	var answer apierrors.APIStatus
+	if asStatus(err, &answer) && !l.down.listed() && l.down.barred.Load() != nil {
+		return false, nil // and what is held is not let go
 	}
 	if err != nil {
 		return false, fmt.Errorf("listing %s in Namespace %q of the physical cluster: %w", l.resource.GroupResource, p.counterpart, err)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/utils/ptr"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -165,7 +166,7 @@ func TestClosingWithAResourceThatIsBarred(t *testing.T) {
 			p.lanes[l.resource.GroupResource], p.deafen, l.stop = l, func() {}, func() {}
 			p.setEnding(&closing{})
 			l.down.listed = func() bool { return false }
-			l.down.barred.Store(true)
+			l.down.barred.Store(ptr.To("it refuses"))
 			b.down.PrependReactor("list", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
 				return true, nil, apierrors.NewForbidden(configMaps.GroupResource(), "", errors.New("no"))
 			})

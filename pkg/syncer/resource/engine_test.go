@@ -46,7 +46,7 @@ func newTestEngine(t *testing.T, k *kcp) *Engine {
 		t.Fatal(err)
 	}
 	e := &Engine{
-		owner: testOwner, target: k, clock: clock.RealClock{}, queue: newQueue(), places: map[string]*place{},
+		owner: testOwner, target: k, clock: clock.RealClock{}, queue: newQueue(), places: map[string]*place{}, refused: map[workloadv1alpha1.GroupResource]refused{},
 		asked: make(chan struct{}, 1), changed: make(chan struct{}, 1), learned: make(chan struct{}, 1),
 		targets: cache.NewSharedIndexInformer(&cache.ListWatch{}, &unstructured.Unstructured{}, 0, nil),
 	}

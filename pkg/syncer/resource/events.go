@@ -28,7 +28,7 @@ const (
 	eventPace = time.Minute
 	// eventWait is when an Event is looked at again that came before the objects were listed.
 	eventWait = 5 * time.Second
-	// eventAge is how old an Event may be to be told: what is older was told, or is of no use any more.
+	// eventAge is how old an Event may be that is there at a start: what is older was told, or is of no use any more.
 	eventAge = 10 * time.Minute
 	// maxOwners is how far an Event's object may be from its copy: Pod, Job, CronJob.
 	maxOwners = 3
@@ -51,11 +51,29 @@ var eventItem = workloadv1alpha1.GroupResource{Resource: "events"}
 // listen starts to follow the Warnings of a place.
 func (e *Engine) listen(ctx context.Context, p *place) {
 	s := newSide(e.down, events, p.counterpart, e.clock, warnings)
-	_ = s.follow(func(name string) {
-		e.queue.Add(item{namespace: p.namespace, resource: eventItem, name: name})
-	})
 	p.warnings = s
+	_ = s.follow(func(name string, atStart bool) { e.hear(p, name, atStart) })
 	go s.informer.RunWithContext(ctx)
+}
+
+// hear queues an Event, unless it is past.
+func (e *Engine) hear(p *place, name string, atStart bool) {
+	if object, _ := p.warnings.objects.get(p.counterpart + "/" + name); atStart && e.isPast(object) {
+		p.told.Store(name, told{version: object.GetResourceVersion()})
+		return
+	}
+	e.queue.Add(item{namespace: p.namespace, resource: eventItem, name: name})
+}
+
+// isPast tells whether an Event is too old to be told. Only of what was there at a start: by a clock that is wrong, what
+// comes later would be too.
+func (e *Engine) isPast(object *unstructured.Unstructured) bool {
+	var event corev1.Event
+	if object == nil || runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &event) != nil {
+		return false
+	}
+	_, last, _ := occurrences(&event)
+	return e.clock.Since(last) > eventAge
 }
 
 // relay writes one Warning upstream, and returns when to look at it again.
@@ -73,9 +91,6 @@ func (e *Engine) relay(ctx context.Context, p *place, name string) (time.Duratio
 		return 0, nil
 	}
 	first, last, count := occurrences(&event)
-	if e.clock.Since(last) > eventAge {
-		return 0, nil
-	}
 	if sent, ok := p.told.Load(name); ok {
 		sent := sent.(told)
 		if sent.version == event.ResourceVersion {
@@ -149,16 +164,27 @@ func occurrences(event *corev1.Event) (first, last time.Time, count int32) {
 	return first, last, count
 }
 
-// write makes an Event, or brings the one that is there up to date.
+// write makes an Event, or brings the one that is there up to date; after a restart it may be.
 func (e *Engine) write(ctx context.Context, event *corev1.Event) error {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(event)
 	if err != nil {
 		return err
 	}
 	client := e.up.Resource(events).Namespace(event.Namespace)
-	_, err = client.Create(ctx, &unstructured.Unstructured{Object: content}, metav1.CreateOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer})
-	if !apierrors.IsAlreadyExists(err) {
+	live, err := client.Get(ctx, event.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = client.Create(ctx, &unstructured.Unstructured{Object: content}, metav1.CreateOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer})
 		return err
+	}
+	if err != nil {
+		return err
+	}
+	var before corev1.Event
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, &before); err != nil {
+		return err
+	}
+	if before.Count == event.Count && before.LastTimestamp.Unix() == event.LastTimestamp.Unix() && before.Message == event.Message {
+		return nil
 	}
 	patch, err := json.Marshal(map[string]any{"count": event.Count, "lastTimestamp": event.LastTimestamp, "message": event.Message})
 	if err != nil {

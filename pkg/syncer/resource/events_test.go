@@ -52,7 +52,8 @@ func newStage(t *testing.T) *stage {
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: there, Name: "web-1-x", OwnerReferences: owner("apps/v1", "ReplicaSet", "web-1")}},
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: there, Name: "foreign"}},
 	)
-	s.engine = &Engine{owner: testOwner, up: s.up, down: down, clock: s.clock}
+	s.engine = &Engine{owner: testOwner, up: s.up, down: down, clock: s.clock, queue: newQueue()}
+	t.Cleanup(s.engine.queue.ShutDown)
 
 	source := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "apps/v1", "kind": "Deployment"}}
 	source.SetNamespace("shop")
@@ -145,7 +146,7 @@ func TestWarningsAreTold(t *testing.T) {
 		"of another":                     {"It is none of ours.", "v1", "Pod", "foreign", 0, nil},
 		"of one gone":                    {"", "v1", "Pod", "gone", 0, nil},
 		"of a kind that is not followed": {"", "v1", "Node", "n-1", 0, nil},
-		"old":                            {"It was told before a restart.", "apps/v1", "Deployment", "web", eventAge + time.Second, nil},
+		"old":                            {"It has just come: the clocks differ.", "apps/v1", "Deployment", "web", eventAge + time.Second, []string{"web.event-e on Deployment shop/web source-1: image is absent"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -154,6 +155,51 @@ func TestWarningsAreTold(t *testing.T) {
 			s.relay()
 			if diff := cmp.Diff(tc.want, s.told()); diff != "" {
 				t.Errorf("%s\n-want +got\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+// TestWarningsAtAStart: what was told before a restart, long ago or just now, costs no write; what comes of it later is told.
+func TestWarningsAtAStart(t *testing.T) {
+	for name, tc := range map[string]struct {
+		age     time.Duration
+		restart bool // with the Event told upstream
+		want    int  // writes for what is there at the start
+	}{
+		"old":               {eventAge + time.Second, false, 0},
+		"young, and told":   {time.Second, true, 0},
+		"young, yet untold": {time.Second, false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			s.warn("1", "Deployment", "apps/v1", "web", 1, tc.age)
+			if tc.restart {
+				s.relay()
+				s.place.told.Clear()
+				s.place.spoken = map[reason][]speaker{}
+			}
+			s.up.ClearActions()
+			look := func() (writes int) {
+				t.Helper()
+				s.relay()
+				for _, action := range s.up.Actions() {
+					if verb := action.GetVerb(); verb != "get" {
+						writes++
+					}
+				}
+				s.up.ClearActions()
+				return writes
+			}
+			s.engine.hear(s.place, "e", true)
+			if got := look(); got != tc.want {
+				t.Errorf("%d writes at the start, want %d", got, tc.want)
+			}
+			s.clock.Step(eventPace)
+			s.warn("2", "Deployment", "apps/v1", "web", 2, 0)
+			s.engine.hear(s.place, "e", false)
+			if got := look(); got != 1 {
+				t.Errorf("%d writes for a repetition", got)
 			}
 		})
 	}

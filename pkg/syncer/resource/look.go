@@ -2,10 +2,13 @@ package resource
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -116,7 +119,13 @@ func (e *Engine) hasLeft(ctx context.Context, target *workloadv1alpha1.SyncTarge
 			return false, nil
 		}
 		l := p.lane(gr)
-		if l == nil || !l.resource.Leaving || !l.answered() {
+		if l == nil {
+			if gone, err := e.isUnfollowed(ctx, p, gr); !gone || err != nil {
+				return false, err
+			}
+			continue
+		}
+		if !l.resource.Leaving || !l.answered() {
 			return false, nil
 		}
 		p.awaitPasses()
@@ -125,4 +134,26 @@ func (e *Engine) hasLeft(ctx context.Context, target *workloadv1alpha1.SyncTarge
 		}
 	}
 	return true, nil
+}
+
+// isUnfollowed tells whether a resource that is being left has no objects that could be followed, as one that the workspace
+// serves without Namespaces or not at all, and the physical cluster has no copies of it either.
+func (e *Engine) isUnfollowed(ctx context.Context, p *place, gr workloadv1alpha1.GroupResource) (bool, error) {
+	catalog := e.catalog.Load()
+	if catalog == nil {
+		return false, nil
+	}
+	at := slices.IndexFunc(*catalog, func(r Resource) bool { return r.Leaving && r.GroupResource == gr })
+	if at < 0 || (*catalog)[at].followed() || (*catalog)[at].Unknown {
+		return false, nil
+	}
+	there := (*catalog)[at].downstream()
+	if there.Version == "" {
+		return true, nil
+	}
+	copies, err := e.down.Resource(there).Namespace(p.counterpart).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return false, fmt.Errorf("listing %s in Namespace %q of the physical cluster: %w", gr, p.counterpart, err)
+	}
+	return !slices.ContainsFunc(copies.Items, func(o unstructured.Unstructured) bool { return e.ours(&o) }), nil
 }

@@ -153,6 +153,12 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 		return o.terminating(report, "and is made anew when it is gone"), 0, o.replaceCopy(ctx)
 	case o.dst != nil && upToDate(o.dst, desired):
 	case o.dst == nil && hasRun(o.src):
+		if o.holds() {
+			// The finalizer stands for a copy, whatever the cache shows.
+			if err := o.lacks(ctx); err != nil {
+				return report, 0, err
+			}
+		}
 		o.copyless = true
 		return report.ofPast(o.src), 0, nil
 	default:
@@ -160,7 +166,7 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 		if wait := max(known.until.Sub(o.clock.Now()), soon); known.putOff {
 			return report, wait, errPutOff
 		} else if known.report.blamed() {
-			return known.report, wait, nil
+			return o.beside(known.report), wait, nil
 		}
 		if ok {
 			break
@@ -168,12 +174,20 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 		var again time.Duration
 		var err error
 		if report, again, err = o.apply(ctx, desired, report); err != nil || report.blamed() {
-			return report, again, err
+			return o.beside(report), again, err
 		}
 	}
 	report = report.of(o.dst, o.lane.resource.HasStatus)
 	report.Message = cmp.Or(report.Message, scaledElsewhere(o.dst, wanted))
 	return report, 0, nil
+}
+
+// beside adds to what is told of a refusal how the copy fares that there is, of an earlier state of the object.
+func (o *pass) beside(report Report) Report {
+	if !report.blamed() || !o.ours(o.dst) {
+		return report
+	}
+	return report.of(o.dst, o.lane.resource.HasStatus)
 }
 
 // terminating says what a copy that is being deleted waits for.

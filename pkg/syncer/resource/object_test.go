@@ -20,6 +20,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -272,6 +273,14 @@ func TestJobRunsOnce(t *testing.T) {
 	}
 }
 
+// TestJobWithACopyUnseen: a Job that has run is not let go because a cache shows no copy.
+func TestJobWithACopyUnseen(t *testing.T) {
+	b := newBench(t, sourceOf(completed), nil, sourceOf(completed), copied(t))
+	if _, err := b.pass.run(t.Context()); err == nil || len(b.writes(t)) > 0 {
+		t.Errorf("run() = %v, writes %q", err, b.writes(t))
+	}
+}
+
 // TestFurnishedAccount: what every Namespace has is shared with the cluster that made it: applied beside what is there, and
 // given back, not deleted.
 func TestFurnishedAccount(t *testing.T) {
@@ -342,8 +351,7 @@ func TestBarred(t *testing.T) {
 			b := newBench(t, nil, nil, tc.src, nil)
 			l := b.pass.lane
 			l.down.listed = func() bool { return false }
-			l.down.barred.Store(true)
-			b.pass.refused = map[workloadv1alpha1.GroupResource]refused{l.resource.GroupResource: {message: "the physical cluster refuses to list it"}}
+			l.down.barred.Store(ptr.To("the physical cluster refuses to list it"))
 			b.pass.place.setEnding(tc.ending)
 			look := func() string {
 				live, err := b.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{})
@@ -419,6 +427,74 @@ func TestPrunedStatus(t *testing.T) {
 	}
 	if got := b.writes(t); len(got) != 1 {
 		t.Errorf("writes %q", got)
+	}
+}
+
+// TestStatusThatIsNotTaken: that the workspace does not take a status, again and again, hides no report, and is told in it.
+func TestStatusThatIsNotTaken(t *testing.T) {
+	dst := copied(t)
+	dst.Object["status"] = map[string]any{"new": "field"}
+	for name, tc := range map[string]struct {
+		answer   error
+		attempts int
+		told     bool
+	}{
+		"at first":     {apierrors.NewInternalError(errors.New("no")), tellAfter - 1, false},
+		"for long":     {apierrors.NewInternalError(errors.New("no")), tellAfter, true},
+		"no answer":    {errors.New("connection refused"), 20, false},
+		"once for all": {apierrors.NewInvalid(schema.GroupKind{Kind: "ConfigMap"}, "a", nil), 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, sourceOf(), dst, sourceOf(), dst)
+			b.pass.lane.resource.HasStatus = true
+			b.up.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				return action.GetSubresource() == "status", nil, tc.answer
+			})
+			for range tc.attempts {
+				b.pass.queue.backoff.When(b.pass.id())
+			}
+			_, err := b.pass.run(t.Context())
+			if (err == nil) != apierrors.IsInvalid(tc.answer) {
+				t.Errorf("run() = %v", err)
+			}
+			if report := b.pass.reported(); strings.Contains(report.Message, "the workspace does not take the copy's status") != tc.told || (report.Ready == "Current") != tc.told {
+				t.Errorf("told is %+v", report)
+			}
+		})
+	}
+}
+
+// TestUnfollowedLeaves: a resource that has no objects to follow is not waited for when the spec no longer names it, unless the
+// physical cluster has copies of it.
+func TestUnfollowedLeaves(t *testing.T) {
+	open := []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}
+	for name, tc := range map[string]struct {
+		resource Resource
+		copy     bool
+		left     bool
+	}{
+		"cluster-scoped, or misspelt": {Resource{}, false, true},
+		"once served, and copied":     {Resource{There: "v1"}, true, false},
+		"once served":                 {Resource{There: "v1"}, false, true},
+		"of a group that is silent":   {Resource{Unknown: true}, false, false},
+		"followed soon":               {Resource{Here: "v1", There: "v1"}, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var there *unstructured.Unstructured
+			if tc.copy {
+				there = copied(t)
+			}
+			b := newBench(t, nil, nil, nil, there)
+			gr := b.pass.lane.resource.GroupResource
+			tc.resource.GroupResource, tc.resource.Leaving = gr, true
+			b.pass.down, b.pass.places = b.down, map[string]*place{"shop": b.pass.place}
+			b.pass.catalog.Store(&[]Resource{tc.resource})
+			u := &target{}
+			u.Status.Namespaces = open
+			if left, err := b.pass.hasLeft(t.Context(), &u.SyncTarget, gr); left != tc.left || err != nil {
+				t.Errorf("hasLeft() = %t, %v", left, err)
+			}
+		})
 	}
 }
 

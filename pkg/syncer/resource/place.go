@@ -2,11 +2,13 @@ package resource
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -63,10 +65,14 @@ type lane struct {
 type side struct {
 	client   dynamic.ResourceInterface
 	informer cache.SharedIndexInformer
-	// listed tells whether the informer has listed everything, and barred that it may not.
-	listed  func() bool
-	barred  atomic.Bool
-	objects *overlay
+	// listed tells whether the informer has listed everything, and barred how the server has last failed to let it; nil where
+	// it does, or does not answer.
+	listed func() bool
+	barred atomic.Pointer[string]
+	// failures are those in a row, and failed is when the last was; the informer's alone.
+	failures int
+	failed   time.Time
+	objects  *overlay
 	// seen is when a change was first seen that no pass has dealt with, by name.
 	seen sync.Map
 }
@@ -175,9 +181,9 @@ func (p *place) mayTell(object types.UID, why, event, words string, now time.Tim
 	return true
 }
 
-// answered tells whether everything in the place has been listed, as far as may be.
+// answered tells whether everything in the place has been listed, as far as can be.
 func (p *place) answered() bool {
-	return !slices.ContainsFunc(p.all(), func(l *lane) bool { return !l.answered() })
+	return !slices.ContainsFunc(p.all(), func(l *lane) bool { return !l.answered() && l.up.barred.Load() == nil })
 }
 
 // synced tells whether both sides have been listed.
@@ -187,13 +193,39 @@ func (l *lane) synced() bool {
 
 // isBarred tells whether the workspace has been listed, and the physical cluster refuses to.
 func (l *lane) isBarred() bool {
-	return l.up.listed() && l.down != nil && !l.down.listed() && l.down.barred.Load()
+	return l.up.listed() && l.down != nil && !l.down.listed() && l.down.barred.Load() != nil
 }
 
 // answered tells whether the workspace has been listed, and the physical cluster too or refuses to: then there are copies
 // only where an object is held.
 func (l *lane) answered() bool {
-	return l.up.listed() && (l.down == nil || l.down.listed() || l.down.barred.Load())
+	return l.up.listed() && (l.down == nil || l.down.listed() || l.down.barred.Load() != nil)
+}
+
+// bar notes how a list or a watch has failed, and tells whether that is to be told: at once where it is forbidden, and of
+// another answer about this resource once it has come again and again. What says nothing about the resource is not.
+func (s *side) bar(err error, where string, now time.Time) (why string, tell bool) {
+	var answer apierrors.APIStatus
+	verb, answered := "fails", asStatus(err, &answer)
+	if now.Sub(s.failed) > refusalLife {
+		s.failures = 0
+	}
+	s.failed = now
+	switch {
+	case apierrors.IsForbidden(err):
+		s.failures, verb = tellAfter, "refuses"
+	case !answered, apierrors.IsNotFound(err), apierrors.IsUnauthorized(err), apierrors.IsTooManyRequests(err), apierrors.IsResourceExpired(err), apierrors.IsGone(err):
+		s.failures = 0
+	default:
+		s.failures++
+	}
+	if s.failures < tellAfter {
+		s.barred.Store(nil)
+		return "", false
+	}
+	why = fmt.Sprintf("the %s %s to list it in an opened Namespace: %s", where, verb, clip(answer.Status().Message))
+	s.barred.Store(&why)
+	return why, true
 }
 
 // newSide prepares the informer of a resource in a Namespace, of all objects if fieldSelector is empty.
@@ -214,20 +246,21 @@ func newSide(client dynamic.Interface, gvr schema.GroupVersionResource, namespac
 }
 
 // follow calls notify with the name of every object that changes otherwise than by what we wrote ourselves.
-func (s *side) follow(notify func(name string)) error {
-	changed := func(object any) {
+// atStart tells of one that is in the first list.
+func (s *side) follow(notify func(name string, atStart bool)) error {
+	changed := func(object any, atStart bool) {
 		if o, ok := object.(*packed); ok && s.objects.delivered(o.namespace+"/"+o.name, o.version) {
-			notify(o.name)
+			notify(o.name, atStart)
 		}
 	}
-	_, err := s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	_, err := s.informer.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc:    changed,
-		UpdateFunc: func(_, object any) { changed(object) },
+		UpdateFunc: func(_, object any) { changed(object, false) },
 		DeleteFunc: func(object any) {
 			if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
 				s.objects.drop(key)
 				_, name, _ := cache.SplitMetaNamespaceKey(key)
-				notify(name)
+				notify(name, false)
 			}
 		},
 	})

@@ -3,7 +3,6 @@ package resource
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -164,15 +163,16 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 		sides["physical cluster"] = l.down
 	}
 	for where, s := range sides {
-		_ = s.follow(func(name string) {
+		_ = s.follow(func(name string, _ bool) {
 			s.seen.LoadOrStore(name, e.clock.Now())
 			e.queue.Add(item{namespace: p.namespace, resource: r.GroupResource, name: name})
 		})
 		_ = s.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
-			barred := s.barred.Swap(apierrors.IsForbidden(err))
-			if apierrors.IsForbidden(err) {
-				e.note(r.GroupResource, fmt.Sprintf("the %s refuses to list it in an opened Namespace: %s", where, clip(err.Error())))
+			barred := s.barred.Load() != nil
+			if why, tell := s.bar(err, where, e.clock.Now()); tell {
+				e.note(r.GroupResource, why)
 				if !barred {
+					log.FromContext(ctx).Info("A resource cannot be followed", "resource", r.String(), "namespace", p.namespace, "cause", why)
 					e.lookAtAll(p, l) // each object is told
 				}
 			}
@@ -189,13 +189,12 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 		if cache.WaitForCacheSync(ctx.Done(), l.synced) {
 			e.listed(r.GroupResource)
 			e.lookAtAll(p, l)
-			e.queue.Add(item{namespace: p.namespace})
 		}
 	}()
 	return l
 }
 
-// lookAtAll queues everything that is known of a resource in a place.
+// lookAtAll queues everything that is known of a resource in a place, and the place, which may wait for nothing else.
 func (e *Engine) lookAtAll(p *place, l *lane) {
 	names := l.up.names()
 	if l.down != nil {
@@ -204,6 +203,7 @@ func (e *Engine) lookAtAll(p *place, l *lane) {
 	for _, name := range names {
 		e.queue.Add(item{namespace: p.namespace, resource: l.resource.GroupResource, name: name})
 	}
+	e.queue.Add(item{namespace: p.namespace})
 }
 
 // stopPlace ends a place that has been left.
@@ -248,9 +248,13 @@ type refused struct {
 	at      time.Time
 }
 
+// note keeps what was said first while the resource is refused: another Namespace's words differ by its name.
 func (e *Engine) note(resource workloadv1alpha1.GroupResource, message string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if before, ok := e.refused[resource]; ok && e.clock.Since(before.at) <= refusalLife {
+		message = before.message
+	}
 	e.refused[resource] = refused{message, e.clock.Now()}
 	signal(e.changed)
 }

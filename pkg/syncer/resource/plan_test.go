@@ -1,12 +1,17 @@
 package resource
 
 import (
+	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -130,4 +135,93 @@ func TestOpenedNamespacesAloneAreFollowed(t *testing.T) {
 		synctest.Wait()
 		check("the engine has ended")
 	})
+}
+
+// TestListThatFails: a resource that the physical cluster does not list, though it answers, is told, on the objects too, and
+// holds up neither the Warnings of others nor the end of the Namespace. No answer, and a failure that passes, are nobody's fault.
+func TestListThatFails(t *testing.T) {
+	broken := apierrors.NewInternalError(errors.New("conversion webhook failed"))
+	for name, tc := range map[string]struct {
+		reason string
+		answer func(attempt int) error
+		told   string
+	}{
+		"fails":            {"", func(int) error { return broken }, "the physical cluster fails to list it in an opened Namespace: Internal error occurred: conversion webhook failed"},
+		"is forbidden":     {"", func(int) error { return apierrors.NewForbidden(configMaps.GroupResource(), "", errors.New("no")) }, `the physical cluster refuses to list it in an opened Namespace: configmaps is forbidden: no`},
+		"cannot be listed": {"It is made, and not kept.", func(int) error { return apierrors.NewMethodNotSupported(configMaps.GroupResource(), "list") }, "the physical cluster fails to list it in an opened Namespace: list is not supported on resources of kind \"configmaps\""},
+		"failed twice":     {"", func(attempt int) error { return map[bool]error{true: broken}[attempt < 2] }, ""},
+		"does not answer":  {"That is the SyncTarget's business.", func(int) error { return errors.New("connection refused") }, ""},
+		"is gone":          {"It is looked for.", func(int) error { return apierrors.NewNotFound(configMaps.GroupResource(), "") }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newTestEngine(t, &kcp{})
+				defer e.queue.ShutDown()
+				up, _ := newWatched()
+				down, _ := newWatched()
+				e.up, e.down = up, down
+				if err := up.Tracker().Create(configMaps, sourceOf(), "shop"); err != nil {
+					t.Fatal(err)
+				}
+				attempts := 0
+				down.PrependReactor("list", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+					attempts++
+					err := tc.answer(attempts - 1)
+					return err != nil, nil, err
+				})
+				p := newPlace(testOwner.Key, "shop")
+				r := Resource{GroupResource: workloadv1alpha1.GroupResource{Resource: "configmaps"}, Kind: "ConfigMap", State: workloadv1alpha1.ResourceAccepted, Versions: []string{"v1"}}
+				p.deafen = func() {}
+				e.ensureLanes(p, []Resource{r})
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				defer func() { p.stop(); synctest.Wait() }()
+
+				status := e.resourceStatus([]Resource{r}, workloadv1alpha1.SyncTargetStatus{})[0]
+				if status.Message != tc.told || (status.State == workloadv1alpha1.ResourceForbidden) != (tc.told != "") {
+					t.Errorf("%s\ntold is %s %q, want %q", tc.reason, status.State, status.Message, tc.told)
+				}
+				l := p.lane(r.GroupResource)
+				if p.answered() != (tc.told != "" || l.synced()) {
+					t.Errorf("%s\nWarnings wait: %t", tc.reason, !p.answered())
+				}
+				if tc.told == "" {
+					return
+				}
+				queued := map[item]bool{}
+				for e.queue.Len() > 0 {
+					i, _ := e.queue.Get()
+					queued[i] = true
+					e.queue.Done(i)
+				}
+				if !queued[item{namespace: "shop"}] || !queued[item{"shop", r.GroupResource, "a"}] {
+					t.Errorf("looked at is %v", queued)
+				}
+				if _, err := e.syncObject(t.Context(), p, l, "a"); err != nil {
+					t.Fatal(err)
+				}
+				live, err := up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{})
+				if err != nil || !strings.Contains(parseReport(e.told(live)).Refused, tc.told) {
+					t.Errorf("told on the object is %q, %v", e.told(live), err)
+				}
+			})
+		})
+	}
+}
+
+// TestListsThatFailAlike: what one Namespace's list says does not take turns with another's, of which each would be a write.
+func TestListsThatFailAlike(t *testing.T) {
+	gr := workloadv1alpha1.GroupResource{Resource: "configmaps"}
+	e := newTestEngine(t, &kcp{})
+	defer e.queue.ShutDown()
+	for _, namespace := range []string{"shop", "office", "shop"} {
+		e.note(gr, "not in "+namespace)
+	}
+	if got := e.refused[gr].message; got != "not in shop" {
+		t.Errorf("told is %q", got)
+	}
+	e.listed(gr)
+	if e.note(gr, "not in office"); e.refused[gr].message != "not in office" {
+		t.Errorf("told anew is %q", e.refused[gr].message)
+	}
 }

@@ -21,8 +21,14 @@ func hashIn(object *unstructured.Unstructured) string {
 
 // contains tells whether everything in want stands in have too. What have holds beyond that is a server's default or
 // somebody else's, and a zero value that is left out is there all the same. It is a hint, not a proof: lists may be merged
-// or not, and only the server knows; an apply settles it.
-func contains(have, want any) bool {
+// or not, and only the server knows; an apply settles it. So one that holds more is none.
+func contains(have, want any) bool { return containsAs(have, want, false) }
+
+// quantities are the fields whose strings a server may print in another form.
+var quantities = []string{"requests", "limits", "sizeLimit", "divisor"}
+
+// containsAs is contains for a value that is, or holds, quantities.
+func containsAs(have, want any, quantity bool) bool {
 	switch want := want.(type) {
 	case map[string]any:
 		have, ok := have.(map[string]any)
@@ -30,7 +36,7 @@ func contains(have, want any) bool {
 			return len(want) == 0
 		}
 		for key, value := range want {
-			if value != nil && !contains(have[key], value) {
+			if value != nil && !containsAs(have[key], value, quantity || slices.Contains(quantities, key)) {
 				return false
 			}
 		}
@@ -46,9 +52,9 @@ func contains(have, want any) bool {
 			}
 			return false
 		}
-		return len(have) <= len(want) || !isScalars(want)
+		return len(have) <= len(want)
 	case string:
-		return have == want || have == nil && want == "" || sameQuantity(have, want)
+		return have == want || have == nil && want == "" || quantity && sameQuantity(have, want)
 	case int64:
 		return have == want || have == nil && want == 0 || have == float64(want)
 	case float64:
@@ -56,14 +62,6 @@ func contains(have, want any) bool {
 	default:
 		return have == want || have == nil && want == false
 	}
-}
-
-// isScalars tells a list in which an entry more means something else, such as arguments, from one that others may add to.
-func isScalars(list []any) bool {
-	return len(list) > 0 && !slices.ContainsFunc(list, func(entry any) bool {
-		_, isMap := entry.(map[string]any)
-		return isMap
-	})
 }
 
 func containsAny(have []any, want any) bool {

@@ -23,7 +23,7 @@ func (o *pass) explain(ctx context.Context) error {
 	before := o.reported()
 	report := Report{Time: before.Time, Generation: before.Generation, Refused: clip(fmt.Sprintf("%s is not synced (%s): %s",
 		o.lane.resource.GroupResource, o.lane.resource.State, o.lane.resource.Message))}
-	return o.tell(ctx, report, before)
+	return o.tell(ctx, o.beside(report), before)
 }
 
 // explainBarred tells on the object that the physical cluster does not let its resource be looked at.
@@ -37,15 +37,13 @@ func (o *pass) explainBarred(ctx context.Context) (again time.Duration, err erro
 	default:
 		return 0, nil
 	}
-	o.mu.Lock()
-	refusal := o.refused[o.lane.resource.GroupResource].message
-	o.mu.Unlock()
-	if refusal == "" {
-		return time.Second, nil // another Namespace has just taken it for past
+	refusal := o.lane.down.barred.Load()
+	if refusal == nil {
+		return time.Second, nil // it has just been lifted
 	}
 	before := o.reported()
 	report := Report{Time: before.Time, Generation: before.Generation, Refused: clip(fmt.Sprintf("%s is not synced (%s): %s",
-		o.lane.resource.GroupResource, workloadv1alpha1.ResourceForbidden, refusal))}
+		o.lane.resource.GroupResource, workloadv1alpha1.ResourceForbidden, *refusal))}
 	return 0, o.tell(ctx, report, before)
 }
 
@@ -63,10 +61,15 @@ func (o *pass) tell(ctx context.Context, report, before Report) error {
 		defer cancel()
 	}
 	refused, err := o.tellStatus(ctx)
-	if err != nil {
+	if err != nil && refused == "" {
 		return err
 	}
 	report.Message = cmp.Or(refused, report.Message)
+	return errors.Join(err, o.tellReport(ctx, report, before))
+}
+
+// tellReport writes the report upstream, and with it the finalizer where the copy has come or gone without it.
+func (o *pass) tellReport(ctx context.Context, report, before Report) error {
 	if report.Time == "" && !report.blamed() {
 		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
 	}
@@ -109,7 +112,8 @@ func (o *pass) unheld() []string {
 	return slices.DeleteFunc(slices.Clone(o.src.GetFinalizers()), func(f string) bool { return f == workloadv1alpha1.SyncerFinalizer(o.owner.Key) })
 }
 
-// tellStatus writes the copy's status upstream if it differs, and returns why the workspace does not take it.
+// tellStatus writes the copy's status upstream if it differs, and returns why the workspace does not take it; with an error
+// where another attempt may change that.
 func (o *pass) tellStatus(ctx context.Context) (refused string, err error) {
 	if !o.ours(o.dst) || o.isRerun() || !o.lane.resource.HasStatus || !o.ownsStatus() {
 		return "", nil
@@ -132,11 +136,15 @@ func (o *pass) tellStatus(ctx context.Context) (refused string, err error) {
 	}
 	version := o.src.GetResourceVersion()
 	err = o.patchUp(ctx, types.JSONPatchType, patch, false, "status")
-	if answer, kind := refusal(err); kind == final {
-		return "the workspace does not take the copy's status: " + answer.Refused, nil
-	}
 	if err != nil {
-		return "", fmt.Errorf("writing the status of %s: %w", o, err)
+		answer, kind := refusal(err)
+		if kind == final || kind == lasting && o.queue.NumRequeues(o.id()) >= tellAfter {
+			refused = "the workspace does not take the copy's status: " + answer.Refused
+		}
+		if kind == final {
+			return refused, nil
+		}
+		return refused, fmt.Errorf("writing the status of %s: %w", o, err)
 	}
 	if o.src.GetResourceVersion() == version {
 		o.pruned.Store(o.id(), hash)
