@@ -148,7 +148,7 @@ func (o *pass) blame(desired *unstructured.Unstructured, report Report, err erro
 func (o *pass) refusal(err error) (Report, refusalKind) {
 	report, kind := refusal(err)
 	attempts := o.queue.NumRequeues(o.id())
-	if err == nil || kind != passing || attempts < tellAfter || isOverload(err) {
+	if err == nil || kind != passing || attempts < tellAfter || isOverload(err) || errors.Is(err, errThrottled) {
 		return report, kind
 	}
 	before := o.began.Add(-pause(attempts-1, err))

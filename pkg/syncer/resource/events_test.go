@@ -196,7 +196,7 @@ func TestWarningsAtAStart(t *testing.T) {
 				t.Errorf("%d writes at the start, want %d", got, tc.want)
 			}
 			s.clock.Step(eventPace)
-			s.warn("2", "Deployment", "apps/v1", "web", 2, 0)
+			s.warn("2", "Deployment", "apps/v1", "web", 2, eventAge+time.Second) // by a clock that is behind
 			s.engine.hear(s.place, "e", false)
 			if got := look(); got != 1 {
 				t.Errorf("%d writes for a repetition", got)

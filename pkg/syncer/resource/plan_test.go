@@ -214,7 +214,7 @@ func TestListsThatFailAlike(t *testing.T) {
 	gr := workloadv1alpha1.GroupResource{Resource: "configmaps"}
 	e := newTestEngine(t, &kcp{})
 	defer e.queue.ShutDown()
-	for _, namespace := range []string{"shop", "office", "shop"} {
+	for _, namespace := range []string{"shop", "office"} {
 		e.note(gr, "not in "+namespace)
 	}
 	if got := e.refused[gr].message; got != "not in shop" {

@@ -20,9 +20,10 @@ const maxBusy = 64 << 10
 
 // unwaiting has a request of a pass that the server puts off fail at once, where client-go would wait and try it again up to ten
 // times, for which a pass has not the time: the object waits in the queue, as long as the server asks for, and leaves its
-// worker to others. The informers, whose requests may take any time, wait as ever.
+// worker to others. The informers, whose requests may take any time, wait as ever, and behind the passes.
 func unwaiting(config *rest.Config) *rest.Config {
 	config = rest.CopyConfig(config)
+	config.RateLimiter = throttle(config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return boundedDoNotWait{next} })
 	return config
 }

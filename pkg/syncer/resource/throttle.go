@@ -1,0 +1,48 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/flowcontrol"
+)
+
+// listers is how many requests of the informers stand in line with those of the passes. Where hundreds of Namespaces are
+// opened at once, the others wait apart: a pass has not the time to wait behind all of them.
+const listers = 4
+
+// throttle limits the requests to one side, as config says; none if it has no QPS.
+func throttle(config *rest.Config) flowcontrol.RateLimiter {
+	if config.QPS <= 0 {
+		return config.RateLimiter
+	}
+	return passesFirst{flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst), make(chan struct{}, listers)}
+}
+
+// passesFirst has requests without a deadline, which are those of the informers, wait for one of a few places in the line.
+type passesFirst struct {
+	flowcontrol.RateLimiter
+	places chan struct{}
+}
+
+// errThrottled tells that a request did not fit into the time of its pass, which is nobody's fault but the limit's.
+var errThrottled = errors.New("too many requests of the syncer are waiting; see --qps and --burst")
+
+// Wait is client-go's.
+func (p passesFirst) Wait(ctx context.Context) error {
+	if _, bounded := ctx.Deadline(); !bounded {
+		select {
+		case p.places <- struct{}{}:
+			defer func() { <-p.places }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	err := p.RateLimiter.Wait(ctx)
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", errThrottled, err)
+	}
+	return err
+}
