@@ -38,6 +38,8 @@ type applier struct {
 	owner  string
 	// fresh holds the Namespaces made in this call: nothing in them can stand in the way, so nothing is read there.
 	fresh map[string]bool
+	// withNamespace keeps what is being deleted because its Namespace is.
+	withNamespace bool
 }
 
 func (a *applier) apply(ctx context.Context, object client.Object) (wrote bool, err error) {
@@ -112,6 +114,16 @@ func held(live, desired *unstructured.Unstructured) string {
 // clear makes room for an object of ours that cannot be what it should: one that is being deleted and may wait for us
 // to let go, or one that differs in what no API server lets anybody change.
 func (a *applier) clear(ctx context.Context, live, desired *unstructured.Unstructured) error {
+	if a.withNamespace && live.GetDeletionTimestamp() != nil {
+		// Read after the object: its Namespace has been marked before it.
+		namespace, err := get(ctx, a.client, reference(corev1.SchemeGroupVersion.WithKind("Namespace"), "", live.GetNamespace()))
+		if err != nil {
+			return err
+		}
+		if namespace == nil || namespace.GetDeletionTimestamp() != nil {
+			return &TerminatingError{Object: fmt.Sprintf("Namespace %q", live.GetNamespace())}
+		}
+	}
 	left, err := discard(ctx, a.client, live, held(live, desired))
 	if err != nil {
 		return err

@@ -25,6 +25,18 @@ func Grant(c Config, namespace string) []client.Object {
 	}}
 }
 
+// Admission applies Grant. Where the Namespace is being deleted, a binding that goes with it is left as it is: held, and good
+// for the syncer, which has yet to let go of the objects there. Its errors are Apply's.
+func Admission(ctx context.Context, c client.Client, cfg Config, namespace string) error {
+	a := applier{client: c, owner: workloadv1alpha1.FieldOwnerController, withNamespace: true}
+	for _, object := range Grant(cfg, namespace) {
+		if _, err := a.apply(ctx, object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Revoke takes back what Grant gave, to this SyncTarget or to an earlier one of its name. waiting and done are Remove's.
 func Revoke(ctx context.Context, c client.Client, name, key, namespace string) (waiting string, done bool, err error) {
 	binding := reference(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), namespace, workloadv1alpha1.SyncerNamespace(name, key))

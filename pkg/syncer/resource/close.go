@@ -15,7 +15,8 @@ import (
 // controller takes our rights back and clears the counterpart away. The objects are withdrawn one by one, by passes of their
 // own.
 func (e *Engine) closePlace(ctx context.Context, p *place) (again time.Duration, err error) {
-	if p.ending() == nil || !e.seemsDrained(p) {
+	ending := p.ending()
+	if ending == nil || !e.seemsDrained(p) {
 		return 0, nil // the pass that frees the last one comes back
 	}
 	if e.unsure() {
@@ -29,7 +30,12 @@ func (e *Engine) closePlace(ctx context.Context, p *place) (again time.Duration,
 	if !drained {
 		return drainedRetry, nil
 	}
+	if !p.leave(ending) {
+		return soon, nil // it was open in between
+	}
 	if err := e.reportDrained(ctx, p.namespace, true); err != nil {
+		p.stay()
+		e.queue.Add(item{})
 		return 0, err
 	}
 	e.stopPlace(p)

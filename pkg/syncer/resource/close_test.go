@@ -48,11 +48,45 @@ func TestDrainedIsTold(t *testing.T) {
 	}
 }
 
+// TestOpenedInBetween: what was found of a Namespace before it was opened and closed again says nothing of what was begun
+// in between.
+func TestOpenedInBetween(t *testing.T) {
+	b := newBench(t, nil, nil, nil, nil)
+	p, l, kcp := b.pass.place, b.pass.lane, newReporting(workloadv1alpha1.NamespaceClosing)
+	p.lanes[l.resource.GroupResource], p.deafen, l.stop = l, func() {}, func() {}
+	p.setEnding(&closing{})
+	b.pass.target, b.pass.up, b.pass.down, b.pass.places = kcp, b.up, b.down, map[string]*place{"shop": p}
+	opened := false
+	b.down.PrependReactor("list", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		if !opened {
+			opened = p.setEnding(nil) && p.setEnding(&closing{})
+		}
+		return false, nil, nil
+	})
+	again, err := b.pass.closePlace(t.Context(), p)
+	if err != nil || again == 0 || len(kcp.patches) != 0 || !opened {
+		t.Fatalf("closePlace() = %s, %v, reported %q", again, err, kcp.patches)
+	}
+	kcp.err = errors.New("somebody was faster")
+	kcp.asked = func() {
+		if p.setEnding(nil); p.ending() == nil {
+			t.Error("objects are begun with while the Namespace is reported as left")
+		}
+	}
+	if _, err := b.pass.closePlace(t.Context(), p); err == nil {
+		t.Fatal("it was not reported")
+	}
+	if p.setEnding(nil); p.ending() != nil {
+		t.Error("it cannot be opened again after a report that failed")
+	}
+}
+
 // reporting is a SyncTarget in kcp that takes reports.
 type reporting struct {
 	target
 	err     error
 	patches []string
+	asked   func() // by a report
 }
 
 func newReporting(shop workloadv1alpha1.NamespaceState) *reporting {
@@ -63,6 +97,9 @@ func newReporting(shop workloadv1alpha1.NamespaceState) *reporting {
 }
 
 func (u *reporting) PatchStatus(_ context.Context, patch []byte) error {
+	if u.asked != nil {
+		u.asked()
+	}
 	if u.err == nil {
 		u.patches = append(u.patches, string(patch))
 	}

@@ -141,7 +141,9 @@ var local = []string{
 func stays(object *unstructured.Unstructured) bool {
 	if object.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Secret"}) {
 		kind, _, _ := unstructured.NestedString(object.Object, "type")
-		return kind == string(corev1.SecretTypeServiceAccountToken) || slices.ContainsFunc(object.GetFinalizers(), func(f string) bool {
+		// What is shown to the service is a kubeconfig, before a SyncTarget refers to it and after.
+		shown := object.GetLabels()[workloadv1alpha1.LabelVisible] == "true"
+		return shown || kind == string(corev1.SecretTypeServiceAccountToken) || slices.ContainsFunc(object.GetFinalizers(), func(f string) bool {
 			return strings.HasPrefix(f, workloadv1alpha1.HoldPrefix)
 		})
 	}

@@ -121,6 +121,9 @@ func TestWanted(t *testing.T) {
 		"kubeconfig of a target": {"It opens a cluster, perhaps another one.", object("Secret", "k", func(o *unstructured.Unstructured) {
 			o.SetFinalizers([]string{workloadv1alpha1.Hold("fedcba9876543210")})
 		}), false},
+		"kubeconfig to be": {"No SyncTarget refers to it yet, or any more.", object("Secret", "k", func(o *unstructured.Unstructured) {
+			o.SetLabels(map[string]string{workloadv1alpha1.LabelVisible: "true"})
+		}), false},
 		"secret": {"", object("Secret", "s", func(o *unstructured.Unstructured) { o.Object["type"] = "Opaque" }), true},
 	}
 	for name, tc := range tests {

@@ -33,6 +33,8 @@ type place struct {
 	mu sync.Mutex
 	// closing is set when a live read has shown that everything of ours is to go. Set by the engine.
 	closing *closing
+	// left is set while it is reported that nothing of ours is left: nothing is begun any more. Set by the engine.
+	left bool
 	// stopped is set when nothing is followed any more, for good. Set by stop.
 	stopped bool
 	lanes   map[workloadv1alpha1.GroupResource]*lane
@@ -102,12 +104,31 @@ func (p *place) ending() *closing {
 	return p.closing
 }
 
+// setEnding begins, changes or, with nil, takes back the end of the place, unless it is just being left.
 func (p *place) setEnding(c *closing) (changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.left {
+		return false
+	}
 	changed = (c == nil) != (p.closing == nil) || c != nil && *c != *p.closing
 	p.closing = c
 	return changed
+}
+
+// leave tells whether the place has been ending in this way all the while, and keeps it so.
+func (p *place) leave(ending *closing) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = p.closing == ending
+	return p.left
+}
+
+// stay takes leave back.
+func (p *place) stay() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = false
 }
 
 // awaitPasses returns when no pass is under way that began before: from then on everybody knows what was set before.

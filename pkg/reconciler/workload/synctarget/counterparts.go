@@ -43,7 +43,7 @@ func (r *Reconciler) admit(ctx context.Context, s *scope, cfg agent.Config) erro
 
 // grant gives the syncer its rights in a Namespace of the workspace, after what an earlier SyncTarget of this name left there.
 func grant(ctx context.Context, s *scope, cfg agent.Config, namespace string) error {
-	_, err := agent.Apply(ctx, s.upstream, agent.Grant(cfg, namespace), workloadv1alpha1.FieldOwnerController)
+	err := agent.Admission(ctx, s.upstream, cfg, namespace)
 	var residue *agent.ResidueError
 	if !errors.As(err, &residue) {
 		return err
@@ -55,8 +55,7 @@ func grant(ctx context.Context, s *scope, cfg agent.Config, namespace string) er
 	if !done {
 		return &agent.TerminatingError{Object: residue.Object}
 	}
-	_, err = agent.Apply(ctx, s.upstream, agent.Grant(cfg, namespace), workloadv1alpha1.FieldOwnerController)
-	return err
+	return agent.Admission(ctx, s.upstream, cfg, namespace)
 }
 
 // furnish makes the counterparts of the opened Namespaces in the physical cluster, and keeps those that the syncer has yet
@@ -127,7 +126,7 @@ func (r *Reconciler) sweep(ctx context.Context, s *scope, cluster physicalCluste
 	var refusals, failures []error
 	for i := range strays {
 		name := strays[i].Annotations[workloadv1alpha1.AnnotationNamespace]
-		if !slices.ContainsFunc(live.Status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool { return n.Name == name && isOpen(n) }) {
+		if stateIn(live, name) != workloadv1alpha1.NamespaceOpen {
 			refusal, err := r.clear(ctx, s, counterparts, strays[i:i+1], name)
 			refusals, failures = append(refusals, refusal), append(failures, err)
 		}
@@ -137,10 +136,11 @@ func (r *Reconciler) sweep(ctx context.Context, s *scope, cluster physicalCluste
 }
 
 // clear clears one counterpart away. What the syncer could not remove, as of a resource that the workspace serves no more,
-// goes if the workspace itself says that the Namespace is not open. refusal and err are those of sweep.
+// goes if the workspace itself says that the Namespace is not open. What an earlier SyncTarget of this name left running
+// stays: that is not ours to end before this one ends too. refusal and err are those of sweep.
 func (r *Reconciler) clear(ctx context.Context, s *scope, counterparts agent.Counterparts, one []metav1.PartialObjectMetadata, namespace string) (refusal, err error) {
 	holds, refusal := counterparts.Clear(ctx, &one[0])
-	if refusal != nil || !holds {
+	if refusal != nil || !holds || one[0].Labels[workloadv1alpha1.LabelUID] != string(s.target.UID) {
 		return refusal, nil
 	}
 	if open, err := r.stillOpen(ctx, s, namespace); err != nil || open {

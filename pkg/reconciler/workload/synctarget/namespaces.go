@@ -212,9 +212,21 @@ func isClosing(n workloadv1alpha1.NamespaceStatus) bool {
 	return n.State == workloadv1alpha1.NamespaceClosing
 }
 
+// told are the Namespaces as they are told of. One that was never open has nothing that the syncer could leave: it is on its
+// way in until its rights have been taken back, or they would be waited for in vain.
+func (s *scope) told() []workloadv1alpha1.NamespaceStatus {
+	told := slices.Clone(s.namespaces)
+	for i := range told {
+		if isClosing(told[i]) && stateIn(s.target, told[i].Name) == workloadv1alpha1.NamespaceOpening {
+			told[i].State = workloadv1alpha1.NamespaceOpening
+		}
+	}
+	return told
+}
+
 // unsettled tells whether a Namespace is still on its way.
 func (s *scope) unsettled() bool {
-	return s.waiting || slices.ContainsFunc(s.namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
+	return s.waiting || slices.ContainsFunc(s.told(), func(n workloadv1alpha1.NamespaceStatus) bool {
 		return n.State == workloadv1alpha1.NamespaceOpening || isOpen(n) && n.Message != ""
 	})
 }

@@ -25,7 +25,7 @@ func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, ve
 	status.ClusterID = s.clusterID
 	status.ObservedGeneration = target.Generation
 	if s.planned {
-		status.Namespaces = s.namespaces
+		status.Namespaces = s.told()
 	}
 	now := metav1.NewTime(r.Clock.Now()).Rfc3339Copy()
 	for _, condition := range []string{workloadv1alpha1.ConditionValid, workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ConditionReady} {
