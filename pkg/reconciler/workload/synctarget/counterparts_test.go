@@ -234,6 +234,13 @@ func TestSweep(t *testing.T) {
 		c.Labels = map[string]string{workloadv1alpha1.LabelKey: testKey()}
 		c.Annotations = map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"}
 	}
+	earlier := func(w *world) {
+		place := w.counterpart()[0] // the fake has kept what was in it
+		place.GetLabels()[workloadv1alpha1.LabelUID] = "earlier"
+		if err := w.there.raw.Create(t.Context(), place); err != nil {
+			t.Fatal(err)
+		}
+	}
 	tests := map[string]struct {
 		reason string
 		arrange
@@ -259,6 +266,17 @@ func TestSweep(t *testing.T) {
 			}
 			w.cache.reader = w.kcp.raw
 		}, true},
+		"with a copy of an earlier SyncTarget": {"It was left running with its cluster out of reach, and is not this one's to end.", func(t *testing.T, w *world) {
+			closed(t, w)
+			earlier(w)
+			object(w, copied)
+			w.wake()
+		}, true},
+		"of an earlier SyncTarget": {"It holds nothing.", func(t *testing.T, w *world) {
+			closed(t, w)
+			earlier(w)
+			w.wake()
+		}, false},
 		"open": {"", func(_ *testing.T, w *world) { w.wake() }, true},
 		"an old cache": {"The SyncTarget itself says that it is open.", func(t *testing.T, w *world) {
 			stale := w.target()

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
@@ -159,6 +160,106 @@ func TestUnreachableClusterLeavesNamespaceOpening(t *testing.T) {
 	w.settle()
 	if got := w.namespaces(); got != "" || w.granted("shop") {
 		t.Errorf("what the syncer was never let into needs no draining: %s, granted = %t", got, w.granted("shop"))
+	}
+}
+
+// TestOpeningEndsThoughKcpIsBusy: what the syncer was never let into is not waited for either when its rights could not be taken
+// back at once.
+func TestOpeningEndsThoughKcpIsBusy(t *testing.T) {
+	for name, fails := range map[string]string{
+		"the SyncTarget is not read": `get SyncTarget "edge-1"`,
+		"the rights stay":            `delete RoleBinding "shop/` + testNamespace() + `"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := usual(t)
+			w.ready()
+			w.there.refuse = func(string) error { return errInjected }
+			w.create(namespace("shop"))
+			_, _ = w.reconcile()
+			w.label("shop", "")
+			w.kcp.refuse = func(request string) error {
+				return map[bool]error{true: errInjected}[request == fails]
+			}
+			for range 2 {
+				if _, err := w.reconcile(); err == nil {
+					t.Fatal("it is no error")
+				}
+				if got := w.namespaces(); got != "shop Opening" {
+					t.Errorf("namespaces: %s", got)
+				}
+			}
+			w.kcp.refuse, w.there.refuse = func(string) error { return nil }, func(string) error { return nil }
+			w.settle()
+			if got := w.namespaces(); got != "" || w.granted("shop") {
+				t.Errorf("namespaces: %s, granted = %t", got, w.granted("shop"))
+			}
+		})
+	}
+}
+
+// TestNamespaceDeletedInAFullLook: the syncer needs its rights in a Namespace that is being deleted, and they are not made anew
+// there once they are gone.
+func TestNamespaceDeletedInAFullLook(t *testing.T) {
+	w := open(t)
+	binding := `"shop/` + testNamespace() + `"`
+	rights := func() (uid types.UID) {
+		var live rbacv1.RoleBinding
+		_ = w.kcp.raw.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: testNamespace()}, &live)
+		return live.UID
+	}
+	before, deleted := rights(), false
+	w.kcp.refuse = func(request string) error {
+		if request != "get RoleBinding "+binding || deleted {
+			return nil
+		}
+		// While everything is looked at, its deletion begins, and kcp deletes what is in it.
+		deleted = true
+		var ns corev1.Namespace
+		if err := w.kcp.raw.Get(t.Context(), client.ObjectKey{Name: "shop"}, &ns); err != nil {
+			t.Error(err)
+		}
+		ns.Finalizers = []string{"example.com/contents"}
+		if err := w.kcp.raw.Update(t.Context(), &ns); err != nil {
+			t.Error(err)
+		}
+		for _, object := range []client.Object{&ns, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: testNamespace()}}} {
+			if err := w.kcp.raw.Delete(t.Context(), object); err != nil {
+				t.Error(err)
+			}
+		}
+		return nil
+	}
+	w.wake()
+	w.pass()
+	if !deleted || rights() != before {
+		t.Fatalf("deleted = %t, granted = %t", deleted, rights() == before)
+	}
+	w.settle()
+	if got := w.namespaces(); got != "shop Closing" || rights() != before {
+		t.Errorf("namespaces: %s, granted = %t", got, rights() == before)
+	}
+	w.drained("shop")
+	w.settle()
+	if got := w.namespaces(); got != "" || w.granted("shop") {
+		t.Errorf("namespaces: %s, granted = %t after it was drained", got, w.granted("shop"))
+	}
+}
+
+// TestRightsThatSomebodyDeletes are made anew, in a Namespace that stays.
+func TestRightsThatSomebodyDeletes(t *testing.T) {
+	w := open(t)
+	before := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: testNamespace()}}
+	if err := w.kcp.raw.Get(t.Context(), client.ObjectKeyFromObject(before), before); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.kcp.raw.Delete(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	w.wake()
+	w.settle()
+	after := &rbacv1.RoleBinding{}
+	if err := w.kcp.raw.Get(t.Context(), client.ObjectKeyFromObject(before), after); err != nil || after.DeletionTimestamp != nil {
+		t.Errorf("they are %+v, %v", after, err)
 	}
 }
 
