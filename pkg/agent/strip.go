@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,12 +11,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/mapping"
 )
 
 // AsSyncer is a config of the workspace with a token of the syncer.
@@ -81,6 +84,33 @@ func stripResource(ctx context.Context, workspace client.Client, key string, res
 	return errors.Join(failures...)
 }
 
+// clearStatus takes off the status that the syncer has written: what it tells of is followed no more. That a Job has run stays
+// so. A status that the workspace does not let go keeps nothing else from being stripped.
+func clearStatus(ctx context.Context, workspace client.Client, key string, object *metav1.PartialObjectMetadata) error {
+	ours := slices.Contains(object.Finalizers, workloadv1alpha1.SyncerFinalizer(key)) && mapping.WroteStatus(object)
+	if !ours || object.DeletionTimestamp != nil || mapping.HeldByOthers(object, key) {
+		return nil
+	}
+	if mapping.IsJob(object.GroupVersionKind().GroupKind()) {
+		job, err := get(ctx, workspace, object)
+		if err != nil || job == nil || mapping.HasRun(job) {
+			return err
+		}
+	}
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "test", "path": "/metadata/uid", "value": object.UID},
+		{"op": "remove", "path": "/status"},
+	})
+	if err != nil {
+		return err
+	}
+	err = workspace.Status().Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch))
+	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
+		return nil
+	}
+	return err
+}
+
 // stripObject takes what a syncer has left off an object, unless it has changed since it was read.
 func stripObject(ctx context.Context, workspace client.Client, key string, object *metav1.PartialObjectMetadata) error {
 	_, told := object.Annotations[workloadv1alpha1.SyncAnnotation(key)] // of what is refused it reports, and does not hold it
@@ -88,6 +118,9 @@ func stripObject(ctx context.Context, workspace client.Client, key string, objec
 		return nil
 	}
 	log.FromContext(ctx).Info("Taking the syncer's finalizer and report off", "object", describe(object))
+	if err := clearStatus(ctx, workspace, key, object); err != nil {
+		return fmt.Errorf("clearing its status: %w", err)
+	}
 	changed := object.DeepCopy()
 	changed.Finalizers = slices.DeleteFunc(changed.Finalizers, func(f string) bool { return f == workloadv1alpha1.SyncerFinalizer(key) })
 	delete(changed.Annotations, workloadv1alpha1.SyncAnnotation(key))

@@ -10,10 +10,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -66,6 +69,82 @@ func TestStrip(t *testing.T) {
 			}
 			if wrote := before.ResourceVersion != after.ResourceVersion; wrote != tc.wantWrite {
 				t.Errorf("%s\nwrote = %t", tc.reason, wrote)
+			}
+		})
+	}
+}
+
+// TestStripTakesTheStatusOff: a status that the syncer has written tells of a copy that nobody follows any more.
+func TestStripTakesTheStatusOff(t *testing.T) {
+	available := appsv1.DeploymentStatus{Replicas: 3, AvailableReplicas: 3}
+	completed := batchv1.JobStatus{Succeeded: 1, Conditions: []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}}
+	at := func(finalizers ...string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: "shop", Name: "object", UID: "source", Finalizers: finalizers}
+	}
+	reported := func(m metav1.ObjectMeta) metav1.ObjectMeta {
+		m.Annotations = map[string]string{workloadv1alpha1.SyncAnnotation(testKey()): "{}"}
+		return m
+	}
+	ours, others := workloadv1alpha1.SyncerFinalizer(testKey()), workloadv1alpha1.SyncerFinalizer("other")
+	tests := map[string]struct {
+		reason  string
+		object  client.Object
+		owner   string
+		refused error
+		cleared bool
+		fails   bool
+	}{
+		"of a Deployment":        {"", &appsv1.Deployment{ObjectMeta: at(ours), Status: available}, workloadv1alpha1.FieldOwnerSyncer, nil, true, false},
+		"of a Job":               {"It has not ended.", &batchv1.Job{ObjectMeta: at(ours), Status: batchv1.JobStatus{Active: 1}}, workloadv1alpha1.FieldOwnerSyncer, nil, true, false},
+		"of a Job that has run":  {"It is not to run again.", &batchv1.Job{ObjectMeta: at(ours), Status: completed}, workloadv1alpha1.FieldOwnerSyncer, nil, false, false},
+		"held by another syncer": {"Its copy is followed.", &appsv1.Deployment{ObjectMeta: at(ours, others), Status: available}, workloadv1alpha1.FieldOwnerSyncer, nil, false, false},
+		"not held":               {"What is there is of somebody else by now.", &appsv1.Deployment{ObjectMeta: reported(at()), Status: available}, workloadv1alpha1.FieldOwnerSyncer, nil, false, false},
+		"by somebody else":       {"", &appsv1.Deployment{ObjectMeta: at(ours), Status: available}, "somebody", nil, false, false},
+		"refused":                {"It holds the object no longer.", &appsv1.Deployment{ObjectMeta: at(ours), Status: available}, workloadv1alpha1.FieldOwnerSyncer, apierrors.NewForbidden(schema.GroupResource{}, "object", errInjected), false, false},
+		"not now":                {"Once the finalizer is gone nobody would come back.", &appsv1.Deployment{ObjectMeta: at(ours), Status: available}, workloadv1alpha1.FieldOwnerSyncer, apierrors.NewInternalError(errInjected), false, true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			mapper := meta.NewDefaultRESTMapper(nil)
+			mapper.Add(appsv1.SchemeGroupVersion.WithKind("Deployment"), meta.RESTScopeNamespace)
+			mapper.Add(batchv1.SchemeGroupVersion.WithKind("Job"), meta.RESTScopeNamespace)
+			workspace := fake.NewClientBuilder().WithRESTMapper(mapper).WithObjects(tc.object).WithStatusSubresource(tc.object).WithInterceptorFuncs(interceptor.Funcs{
+				// The fake does not note who has written a status.
+				List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+					err := c.List(ctx, list, opts...)
+					for i := range list.(*metav1.PartialObjectMetadataList).Items {
+						list.(*metav1.PartialObjectMetadataList).Items[i].ManagedFields = []metav1.ManagedFieldsEntry{{Manager: tc.owner, Subresource: "status"}}
+					}
+					return err
+				},
+				SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+					if tc.refused != nil {
+						return tc.refused
+					}
+					return c.SubResource(sub).Patch(ctx, o, patch, opts...)
+				},
+			}).Build()
+			resource := schema.GroupResource{Group: "apps", Resource: "deployments"}
+			if _, ok := tc.object.(*batchv1.Job); ok {
+				resource = schema.GroupResource{Group: "batch", Resource: "jobs"}
+			}
+			if err := stripResource(t.Context(), workspace, testKey(), resource, "shop"); (err != nil) != tc.fails {
+				t.Fatalf("%s\nstripResource() = %v", tc.reason, err)
+			}
+			left := &unstructured.Unstructured{}
+			gvk, err := workspace.GroupVersionKindFor(tc.object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			left.SetGroupVersionKind(gvk)
+			if err := workspace.Get(t.Context(), client.ObjectKeyFromObject(tc.object), left); err != nil {
+				t.Fatal(err)
+			}
+			if status, _, _ := unstructured.NestedMap(left.Object, "status"); (len(status) == 0) != tc.cleared {
+				t.Errorf("%s\nthe status is %v", tc.reason, status)
+			}
+			if slices.Contains(left.GetFinalizers(), ours) != tc.fails {
+				t.Errorf("%s\nheld by %q", tc.reason, left.GetFinalizers())
 			}
 		})
 	}

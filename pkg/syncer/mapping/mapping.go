@@ -8,7 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -60,4 +64,34 @@ func IsFixture(kind, name string) bool {
 		return name == "default"
 	}
 	return false
+}
+
+// HeldByOthers tells whether other syncers than that of a key hold an object of the workspace.
+func HeldByOthers(object metav1.Object, key string) bool {
+	return slices.ContainsFunc(object.GetFinalizers(), func(f string) bool {
+		return strings.HasPrefix(f, workloadv1alpha1.SyncerFinalizerPrefix) && f != workloadv1alpha1.SyncerFinalizer(key)
+	})
+}
+
+// WroteStatus tells whether a syncer has written the status of an object of the workspace.
+func WroteStatus(object metav1.Object) bool {
+	return slices.ContainsFunc(object.GetManagedFields(), func(m metav1.ManagedFieldsEntry) bool {
+		return m.Manager == workloadv1alpha1.FieldOwnerSyncer && m.Subresource == "status"
+	})
+}
+
+// IsJob tells a Job, which runs once.
+func IsJob(kind schema.GroupKind) bool { return kind == schema.GroupKind{Group: "batch", Kind: "Job"} }
+
+// HasRun tells whether an object is a Job that has ended. It runs once, whatever becomes of what it left.
+func HasRun(object *unstructured.Unstructured) bool {
+	if !IsJob(object.GroupVersionKind().GroupKind()) {
+		return false
+	}
+	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
+	return slices.ContainsFunc(conditions, func(c any) bool {
+		condition, _ := c.(map[string]any)
+		kind := condition["type"]
+		return condition["status"] == string(corev1.ConditionTrue) && (kind == string(batchv1.JobComplete) || kind == string(batchv1.JobFailed))
+	})
 }

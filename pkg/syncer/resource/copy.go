@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -159,19 +158,6 @@ func isFurnished(object *unstructured.Unstructured) bool {
 	pullSecrets, _, _ := unstructured.NestedSlice(object.Object, "imagePullSecrets")
 	_, mounts := object.Object["automountServiceAccountToken"]
 	return len(pullSecrets) > 0 || mounts || len(travelling(object.GetLabels())) > 0 || len(travelling(object.GetAnnotations())) > 0
-}
-
-// hasRun tells whether an object is a Job that has ended. It runs once, whatever becomes of what it left.
-func hasRun(object *unstructured.Unstructured) bool {
-	if object.GroupVersionKind().GroupKind() != (schema.GroupKind{Group: "batch", Kind: "Job"}) {
-		return false
-	}
-	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
-	return slices.ContainsFunc(conditions, func(c any) bool {
-		condition, _ := c.(map[string]any)
-		kind := condition["type"]
-		return condition["status"] == string(corev1.ConditionTrue) && (kind == string(batchv1.JobComplete) || kind == string(batchv1.JobFailed))
-	})
 }
 
 // wanted tells whether an object of an opened Namespace is to have a copy.

@@ -152,7 +152,7 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 	case o.dst != nil && o.ours(o.dst) && o.isRerun():
 		return o.terminating(report, "and is made anew when it is gone"), 0, o.replaceCopy(ctx)
 	case o.dst != nil && upToDate(o.dst, desired):
-	case o.dst == nil && hasRun(o.src):
+	case o.dst == nil && mapping.HasRun(o.src):
 		if o.holds() {
 			// The finalizer stands for a copy, whatever the cache shows.
 			if err := o.lacks(ctx); err != nil {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/mapping"
 )
 
 // explain tells on the object why objects of its resource do not travel. A copy that there is stays, and its status is told.
@@ -158,10 +159,7 @@ func (o *pass) tellStatus(ctx context.Context) (refused string, err error) {
 // stays so.
 func (o *pass) clearStatus(ctx context.Context) error {
 	status, _ := o.src.Object["status"].(map[string]any)
-	others := slices.ContainsFunc(o.src.GetFinalizers(), func(f string) bool {
-		return strings.HasPrefix(f, workloadv1alpha1.SyncerFinalizerPrefix) && f != workloadv1alpha1.SyncerFinalizer(o.owner.Key)
-	})
-	if len(status) == 0 || others || !o.lane.resource.HasStatus || !o.holds() || o.src.GetDeletionTimestamp() != nil || hasRun(o.src) {
+	if len(status) == 0 || mapping.HeldByOthers(o.src, o.owner.Key) || !o.lane.resource.HasStatus || !o.holds() || o.src.GetDeletionTimestamp() != nil || mapping.HasRun(o.src) {
 		return nil
 	}
 	live, err := o.lane.up.client.Get(ctx, o.name, metav1.GetOptions{})
@@ -171,9 +169,7 @@ func (o *pass) clearStatus(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading %s in the workspace: %w", o, err)
 	}
-	if !slices.ContainsFunc(live.GetManagedFields(), func(m metav1.ManagedFieldsEntry) bool {
-		return m.Manager == workloadv1alpha1.FieldOwnerSyncer && m.Subresource == "status"
-	}) {
+	if !mapping.WroteStatus(live) {
 		return nil
 	}
 	patch := []map[string]any{

@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -113,7 +112,7 @@ func (o *pass) heldUp(ctx context.Context, err error) error {
 // isRerun tells whether the copy is of an earlier Job of the name. A Job runs once: the next one is not run, and has not
 // ended, by what became of the last. All else is what it says, whoever said so first.
 func (o *pass) isRerun() bool {
-	return o.src.GroupVersionKind().GroupKind() == schema.GroupKind{Group: "batch", Kind: "Job"} &&
+	return mapping.IsJob(o.src.GroupVersionKind().GroupKind()) &&
 		o.dst.GetAnnotations()[workloadv1alpha1.AnnotationSourceUID] != string(o.src.GetUID())
 }
 
