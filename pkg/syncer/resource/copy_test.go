@@ -22,7 +22,7 @@ var testOwner = Owner{Key: "0123456789abcdef", UID: "uid-1", Name: "edge-1", Wor
 // TestCopy: testdata/<case>.in.yaml is an object of a workspace, <case>.out.yaml its copy.
 func TestCopy(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.in.yaml")
-	if err != nil || len(files) < 8 {
+	if err != nil || len(files) < 15 {
 		t.Fatalf("%d cases, %v", len(files), err)
 	}
 	for _, in := range files {

@@ -411,6 +411,37 @@ func TestLeavingIsConfirmed(t *testing.T) {
 	}
 }
 
+// TestStatusOfSeveralTargets: of several syncers that hold an object the one with the lowest key writes its status, and each
+// its own report.
+func TestStatusOfSeveralTargets(t *testing.T) {
+	for name, tc := range map[string]struct {
+		other string
+		want  []string
+	}{
+		"the lowest key": {"z", []string{"up patch", "up patch"}},
+		"another's":      {"0", []string{"up patch"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := sourceOf(func(o *unstructured.Unstructured) {
+				o.SetFinalizers(append(o.GetFinalizers(), workloadv1alpha1.SyncerFinalizer(tc.other)))
+			})
+			dst := copied(t)
+			dst.Object["status"] = map[string]any{"phase": "Bound"}
+			b := newBench(t, src, dst, src, dst)
+			b.pass.lane.resource.HasStatus = true
+			if _, err := b.pass.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, b.writes(t)); diff != "" {
+				t.Errorf("writes: -want +got\n%s", diff)
+			}
+			if got := b.pass.reported(); got.Ready != "Current" {
+				t.Errorf("told is %+v", got)
+			}
+		})
+	}
+}
+
 // TestPrunedStatus: a status of which the workspace leaves something out is not written again and again.
 func TestPrunedStatus(t *testing.T) {
 	dst := copied(t)
