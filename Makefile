@@ -48,7 +48,7 @@ images: ## Build the images; IMAGE_REGISTRY=registry/path pushes them. VERSION=v
 ##@ Test
 
 .PHONY: test
-test: verify lint unit e2e ## Everything that CI checks.
+test: verify lint unit e2e demo ## Everything that CI checks.
 
 .PHONY: packages
 packages:

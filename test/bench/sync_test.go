@@ -191,6 +191,16 @@ func (r *rig) floor(prefix string) (stop func()) {
 	return cancel
 }
 
+// look lists and watches both sides, as a syncer has to, until stop, and returns how long it took until all was listed.
+func (r *rig) look() (took time.Duration, stop func()) {
+	r.t.Helper()
+	ctx, cancel := context.WithCancel(r.t.Context())
+	started := time.Now()
+	r.inform(ctx, r.up, "sync", nil, func(metav1.Object) {})
+	r.inform(ctx, r.down, r.counterparts["sync"], nil, func(metav1.Object) {})
+	return time.Since(started), cancel
+}
+
 // carry creates a copy, and tries again where the server turns it away: a client that gave up then would be none.
 func (r *rig) carry(o *unstructured.Unstructured) {
 	c := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "data": o.Object["data"]}}
@@ -444,9 +454,11 @@ func TestSync(t *testing.T) {
 	r.quiet()
 	one, before := heap(), r.requests.writes.Load()
 	r.stop()
+	listed, stop := r.look()
+	stop()
 	started := r.start()
 	settled, writes := r.quiet().Sub(started), r.requests.writes.Load()-before
-	out.row(fmt.Sprintf("restart with %d unchanged objects", 1002+count), fmt.Sprintf("at rest after %s", seconds(settled)), fmt.Sprintf("%d writes", writes))
+	out.row(fmt.Sprintf("restart with %d unchanged objects", 1002+count), fmt.Sprintf("floor %s", seconds(listed)), fmt.Sprintf("at rest after %s, %d writes", seconds(settled), writes))
 	assert.Less(t, settled, restartTime, "restart")
 	assert.Zero(t, writes, "writes after a restart")
 
@@ -457,8 +469,12 @@ func TestSync(t *testing.T) {
 	out.row(fmt.Sprintf("  all %d pairs together", pairs), "", fmt.Sprintf("%.0f %%", 100*share))
 	assert.GreaterOrEqual(t, share, burstShare, "the share of the floor in all bursts together")
 	r.quiet()
-	slope := (heap() - one) / 4
-	out.row("live heap for each 1,000 objects of 1 KiB", fmt.Sprintf("%.1f MiB", slope))
+	five := heap()
+	slope := (five - one) / 4
+	_, stop = r.look()
+	bare := (heap() - five) / (float64(5002+count) / 1000)
+	stop()
+	out.row("live heap for each 1,000 objects of 1 KiB", fmt.Sprintf("floor %.1f MiB", bare), fmt.Sprintf("sync %.1f MiB", slope))
 	assert.LessOrEqual(t, slope, heapLimit, "live heap")
 	r.stop()
 	out.print()
