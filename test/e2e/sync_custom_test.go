@@ -111,6 +111,22 @@ func TestSyncOfCustomResource(t *testing.T) {
 	n.await("edge-1", "Synced", "Synced")
 	assert.Equal(t, ready, conditionsOf(n), "none of this has to do with Ready")
 
+	t.Log("what has no objects in Namespaces is told, and forgotten when it is named no more")
+	change(n, syncTarget("edge-1"), func(st *workloadv1alpha1.SyncTarget) {
+		st.Spec.SyncedResources = append(st.Spec.SyncedResources,
+			workloadv1alpha1.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"},
+			workloadv1alpha1.GroupResource{Group: "authorization.k8s.io", Resource: "localsubjectaccessreviews"},
+			workloadv1alpha1.GroupResource{Group: "example.com", Resource: "widgetts"})
+	})
+	s.awaitResource("customresourcedefinitions", workloadv1alpha1.ResourceForbidden, "cluster-scoped")
+	s.awaitResource("localsubjectaccessreviews", workloadv1alpha1.ResourceForbidden, "not kept")
+	s.awaitResource("widgetts", workloadv1alpha1.ResourceMissing, "workspace does not serve it")
+	n.await("edge-1", "Synced", "NotSynced")
+	change(n, syncTarget("edge-1"), func(st *workloadv1alpha1.SyncTarget) {
+		st.Spec.SyncedResources = st.Spec.SyncedResources[:len(st.Spec.SyncedResources)-3]
+	})
+	n.await("edge-1", "Synced", "Synced")
+
 	t.Log("a resource that is no longer named is left")
 	change(n, syncTarget("edge-1"), func(st *workloadv1alpha1.SyncTarget) {
 		st.Spec.SyncedResources = []workloadv1alpha1.GroupResource{{Resource: "configmaps"}}

@@ -25,9 +25,13 @@ import (
 // on the user's objects.
 func TestDeleteTargetWithCopies(t *testing.T) {
 	n := newTenant(t)
+	n.bindCompute()
 	shops := n.openShops("cluster-1", "cluster-1", "cluster-1", "cluster-1")
 	deleting, orphaning, dead, deadOrphaning := shops[0], shops[1], shops[2], shops[3]
 	for _, s := range shops {
+		web := idleDeployment(s.namespace, "web")
+		s.create(web)
+		s.awaitAvailable(web, 1)
 		config := s.configMap("config", map[string]string{"a": "1"})
 		s.create(config)
 		s.awaitCopy("config", map[string]string{"a": "1"})
@@ -59,6 +63,10 @@ func TestDeleteTargetWithCopies(t *testing.T) {
 	for _, s := range shops {
 		n.awaitGone(s.target)
 		s.requireFree()
+		web := idleDeployment(s.namespace, "web")
+		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(web), web))
+		assert.Empty(t, web.Finalizers, s.namespace)
+		assert.Empty(t, web.Status, "what is told of a copy that nobody follows any more, in %s", s.namespace)
 		assert.NotContains(t, strings.Join(n.events(s.target), "\n"), workloadv1alpha1.ReasonAbandoned, "what was let go of %s", s.target.Name)
 	}
 	for _, s := range []*shop{deleting, dead} {

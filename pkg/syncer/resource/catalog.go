@@ -120,12 +120,12 @@ func judge(gr workloadv1alpha1.GroupResource, workspace, cluster []metav1.APIRes
 	}
 	there := map[string]bool{}
 	for _, resource := range cluster {
-		if isWhole(resource) && resource.Namespaced {
+		if isWhole(resource) && resource.Namespaced && isKept(resource) {
 			there[resource.Version] = true
 			r.There = cmp.Or(r.There, resource.Version)
 		}
 	}
-	var clusterScoped bool
+	var clusterScoped, passing bool
 	statuses := map[string]bool{}
 	for _, resource := range workspace {
 		switch {
@@ -133,6 +133,8 @@ func judge(gr workloadv1alpha1.GroupResource, workspace, cluster []metav1.APIRes
 			statuses[resource.Version] = true
 		case !resource.Namespaced:
 			clusterScoped = true
+		case !isKept(resource):
+			passing = true
 		default:
 			r.Kind = resource.Kind
 			r.Here = cmp.Or(r.Here, resource.Version)
@@ -146,6 +148,8 @@ func judge(gr workloadv1alpha1.GroupResource, workspace, cluster []metav1.APIRes
 	case clusterScoped:
 		r.Here, r.Versions = "", nil
 		r.State, r.Message = workloadv1alpha1.ResourceForbidden, "it is cluster-scoped; only what is in Namespaces is synced"
+	case r.Here == "" && passing:
+		r.State, r.Message = workloadv1alpha1.ResourceForbidden, "it cannot be listed and watched: its objects are answered, and not kept"
 	case r.Here == "":
 		r.State, r.Message = workloadv1alpha1.ResourceMissing, "the workspace does not serve it; bind an API that does"
 	case len(cluster) == 0:
@@ -172,6 +176,11 @@ func standing(catalog, before []Resource, silent map[string]error) {
 			catalog[i] = before[known]
 		}
 	}
+}
+
+// isKept tells a resource whose objects can be followed from one that only answers, such as a review.
+func isKept(resource metav1.APIResource) bool {
+	return slices.Contains(resource.Verbs, "list") && slices.Contains(resource.Verbs, "watch")
 }
 
 // isWhole tells a resource from its status.

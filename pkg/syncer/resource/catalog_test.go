@@ -11,8 +11,10 @@ import (
 
 func TestJudge(t *testing.T) {
 	api := func(version, name string, namespaced bool) metav1.APIResource {
-		return metav1.APIResource{Version: version, Name: name, Namespaced: namespaced, Kind: "Widget"}
+		return metav1.APIResource{Version: version, Name: name, Namespaced: namespaced, Kind: "Widget", Verbs: metav1.Verbs{"get", "list", "watch"}}
 	}
+	review := api("v1", "widgets", true)
+	review.Verbs = metav1.Verbs{"create"}
 	widgets := workloadv1alpha1.GroupResource{Group: "example.com", Resource: "widgets"}
 	both := []metav1.APIResource{api("v1", "widgets", true)}
 	tests := map[string]struct {
@@ -32,6 +34,8 @@ func TestJudge(t *testing.T) {
 		"not downstream":                   {"", widgets, both, nil, workloadv1alpha1.ResourceMissing, "physical cluster does not serve it", "", false},
 		"no version":                       {"", widgets, both, []metav1.APIResource{api("v2", "widgets", true)}, workloadv1alpha1.ResourceMissing, "serve it in one version on both sides", "", false},
 		"cluster-scoped":                   {"", widgets, []metav1.APIResource{api("v1", "widgets", false)}, both, workloadv1alpha1.ResourceForbidden, "cluster-scoped", "", false},
+		"review":                           {"", widgets, []metav1.APIResource{review}, []metav1.APIResource{review}, workloadv1alpha1.ResourceForbidden, "not kept", "", false},
+		"review, there":                    {"", widgets, both, []metav1.APIResource{review}, workloadv1alpha1.ResourceMissing, "serve it in one version on both sides", "", false},
 		"rights":                           {"", workloadv1alpha1.GroupResource{Group: "rbac.authorization.k8s.io", Resource: "roles"}, both, both, workloadv1alpha1.ResourceForbidden, "never synced", "", false},
 		"wildcard":                         {"It must not reach a rule.", workloadv1alpha1.GroupResource{Resource: "*"}, both, both, workloadv1alpha1.ResourceForbidden, "no name of a resource", "", false},
 		"subresource":                      {"", workloadv1alpha1.GroupResource{Resource: "serviceaccounts/token"}, both, both, workloadv1alpha1.ResourceForbidden, "no name of a resource", "", false},
@@ -40,7 +44,7 @@ func TestJudge(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			got := judge(tc.resource, tc.workspace, tc.cluster)
-			if got.State != tc.state || !strings.Contains(got.Message, tc.message) || strings.Join(got.Versions, " ") != tc.versions || got.HasStatus != tc.status || got.stranded() != (name == "not downstream") {
+			if got.State != tc.state || !strings.Contains(got.Message, tc.message) || strings.Join(got.Versions, " ") != tc.versions || got.HasStatus != tc.status || got.stranded() != (name == "not downstream" || name == "review, there") {
 				t.Errorf("%s\njudge() = %+v", tc.reason, got)
 			}
 		})
