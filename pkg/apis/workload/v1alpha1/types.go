@@ -367,7 +367,8 @@ const (
 	ResourceIncompatible SyncedResourceState = "Incompatible"
 	// ResourceMissing means that one of the sides does not serve the resource.
 	ResourceMissing SyncedResourceState = "Missing"
-	// ResourceForbidden means that the resource is never synced, or that one of the sides does not let the syncer.
+	// ResourceForbidden means that the resource is never synced, or that one of the sides does not let the syncer list
+	// it, or fails to.
 	ResourceForbidden SyncedResourceState = "Forbidden"
 )
 
