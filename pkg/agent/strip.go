@@ -105,10 +105,14 @@ func clearStatus(ctx context.Context, workspace client.Client, key string, objec
 		return err
 	}
 	err = workspace.Status().Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch))
-	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
-		return nil
+	var answer apierrors.APIStatus
+	switch {
+	case err == nil, !errors.As(err, &answer):
+		return err
+	case apierrors.IsUnauthorized(err), apierrors.IsConflict(err), apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err), apierrors.IsTimeout(err), apierrors.IsServerTimeout(err):
+		return err // another attempt may have another answer
 	}
-	return err
+	return nil
 }
 
 // stripObject takes what a syncer has left off an object, unless it has changed since it was read.

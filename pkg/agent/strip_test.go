@@ -101,7 +101,8 @@ func TestStripTakesTheStatusOff(t *testing.T) {
 		"not held":               {"What is there is of somebody else by now.", &appsv1.Deployment{ObjectMeta: reported(at()), Status: available}, workloadv1alpha1.FieldOwnerSyncer, nil, false, false},
 		"by somebody else":       {"", &appsv1.Deployment{ObjectMeta: at(ours), Status: available}, "somebody", nil, false, false},
 		"refused":                {"It holds the object no longer.", &appsv1.Deployment{ObjectMeta: at(ours), Status: available}, workloadv1alpha1.FieldOwnerSyncer, apierrors.NewForbidden(schema.GroupResource{}, "object", errInjected), false, false},
-		"not now":                {"Once the finalizer is gone nobody would come back.", &appsv1.Deployment{ObjectMeta: at(ours), Status: available}, workloadv1alpha1.FieldOwnerSyncer, apierrors.NewInternalError(errInjected), false, true},
+		"by a broken webhook":    {"", &appsv1.Deployment{ObjectMeta: at(ours), Status: available}, workloadv1alpha1.FieldOwnerSyncer, apierrors.NewInternalError(errInjected), false, false},
+		"not now":                {"Once the finalizer is gone nobody would come back.", &appsv1.Deployment{ObjectMeta: at(ours), Status: available}, workloadv1alpha1.FieldOwnerSyncer, apierrors.NewServiceUnavailable("restarting"), false, true},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -57,7 +57,7 @@ func TestNamespaceThatHangs(t *testing.T) {
 		quick.create(quick.configMap(name, map[string]string{"a": "1"}))
 		quick.awaitCopy(name, map[string]string{"a": "1"})
 	}
-	// A pass ends after 15 s. Did they hold all workers, as many would have ended before the other had its turn.
+	// A pass ends after 15 s, and with it those that began beside it: did they hold all workers, that would be most of them.
 	assert.LessOrEqual(t, ended.Load(), int32(many/2), "applies that hung no longer when the other Namespace was synced")
 	t.Logf("%d applies hung all the while", held.Load())
 

@@ -28,9 +28,7 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	held, first := o.holds(), o.holdsFirst()
 	if o.dst == nil && (held || first || o.takesOver()) {
 		if err := o.lacks(ctx); err != nil {
-			told, again, err = o.blame(desired, report, err)
-			o.copyless = false // nobody has said so
-			return told, again, err
+			return o.doubt(desired, report, err)
 		}
 	}
 	if !o.ours(o.dst) && first {
@@ -61,6 +59,10 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 		return o.refusedByForeign(report), 0, nil
 	}
 	unchanged := o.dst != nil && o.dst.GetResourceVersion() == applied.GetResourceVersion()
+	if o.dst != nil && !unchanged && hashIn(o.dst) == hashIn(desired) {
+		// Somebody had changed it back. Who does so again, and again, is not outrun.
+		o.settle(desired, settlement{putOff: true}, restorePace)
+	}
 	o.dst = applied
 	if unchanged {
 		o.settle(desired, settlement{}, 0)
@@ -124,7 +126,7 @@ func (o *pass) takesOver() bool {
 // blame says what of a failed apply is to be told.
 func (o *pass) blame(desired *unstructured.Unstructured, report Report, err error) (Report, time.Duration, error) {
 	refused, kind := o.refusal(err)
-	refused.Time, refused.Generation = report.Time, report.Generation
+	refused.Time = report.Time
 	_, answered := refusal(err)
 	o.copyless = o.dst == nil && answered != passing // else it may have been made all the same
 	attempts := o.queue.NumRequeues(o.id())
@@ -141,6 +143,13 @@ func (o *pass) blame(desired *unstructured.Unstructured, report Report, err erro
 		o.settle(desired, settlement{putOff: true}, pause(attempts, err))
 	}
 	return report, 0, err
+}
+
+// doubt says what of a look for a copy is to be told that has not shown whether there is one.
+func (o *pass) doubt(desired *unstructured.Unstructured, report Report, err error) (Report, time.Duration, error) {
+	told, again, err := o.blame(desired, report, err)
+	o.copyless = false // nobody has said so
+	return told, again, err
 }
 
 // refusal is what the failure of a write is worth. That there was no answer says nothing of the object, unless others have

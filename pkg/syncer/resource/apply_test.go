@@ -292,6 +292,31 @@ func TestRefusedBesideACopy(t *testing.T) {
 	}
 }
 
+// TestRestoringIsNoRace: what somebody else changes again and again, against a user who takes it over, is restored every 10 s.
+func TestRestoringIsNoRace(t *testing.T) {
+	src := sourceOf(func(o *unstructured.Unstructured) {
+		o.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationTakeOver: "true"})
+	})
+	changed := desiredOf(t, src)
+	changed.SetUID("copy-1")
+	changed.SetResourceVersion("6")
+	changed.Object["data"] = map[string]any{"a": "another"}
+	s := newServer(t, src, changed)
+	clock := clocktesting.NewFakeClock(time.Now())
+	s.pass.clock = clock
+	for i, tc := range []struct {
+		after   time.Duration
+		applies int
+	}{{0, 1}, {time.Second, 1}, {restorePace - time.Second, 2}, {0, 2}} {
+		clock.Step(tc.after)
+		s.cache(t, s.pass.lane.down, changed)
+		again, err := s.run(t)
+		if err != nil || len(s.applied) != tc.applies || (again == 0) != (i == 0 || i == 2) {
+			t.Errorf("%d: again after %s, %v, with %d applies, want %d", i, again, err, len(s.applied), tc.applies)
+		}
+	}
+}
+
 // TestCopyThenHold: in a burst plain data that is new costs one apply and, when no more copies are made, one write up, which
 // holds and tells in one; the copy carries our mark, by which it is found should its object go before it is held.
 func TestCopyThenHold(t *testing.T) {

@@ -155,7 +155,7 @@ func judge(gr workloadv1alpha1.GroupResource, workspace, cluster []metav1.APIRes
 	case len(cluster) == 0:
 		r.State, r.Message = workloadv1alpha1.ResourceMissing, "the physical cluster does not serve it; install its CustomResourceDefinition there"
 	case len(r.Versions) == 0:
-		r.State, r.Message = workloadv1alpha1.ResourceMissing, fmt.Sprintf("the workspace serves it in %s and the physical cluster in %s; serve it in one version on both sides", r.Here, cmp.Or(r.There, "none that has Namespaces"))
+		r.State, r.Message = workloadv1alpha1.ResourceMissing, fmt.Sprintf("the workspace serves it in %s and the physical cluster in %s; serve it in one version on both sides", r.Here, cmp.Or(r.There, "none that has Namespaces and can be watched"))
 	default:
 		r.State = workloadv1alpha1.ResourceAccepted
 	}

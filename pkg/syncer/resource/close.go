@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -83,8 +82,7 @@ func (e *Engine) left(ctx context.Context, p *place, l *lane) (bool, error) {
 		return marked, nil
 	}
 	copies, err := l.down.client.List(ctx, metav1.ListOptions{})
-	var answer apierrors.APIStatus
-	if asStatus(err, &answer) && !l.down.listed() && l.down.barred.Load() != nil {
+	if _, kind := refusal(err); err != nil && kind != passing && !l.down.listed() && l.down.barred.Load() != nil {
 		return false, nil // and what is held is not let go
 	}
 	if err != nil {

@@ -141,21 +141,22 @@ func TestContains(t *testing.T) {
 		have, want any
 		contained  bool
 	}{
-		"defaults beside":    {"A server adds.", map[string]any{"a": "1", "b": "2"}, map[string]any{"a": "1"}, true},
-		"changed":            {"", map[string]any{"a": "2"}, map[string]any{"a": "1"}, false},
-		"gone":               {"", map[string]any{}, map[string]any{"a": "1"}, false},
-		"quantity":           {"1000m is 1.", map[string]any{"limits": map[string]any{"cpu": "1"}}, map[string]any{"limits": map[string]any{"cpu": "1000m"}}, true},
-		"other quantity":     {"", map[string]any{"limits": map[string]any{"cpu": "2"}}, map[string]any{"limits": map[string]any{"cpu": "1000m"}}, false},
-		"no quantity":        {"A version is none.", map[string]any{"data": map[string]any{"version": "1.1"}}, map[string]any{"data": map[string]any{"version": "1.10"}}, false},
-		"number":             {"JSON knows one kind of number.", float64(3), int64(3), true},
-		"element with more":  {"", []any{map[string]any{"name": "a", "x": "default"}}, []any{map[string]any{"name": "a"}}, true},
-		"element of another": {"A sidecar may stay, a rule that lets more in may not; the server knows.", []any{map[string]any{"name": "z"}, map[string]any{"name": "a"}}, []any{map[string]any{"name": "a"}}, false},
-		"element in none":    {"", []any{map[string]any{"from": "all"}}, []any{}, false},
-		"element gone":       {"", []any{map[string]any{"name": "z"}}, []any{map[string]any{"name": "a"}}, false},
-		"argument more":      {"It does something else.", []any{"a", "b"}, []any{"a"}, false},
-		"arguments":          {"", []any{"a", "b"}, []any{"a", "b"}, true},
-		"nothing asked":      {"An empty map and none are the same.", nil, map[string]any{}, true},
-		"null":               {"Null asks for nothing.", map[string]any{}, map[string]any{"a": nil}, true},
+		"defaults beside":        {"A server adds.", map[string]any{"a": "1", "b": "2"}, map[string]any{"a": "1"}, true},
+		"changed":                {"", map[string]any{"a": "2"}, map[string]any{"a": "1"}, false},
+		"gone":                   {"", map[string]any{}, map[string]any{"a": "1"}, false},
+		"quantity":               {"1000m is 1.", map[string]any{"limits": map[string]any{"cpu": "1"}}, map[string]any{"limits": map[string]any{"cpu": "1000m"}}, true},
+		"other quantity":         {"", map[string]any{"limits": map[string]any{"cpu": "2"}}, map[string]any{"limits": map[string]any{"cpu": "1000m"}}, false},
+		"no quantity":            {"A version is none.", map[string]any{"data": map[string]any{"version": "1.1"}}, map[string]any{"data": map[string]any{"version": "1.10"}}, false},
+		"number":                 {"JSON knows one kind of number.", float64(3), int64(3), true},
+		"element with more":      {"", []any{map[string]any{"name": "a", "x": "default"}}, []any{map[string]any{"name": "a"}}, true},
+		"element of another":     {"A sidecar may stay, a rule that lets more in may not; the server knows.", []any{map[string]any{"name": "z"}, map[string]any{"name": "a"}}, []any{map[string]any{"name": "a"}}, false},
+		"element of a cluster's": {"It gives accounts Secrets for its registry.", map[string]any{"imagePullSecrets": []any{map[string]any{"name": "a"}, map[string]any{"name": "z"}}}, map[string]any{"imagePullSecrets": []any{map[string]any{"name": "a"}}}, true},
+		"element in none":        {"", []any{map[string]any{"from": "all"}}, []any{}, false},
+		"element gone":           {"", []any{map[string]any{"name": "z"}}, []any{map[string]any{"name": "a"}}, false},
+		"argument more":          {"It does something else.", []any{"a", "b"}, []any{"a"}, false},
+		"arguments":              {"", []any{"a", "b"}, []any{"a", "b"}, true},
+		"nothing asked":          {"An empty map and none are the same.", nil, map[string]any{}, true},
+		"null":                   {"Null asks for nothing.", map[string]any{}, map[string]any{"a": nil}, true},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -73,7 +74,7 @@ func (e *Engine) resourceStatus(catalog []Resource, told workloadv1alpha1.SyncTa
 		status := workloadv1alpha1.SyncedResourceStatus{
 			Group: r.Group, Resource: r.Resource, Versions: r.Versions, State: r.State, Message: r.Message,
 		}
-		if refusal := refused[r.GroupResource].message; refusal != "" && r.State == workloadv1alpha1.ResourceAccepted {
+		if refusal := cmp.Or(refused[followedOn{r.GroupResource, workspaceSide}].message, refused[followedOn{r.GroupResource, clusterSide}].message); refusal != "" && r.State == workloadv1alpha1.ResourceAccepted {
 			status.State, status.Message = workloadv1alpha1.ResourceForbidden, refusal
 		}
 		if known(places, r, told.Namespaces) {

@@ -14,8 +14,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-
-	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
 const (
@@ -58,7 +56,7 @@ type Engine struct {
 	mu     sync.Mutex
 	places map[string]*place
 	// refused says of a resource how a side refuses to list it; set by watch errors.
-	refused map[workloadv1alpha1.GroupResource]refused
+	refused map[followedOn]refused
 	// asked wakes look, changed report when it is due, and learned report at once.
 	asked, changed, learned chan struct{}
 	// heard is when the physical cluster last answered an apply, in nanoseconds since 1970.
@@ -74,7 +72,7 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{
 		owner: c.Owner, target: c.Target, metrics: c.Metrics, clock: c.Clock, queue: newQueue(),
 		asked: make(chan struct{}, 1), changed: make(chan struct{}, 1), learned: make(chan struct{}, 1),
-		places: map[string]*place{}, refused: map[workloadv1alpha1.GroupResource]refused{},
+		places: map[string]*place{}, refused: map[followedOn]refused{},
 	}
 	if e.clock == nil {
 		e.clock = clock.RealClock{}

@@ -46,7 +46,7 @@ func newTestEngine(t *testing.T, k *kcp) *Engine {
 		t.Fatal(err)
 	}
 	e := &Engine{
-		owner: testOwner, target: k, clock: clock.RealClock{}, queue: newQueue(), places: map[string]*place{}, refused: map[workloadv1alpha1.GroupResource]refused{},
+		owner: testOwner, target: k, clock: clock.RealClock{}, queue: newQueue(), places: map[string]*place{}, refused: map[followedOn]refused{},
 		asked: make(chan struct{}, 1), changed: make(chan struct{}, 1), learned: make(chan struct{}, 1),
 		targets: cache.NewSharedIndexInformer(&cache.ListWatch{}, &unstructured.Unstructured{}, 0, nil),
 	}
@@ -224,7 +224,7 @@ func TestRefusalPasses(t *testing.T) {
 		}, workloadv1alpha1.ResourceAccepted},
 		"heard again": {func(e *Engine, c *clocktesting.FakeClock) {
 			c.Step(refusalLife)
-			e.note(gr, "no")
+			e.note(gr, clusterSide, refused{message: "no", at: c.Now()})
 			c.Step(time.Second)
 			e.forgetRefusals()
 		}, workloadv1alpha1.ResourceForbidden},
@@ -232,8 +232,8 @@ func TestRefusalPasses(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			clock := clocktesting.NewFakeClock(time.Now())
-			e := &Engine{clock: clock, refused: map[workloadv1alpha1.GroupResource]refused{}, changed: make(chan struct{}, 1)}
-			e.note(gr, "no")
+			e := &Engine{clock: clock, refused: map[followedOn]refused{}, changed: make(chan struct{}, 1)}
+			e.note(gr, clusterSide, refused{message: "no", at: clock.Now()})
 			tc.act(e, clock)
 			if got := state(e); got != tc.want {
 				t.Errorf("it is %s, want %s", got, tc.want)

@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -28,6 +29,8 @@ const (
 	eventPace = time.Minute
 	// eventWait is when an Event is looked at again that came before the objects were listed.
 	eventWait = 5 * time.Second
+	// eventAttempts is how often an Event is tried to be told, in 7 minutes or so.
+	eventAttempts = 15
 	// eventAge is how old an Event may be that is there at a start: what is older was told, or is of no use any more.
 	eventAge = 10 * time.Minute
 	// maxOwners is how far an Event's object may be from its copy: Pod, Job, CronJob.
@@ -100,11 +103,13 @@ func (e *Engine) relay(ctx context.Context, p *place, name string) (time.Duratio
 			return wait, nil
 		}
 	}
-	if !p.answered() {
-		return eventWait, nil
-	}
 	source, err := e.sourceOf(ctx, p, &event)
-	if err != nil {
+	switch {
+	case errors.Is(err, errUnlisted):
+		return eventWait, nil
+	case err != nil && e.queue.NumRequeues(item{namespace: p.namespace, resource: eventItem, name: name}) >= eventAttempts:
+		source = nil
+	case err != nil:
 		return 0, err
 	}
 	if source == nil || !p.mayTell(source.GetUID(), event.Reason, name, wordsOf(&event), e.clock.Now()) {
@@ -125,7 +130,7 @@ func (e *Engine) relay(ctx context.Context, p *place, name string) (time.Duratio
 		FirstTimestamp: metav1.NewTime(first), LastTimestamp: metav1.NewTime(last),
 		Source: corev1.EventSource{Component: "syncer", Host: e.owner.Name}, ReportingController: "workload.kcp.io/syncer",
 	}
-	if err := e.write(ctx, up); err != nil {
+	if err := e.write(ctx, up); err != nil && e.queue.NumRequeues(item{namespace: p.namespace, resource: eventItem, name: name}) < eventAttempts {
 		return 0, fmt.Errorf("telling of a Warning about %s %q: %w", source.GetKind(), p.namespace+"/"+source.GetName(), err)
 	}
 	p.told.Store(name, told{version: event.ResourceVersion, at: e.clock.Now()})
@@ -199,8 +204,8 @@ func (e *Engine) sourceOf(ctx context.Context, p *place, event *corev1.Event) (*
 	gk := schema.FromAPIVersionAndKind(event.InvolvedObject.APIVersion, event.InvolvedObject.Kind).GroupKind()
 	name := event.InvolvedObject.Name
 	for range maxOwners {
-		if source := e.copied(p, gk, name); source != nil {
-			return source, nil
+		if source, err := e.copied(p, gk, name); source != nil || err != nil {
+			return source, err
 		}
 		gvr, ok := owned[gk]
 		if !ok {
@@ -219,23 +224,29 @@ func (e *Engine) sourceOf(ctx context.Context, p *place, event *corev1.Event) (*
 		}
 		gk, name = schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind(), owner.Name
 	}
-	return e.copied(p, gk, name), nil
+	return e.copied(p, gk, name)
 }
 
+// errUnlisted tells that it is not known yet what has copies.
+var errUnlisted = errors.New("not everything has been listed")
+
 // copied returns the object that one in the counterpart is a copy of, nil if it is none.
-func (e *Engine) copied(p *place, gk schema.GroupKind, name string) *unstructured.Unstructured {
+func (e *Engine) copied(p *place, gk schema.GroupKind, name string) (*unstructured.Unstructured, error) {
 	for _, l := range p.all() {
 		if l.resource.Kind != gk.Kind || l.resource.Group != gk.Group || l.down == nil {
 			continue
 		}
+		if !l.synced() {
+			return nil, errUnlisted
+		}
 		dst, _ := l.down.objects.get(p.counterpart + "/" + name)
 		if !e.ours(dst) {
-			return nil
+			return nil, nil
 		}
 		src, _ := l.up.objects.get(p.namespace + "/" + name)
-		return src
+		return src, nil
 	}
-	return nil
+	return nil, nil
 }
 
 // clipName leaves room for a UID in the name of an Event.

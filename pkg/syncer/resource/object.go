@@ -23,6 +23,8 @@ const (
 	// stepPace is how long one more step of a copy that is on its way waits for the next, so that a rollout costs a write a
 	// second and not one for each Pod.
 	stepPace = time.Second
+	// restorePace is the least time between two applies that restore a copy from the same change of somebody else.
+	restorePace = 10 * time.Second
 	// tellTime bounds what is told after the time of a pass is over.
 	tellTime = 5 * time.Second
 	// soon is for a moment that may just have passed; 0 would be never.
@@ -156,7 +158,7 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 		if o.holds() {
 			// The finalizer stands for a copy, whatever the cache shows.
 			if err := o.lacks(ctx); err != nil {
-				return report, 0, err
+				return o.doubt(desired, report, err)
 			}
 		}
 		o.copyless = true

@@ -281,6 +281,21 @@ func TestJobWithACopyUnseen(t *testing.T) {
 	}
 }
 
+// TestJobWhoseCopyCannotBeSeen: it stays held, and says why.
+func TestJobWhoseCopyCannotBeSeen(t *testing.T) {
+	b := newBench(t, sourceOf(completed), nil, sourceOf(completed), nil)
+	b.down.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "jobs"}, "a", errors.New("no rights"))
+	})
+	for range tellAfter {
+		b.pass.queue.backoff.When(b.pass.id())
+	}
+	_, err := b.pass.run(t.Context())
+	if report := b.pass.reported(); err == nil || !b.pass.holds() || !strings.Contains(report.Refused, "no rights") {
+		t.Errorf("run() = %v, held by %q, told is %+v", err, b.pass.src.GetFinalizers(), report)
+	}
+}
+
 // TestFurnishedAccount: what every Namespace has is shared with the cluster that made it: applied beside what is there, and
 // given back, not deleted.
 func TestFurnishedAccount(t *testing.T) {

@@ -67,11 +67,12 @@ type lane struct {
 type side struct {
 	client   dynamic.ResourceInterface
 	informer cache.SharedIndexInformer
-	// listed tells whether the informer has listed everything, and barred how the server has last failed to let it; nil where
-	// it does, or does not answer.
+	// listed tells whether the informer has listed everything, and barred, until then, how the server keeps it from that; nil
+	// where it does not, or does not answer.
 	listed func() bool
 	barred atomic.Pointer[string]
-	// failures are those in a row, and failed is when the last was; the informer's alone.
+	// failures are how often in refusalLife of one another it has not listed, and failed is when it last did not; the
+	// informer's alone.
 	failures int
 	failed   time.Time
 	objects  *overlay
@@ -202,11 +203,6 @@ func (p *place) mayTell(object types.UID, why, event, words string, now time.Tim
 	return true
 }
 
-// answered tells whether everything in the place has been listed, as far as can be.
-func (p *place) answered() bool {
-	return !slices.ContainsFunc(p.all(), func(l *lane) bool { return !l.answered() && l.up.barred.Load() == nil })
-}
-
 // synced tells whether both sides have been listed.
 func (l *lane) synced() bool {
 	return l.up.listed() && (l.down == nil || l.down.listed())
@@ -223,30 +219,33 @@ func (l *lane) answered() bool {
 	return l.up.listed() && (l.down == nil || l.down.listed() || l.down.barred.Load() != nil)
 }
 
-// bar notes how a list or a watch has failed, and tells whether that is to be told: at once where it is forbidden, and of
-// another answer about this resource once it has come again and again. What says nothing about the resource is not.
-func (s *side) bar(err error, where string, now time.Time) (why string, tell bool) {
-	var answer apierrors.APIStatus
-	verb, answered := "fails", asStatus(err, &answer)
+// listAttempts is how often it fails before it is told, within half a minute or so.
+const listAttempts = 6
+
+// bar notes how a list or a watch has failed, and returns what is to be told of that, at once where it is forbidden, and of
+// another answer about this resource once it has come again and again; empty for nothing. What may be an outage of the server
+// is none.
+func (s *side) bar(err error, where string, now time.Time) (why string) {
 	if now.Sub(s.failed) > refusalLife {
 		s.failures = 0
 	}
 	s.failed = now
-	switch {
-	case apierrors.IsForbidden(err):
-		s.failures, verb = tellAfter, "refuses"
-	case !answered, apierrors.IsNotFound(err), apierrors.IsUnauthorized(err), apierrors.IsTooManyRequests(err), apierrors.IsResourceExpired(err), apierrors.IsGone(err):
+	verb := "refuses"
+	if _, kind := refusal(err); kind == passing || apierrors.IsNotFound(err) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 		s.failures = 0
-	default:
-		s.failures++
-	}
-	if s.failures < tellAfter {
 		s.barred.Store(nil)
-		return "", false
+		return ""
+	} else if !apierrors.IsForbidden(err) {
+		verb = "fails"
+		if s.failures++; s.failures < listAttempts {
+			return ""
+		}
 	}
+	var answer apierrors.APIStatus
+	asStatus(err, &answer)
 	why = fmt.Sprintf("the %s %s to list it in an opened Namespace: %s", where, verb, clip(answer.Status().Message))
 	s.barred.Store(&why)
-	return why, true
+	return why
 }
 
 // newSide prepares the informer of a resource in a Namespace, of all objects if fieldSelector is empty.

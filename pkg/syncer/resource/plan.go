@@ -7,6 +7,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -157,10 +158,10 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 		resource: r, stop: cancel,
 		up: newSide(e.up, r.upstream(), p.namespace, e.clock, ""),
 	}
-	sides := map[string]*side{"workspace": l.up}
+	sides := map[string]*side{workspaceSide: l.up}
 	if !r.stranded() {
 		l.down = newSide(e.down, r.downstream(), p.counterpart, e.clock, "")
-		sides["physical cluster"] = l.down
+		sides[clusterSide] = l.down
 	}
 	for where, s := range sides {
 		_ = s.follow(func(name string, _ bool) {
@@ -169,8 +170,8 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 		})
 		_ = s.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 			barred := s.barred.Load() != nil
-			if why, tell := s.bar(err, where, e.clock.Now()); tell {
-				e.note(r.GroupResource, why)
+			if why := s.bar(err, where, e.clock.Now()); why != "" {
+				e.note(r.GroupResource, where, refused{why, p.namespace, apierrors.ReasonForError(err), e.clock.Now()})
 				if !barred {
 					log.FromContext(ctx).Info("A resource cannot be followed", "resource", r.String(), "namespace", p.namespace, "cause", why)
 					e.lookAtAll(p, l) // each object is told
@@ -242,20 +243,35 @@ func (e *Engine) closingPlaces() []string {
 // refusalLife is how long it is told that a side refuses to list a resource: the informer asks again twice a minute at least.
 const refusalLife = 2 * time.Minute
 
-// refused is how a side refuses to list a resource, and when it last did.
+// The two sides.
+const (
+	workspaceSide = "workspace"
+	clusterSide   = "physical cluster"
+)
+
+// refused is how a side refuses to list a resource in a Namespace, and when it last did.
 type refused struct {
-	message string
-	at      time.Time
+	message   string
+	namespace string
+	reason    metav1.StatusReason
+	at        time.Time
 }
 
-// note keeps what was said first while the resource is refused: another Namespace's words differ by its name.
-func (e *Engine) note(resource workloadv1alpha1.GroupResource, message string) {
+// followedOn is a resource on a side.
+type followedOn struct {
+	resource workloadv1alpha1.GroupResource
+	side     string
+}
+
+// note keeps what was said first for the same reason: another Namespace's words differ by its name.
+func (e *Engine) note(resource workloadv1alpha1.GroupResource, side string, r refused) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if before, ok := e.refused[resource]; ok && e.clock.Since(before.at) <= refusalLife {
-		message = before.message
+	on := followedOn{resource, side}
+	if before, ok := e.refused[on]; ok && before.reason == r.reason && e.places[before.namespace] != nil {
+		r.message, r.namespace = before.message, before.namespace
 	}
-	e.refused[resource] = refused{message, e.clock.Now()}
+	e.refused[on] = r
 	signal(e.changed)
 }
 
@@ -263,7 +279,8 @@ func (e *Engine) note(resource workloadv1alpha1.GroupResource, message string) {
 func (e *Engine) listed(resource workloadv1alpha1.GroupResource) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.refused, resource)
+	delete(e.refused, followedOn{resource, workspaceSide})
+	delete(e.refused, followedOn{resource, clusterSide})
 	signal(e.changed)
 }
 
@@ -271,9 +288,9 @@ func (e *Engine) listed(resource workloadv1alpha1.GroupResource) {
 func (e *Engine) forgetRefusals() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for resource, r := range e.refused {
+	for on, r := range e.refused {
 		if e.clock.Since(r.at) > refusalLife {
-			delete(e.refused, resource)
+			delete(e.refused, on)
 			signal(e.changed)
 		}
 	}

@@ -22,13 +22,19 @@ func hashIn(object *unstructured.Unstructured) string {
 // contains tells whether everything in want stands in have too. What have holds beyond that is a server's default or
 // somebody else's, and a zero value that is left out is there all the same. It is a hint, not a proof: lists may be merged
 // or not, and only the server knows; an apply settles it. So one that holds more is none.
-func contains(have, want any) bool { return containsAs(have, want, false) }
+func contains(have, want any) bool { return containsAs(have, want) }
 
 // quantities are the fields whose strings a server may print in another form.
 var quantities = []string{"requests", "limits", "sizeLimit", "divisor"}
 
-// containsAs is contains for a value that is, or holds, quantities.
-func containsAs(have, want any, quantity bool) bool {
+// grown is a field in which a cluster may put entries of its own beside ours: some give every ServiceAccount the Secrets for
+// their own registry.
+const grown = "imagePullSecrets"
+
+// containsAs is contains for a value below these fields.
+func containsAs(have, want any, below ...string) bool {
+	quantity := slices.ContainsFunc(below, func(field string) bool { return slices.Contains(quantities, field) })
+	grows := slices.Contains(below, grown)
 	switch want := want.(type) {
 	case map[string]any:
 		have, ok := have.(map[string]any)
@@ -36,7 +42,7 @@ func containsAs(have, want any, quantity bool) bool {
 			return len(want) == 0
 		}
 		for key, value := range want {
-			if value != nil && !containsAs(have[key], value, quantity || slices.Contains(quantities, key)) {
+			if value != nil && !containsAs(have[key], value, append(below[:len(below):len(below)], key)...) {
 				return false
 			}
 		}
@@ -52,7 +58,7 @@ func containsAs(have, want any, quantity bool) bool {
 			}
 			return false
 		}
-		return len(have) <= len(want)
+		return len(have) <= len(want) || grows
 	case string:
 		return have == want || have == nil && want == "" || quantity && sameQuantity(have, want)
 	case int64:
