@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -59,9 +60,8 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 		return o.refusedByForeign(report), 0, nil
 	}
 	unchanged := o.dst != nil && o.dst.GetResourceVersion() == applied.GetResourceVersion()
-	if o.dst != nil && !unchanged && hashIn(o.dst) == hashIn(desired) {
-		// Somebody had changed it back. Who does so again, and again, is not outrun.
-		o.settle(desired, settlement{putOff: true}, restorePace)
+	if o.restores(desired) && !equality.Semantic.DeepEqual(contentOf(o.dst), contentOf(applied)) {
+		o.restored.Store(o.id(), o.clock.Now())
 	}
 	o.dst = applied
 	if unchanged {
@@ -72,6 +72,32 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	report.Time = o.clock.Now().UTC().Format(time.RFC3339)
 	o.metrics.carried(o.lane.resource.GroupResource, o.clock, o.changed)
 	return report, 0, nil
+}
+
+// restores tells whether an apply brings a copy back to what was applied to it already.
+func (o *pass) restores(desired *unstructured.Unstructured) bool {
+	return o.dst != nil && hashIn(o.dst) == hashIn(desired)
+}
+
+// untilRestored is how long a copy that somebody has changed, and changes back again and again, is left so.
+func (o *pass) untilRestored(desired *unstructured.Unstructured) time.Duration {
+	last, _ := o.restored.Load(o.id())
+	at, ok := last.(time.Time)
+	if !ok || !o.restores(desired) {
+		return 0
+	}
+	return max(restorePace-o.clock.Since(at), 0)
+}
+
+// contentOf is what an object says, without what its server keeps of it.
+func contentOf(object *unstructured.Unstructured) map[string]any {
+	content := map[string]any{}
+	for field, value := range object.Object {
+		if field != "status" && field != "metadata" {
+			content[field] = value
+		}
+	}
+	return content
 }
 
 // lacks asks the physical cluster whether there is nothing of the copy's name, as the cache shows: something of somebody's
@@ -222,13 +248,7 @@ func (o *pass) settlement(desired *unstructured.Unstructured) (settlement, bool)
 func (o *pass) matter(desired *unstructured.Unstructured) string {
 	about := []any{hashIn(desired), o.takesOver()}
 	if o.dst != nil {
-		content := map[string]any{}
-		for field, value := range o.dst.Object {
-			if field != "status" && field != "metadata" {
-				content[field] = value
-			}
-		}
-		about = append(about, o.dst.GetUID(), content, o.dst.GetLabels(), o.dst.GetAnnotations())
+		about = append(about, o.dst.GetUID(), contentOf(o.dst), o.dst.GetLabels(), o.dst.GetAnnotations())
 	}
 	hash, err := hashOf(about)
 	if err != nil {

@@ -303,16 +303,23 @@ func TestRestoringIsNoRace(t *testing.T) {
 	changed.Object["data"] = map[string]any{"a": "another"}
 	s := newServer(t, src, changed)
 	clock := clocktesting.NewFakeClock(time.Now())
-	s.pass.clock = clock
+	s.pass.clock, s.pass.lane.resource.HasStatus = clock, true
 	for i, tc := range []struct {
 		after   time.Duration
 		applies int
 	}{{0, 1}, {time.Second, 1}, {restorePace - time.Second, 2}, {0, 2}} {
 		clock.Step(tc.after)
+		annotations := changed.GetAnnotations()
+		annotations["deployment.kubernetes.io/revision"] = fmt.Sprint(i) // as the cluster counts
+		changed.SetAnnotations(annotations)
+		changed.Object["status"] = map[string]any{"count": int64(i)}
 		s.cache(t, s.pass.lane.down, changed)
 		again, err := s.run(t)
 		if err != nil || len(s.applied) != tc.applies || (again == 0) != (i == 0 || i == 2) {
 			t.Errorf("%d: again after %s, %v, with %d applies, want %d", i, again, err, len(s.applied), tc.applies)
+		}
+		if count, _, _ := unstructured.NestedInt64(s.live(t).Object, "status", "count"); again > 0 && count != int64(i) {
+			t.Errorf("%d: the status told is %d", i, count)
 		}
 	}
 }

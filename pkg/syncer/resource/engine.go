@@ -63,6 +63,8 @@ type Engine struct {
 	heard atomic.Int64
 	// settlements are the applies that need not be tried again, by item. Forgotten when the copy is gone.
 	settlements sync.Map
+	// restored is when copies were last brought back from what somebody had changed, by item. Forgotten when the copy is gone.
+	restored sync.Map
 	// pruned are the statuses that the workspace has taken without a change, by item. Forgotten when the copy is gone.
 	pruned sync.Map
 }

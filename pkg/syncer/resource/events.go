@@ -29,8 +29,6 @@ const (
 	eventPace = time.Minute
 	// eventWait is when an Event is looked at again that came before the objects were listed.
 	eventWait = 5 * time.Second
-	// eventAttempts is how often an Event is tried to be told, in 7 minutes or so.
-	eventAttempts = 15
 	// eventAge is how old an Event may be that is there at a start: what is older was told, or is of no use any more.
 	eventAge = 10 * time.Minute
 	// maxOwners is how far an Event's object may be from its copy: Pod, Job, CronJob.
@@ -103,13 +101,14 @@ func (e *Engine) relay(ctx context.Context, p *place, name string) (time.Duratio
 			return wait, nil
 		}
 	}
-	source, err := e.sourceOf(ctx, p, &event)
-	switch {
-	case errors.Is(err, errUnlisted):
+	if !p.answered() {
 		return eventWait, nil
-	case err != nil && e.queue.NumRequeues(item{namespace: p.namespace, resource: eventItem, name: name}) >= eventAttempts:
-		source = nil
-	case err != nil:
+	}
+	source, err := e.sourceOf(ctx, p, &event)
+	if errors.Is(err, errUnlisted) {
+		return eventPace, nil // its resource is kept from us
+	}
+	if err != nil {
 		return 0, err
 	}
 	if source == nil || !p.mayTell(source.GetUID(), event.Reason, name, wordsOf(&event), e.clock.Now()) {
@@ -130,7 +129,7 @@ func (e *Engine) relay(ctx context.Context, p *place, name string) (time.Duratio
 		FirstTimestamp: metav1.NewTime(first), LastTimestamp: metav1.NewTime(last),
 		Source: corev1.EventSource{Component: "syncer", Host: e.owner.Name}, ReportingController: "workload.kcp.io/syncer",
 	}
-	if err := e.write(ctx, up); err != nil && e.queue.NumRequeues(item{namespace: p.namespace, resource: eventItem, name: name}) < eventAttempts {
+	if err := e.write(ctx, up); err != nil {
 		return 0, fmt.Errorf("telling of a Warning about %s %q: %w", source.GetKind(), p.namespace+"/"+source.GetName(), err)
 	}
 	p.told.Store(name, told{version: event.ResourceVersion, at: e.clock.Now()})

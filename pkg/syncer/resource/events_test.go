@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
-	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
@@ -207,26 +205,19 @@ func TestWarningsAtAStart(t *testing.T) {
 	}
 }
 
-// TestWarningThatCannotBeTold is tried for a while.
-func TestWarningThatCannotBeTold(t *testing.T) {
+// TestWarningOfABarredResource: it waits until it is known what has copies, and is not lost.
+func TestWarningOfABarredResource(t *testing.T) {
 	s := newStage(t)
-	s.up.PrependReactor("create", "events", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return true, nil, errors.New("no")
-	})
+	l := s.place.lane(workloadv1alpha1.GroupResource{Group: "apps", Resource: "deployments"})
+	s.unlisted = true
+	l.up.barred.Store(ptr.To("it refuses"))
 	s.warn("1", "Deployment", "apps/v1", "web", 1, 0)
-	i := item{namespace: "shop", resource: eventItem, name: "e"}
-	for range eventAttempts {
-		if _, err := s.engine.relay(t.Context(), s.place, "e"); err == nil {
-			t.Fatal("it is given up")
-		}
-		s.engine.queue.backoff.When(i)
+	if again := s.relay(); again != eventPace || len(s.told()) != 0 {
+		t.Errorf("comes again after %s, told %q", again, s.told())
 	}
-	if again := s.relay(); again != 0 {
-		t.Errorf("comes again after %s", again)
-	}
-	s.up.ClearActions()
-	if s.relay(); len(s.up.Actions()) != 0 {
-		t.Errorf("asked again: %v", s.up.Actions())
+	s.unlisted = false
+	if s.relay(); len(s.told()) != 1 {
+		t.Errorf("told %q", s.told())
 	}
 }
 

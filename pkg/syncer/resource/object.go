@@ -23,7 +23,7 @@ const (
 	// stepPace is how long one more step of a copy that is on its way waits for the next, so that a rollout costs a write a
 	// second and not one for each Pod.
 	stepPace = time.Second
-	// restorePace is the least time between two applies that restore a copy from the same change of somebody else.
+	// restorePace is the least time between two applies that bring a copy back: who changes it again and again is not outrun.
 	restorePace = 10 * time.Second
 	// tellTime bounds what is told after the time of a pass is over.
 	tellTime = 5 * time.Second
@@ -69,6 +69,7 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 	again, err := o.run(ctx)
 	if o.free() && !o.marked() {
 		e.settlements.Delete(o.id())
+		e.restored.Delete(o.id())
 		e.pruned.Delete(o.id())
 		if err == nil && p.ending() != nil {
 			e.queue.Add(item{namespace: p.namespace}) // was it the last?
@@ -142,7 +143,7 @@ func (o *pass) holdsFirst() bool { return o.lane.resource.HasStatus || !o.isCrow
 // bring makes the copy what it should be, and says how it fares. With an error there is something to tell only if it is
 // the object's fault, as far as anybody can tell.
 func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, report Report) (Report, time.Duration, error) {
-	desired := wanted
+	desired, again := wanted, time.Duration(0)
 	if o.isLeftScaled(wanted) {
 		desired = withoutReplicas(wanted)
 	}
@@ -170,10 +171,9 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 		} else if known.report.blamed() {
 			return o.beside(known.report), wait, nil
 		}
-		if ok {
+		if again = o.untilRestored(desired); ok || again > 0 {
 			break
 		}
-		var again time.Duration
 		var err error
 		if report, again, err = o.apply(ctx, desired, report); err != nil || report.blamed() {
 			return o.beside(report), again, err
@@ -181,7 +181,7 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 	}
 	report = report.of(o.dst, o.lane.resource.HasStatus)
 	report.Message = cmp.Or(report.Message, scaledElsewhere(o.dst, wanted))
-	return report, 0, nil
+	return report, again, nil
 }
 
 // beside adds to what is told of a refusal how the copy fares that there is, of an earlier state of the object.

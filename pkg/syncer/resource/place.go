@@ -203,6 +203,11 @@ func (p *place) mayTell(object types.UID, why, event, words string, now time.Tim
 	return true
 }
 
+// answered tells whether everything in the place has been listed, as far as can be.
+func (p *place) answered() bool {
+	return !slices.ContainsFunc(p.all(), func(l *lane) bool { return !l.answered() && l.up.barred.Load() == nil })
+}
+
 // synced tells whether both sides have been listed.
 func (l *lane) synced() bool {
 	return l.up.listed() && (l.down == nil || l.down.listed())

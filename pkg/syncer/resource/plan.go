@@ -7,7 +7,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -171,7 +170,7 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 		_ = s.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 			barred := s.barred.Load() != nil
 			if why := s.bar(err, where, e.clock.Now()); why != "" {
-				e.note(r.GroupResource, where, refused{why, p.namespace, apierrors.ReasonForError(err), e.clock.Now()})
+				e.note(r.GroupResource, where, refused{why, p.namespace, e.clock.Now()})
 				if !barred {
 					log.FromContext(ctx).Info("A resource cannot be followed", "resource", r.String(), "namespace", p.namespace, "cause", why)
 					e.lookAtAll(p, l) // each object is told
@@ -253,7 +252,6 @@ const (
 type refused struct {
 	message   string
 	namespace string
-	reason    metav1.StatusReason
 	at        time.Time
 }
 
@@ -263,13 +261,15 @@ type followedOn struct {
 	side     string
 }
 
-// note keeps what was said first for the same reason: another Namespace's words differ by its name.
+// note keeps what is said of one Namespace as long as it is: of another the words differ, if only by its name, and each
+// change is a write.
 func (e *Engine) note(resource workloadv1alpha1.GroupResource, side string, r refused) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	on := followedOn{resource, side}
-	if before, ok := e.refused[on]; ok && before.reason == r.reason && e.places[before.namespace] != nil {
-		r.message, r.namespace = before.message, before.namespace
+	before, ok := e.refused[on]
+	if ok && before.namespace != r.namespace && e.places[before.namespace] != nil && e.clock.Since(before.at) <= refusalLife {
+		return
 	}
 	e.refused[on] = r
 	signal(e.changed)

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/mapping"
@@ -215,23 +216,25 @@ func TestListsThatFailAlike(t *testing.T) {
 	gr := workloadv1alpha1.GroupResource{Resource: "configmaps"}
 	e := newTestEngine(t, &kcp{})
 	defer e.queue.ShutDown()
-	e.places["shop"] = newPlace(testOwner.Key, "shop")
+	clock := clocktesting.NewFakeClock(time.Now())
+	e.clock, e.places["shop"] = clock, newPlace(testOwner.Key, "shop")
 	for _, tc := range []struct {
-		namespace string
-		reason    metav1.StatusReason
-		want      string
+		namespace, words, want string
+		after                  time.Duration
 	}{
-		{"shop", metav1.StatusReasonForbidden, "not in shop"},
-		{"office", metav1.StatusReasonForbidden, "not in shop"},
-		{"office", metav1.StatusReasonInternalError, "not in office"},
-		{"shop", metav1.StatusReasonInternalError, "not in shop"}, // office has been left
+		{"shop", "not in shop", "not in shop", 0},
+		{"office", "not in office", "not in shop", 0},
+		{"shop", "nowhere", "nowhere", 0},
+		{"office", "not in office", "not in office", refusalLife + time.Second}, // nothing was heard of shop
+		{"shop", "not in shop", "not in shop", 0},                               // office is not followed any more
 	} {
-		e.note(gr, clusterSide, refused{"not in " + tc.namespace, tc.namespace, tc.reason, time.Now()})
+		clock.Step(tc.after)
+		e.note(gr, clusterSide, refused{tc.words, tc.namespace, clock.Now()})
 		if got := e.refused[followedOn{gr, clusterSide}].message; got != tc.want {
 			t.Errorf("told is %q, want %q", got, tc.want)
 		}
 	}
-	e.note(gr, workspaceSide, refused{"not there either", "shop", metav1.StatusReasonForbidden, time.Now()})
+	e.note(gr, workspaceSide, refused{"not there either", "shop", clock.Now()})
 	accepted := Resource{GroupResource: gr, State: workloadv1alpha1.ResourceAccepted, Versions: []string{"v1"}}
 	if got := e.resourceStatus([]Resource{accepted}, workloadv1alpha1.SyncTargetStatus{})[0].Message; got != "not there either" {
 		t.Errorf("told of both sides is %q", got)
