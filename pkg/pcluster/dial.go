@@ -96,7 +96,10 @@ func forbiddenClass(addr netip.Addr) string {
 // 169.254.169.254 are link-local.
 func isMetadata(addr netip.Addr) bool {
 	return addr == netip.MustParseAddr("fd00:ec2::254") || // Amazon EC2
-		addr == netip.MustParseAddr("fd20:ce::254") // Google Compute Engine
+		addr == netip.MustParseAddr("fd20:ce::254") || // Google Compute Engine
+		addr == netip.MustParseAddr("100.100.100.200") || // Alibaba Cloud
+		addr == netip.MustParseAddr("168.63.129.16") || // Microsoft Azure, its platform's own address
+		addr == netip.MustParseAddr("192.0.0.192") // Oracle Cloud, Classic
 }
 
 // embeddedIPv4 returns the IPv4 address that an IPv6 address is another spelling of, or leads to by way of a translator
