@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +62,48 @@ func TestSyncOfNamespaces(t *testing.T) {
 	assert.Equal(t, before.ResourceVersion, after.ResourceVersion)
 	stays.create(stays.configMap("another", map[string]string{"a": "1"}))
 	stays.awaitCopy("another", map[string]string{"a": "1"})
+}
+
+// TestManyNamespacesEnd: Namespaces that are deleted together, and one that is opened and closed in quick turns, are left
+// without a finalizer of ours, and one that is opened again is synced.
+func TestManyNamespacesEnd(t *testing.T) {
+	n := newTenant(t)
+	target := n.register("edge-1")
+	turns := n.openShop(target, "turns")
+	var shops []*shop
+	for i := range 10 {
+		shops = append(shops, n.openShop(target, fmt.Sprintf("shop-%d", i)))
+	}
+	for _, s := range append(shops, turns) {
+		for i := range 20 {
+			s.create(s.configMap(fmt.Sprintf("config-%d", i), map[string]string{"in": s.namespace}))
+		}
+		config := s.configMap("config", map[string]string{"in": s.namespace})
+		s.create(config)
+		s.awaitReport(config, `"ready":"Current"`)
+	}
+	remove := []string{"delete", "namespace", "--timeout=100s"}
+	for _, s := range shops {
+		remove = append(remove, s.namespace)
+	}
+	_, err := env.Kubectl(t.Context(), n.path.String(), "", remove...)
+	require.NoError(t, err)
+	for _, s := range shops {
+		s.awaitLeft()
+	}
+
+	for i := range 10 {
+		turns.setState(map[bool]string{true: workloadv1alpha1.StateSync}[i%2 == 1])
+	}
+	turns.awaitCopy("config", map[string]string{"in": "turns"})
+	for i := range 11 {
+		turns.setState(map[bool]string{true: workloadv1alpha1.StateSync}[i%2 == 1])
+	}
+	turns.awaitLeft()
+	turns.requireFree()
+	turns.setState(workloadv1alpha1.StateSync)
+	turns.awaitState(workloadv1alpha1.NamespaceOpen)
+	turns.awaitCopy("config", map[string]string{"in": "turns"})
 }
 
 // TestSyncLeavesWhatIsOfOthers: a counterpart stays, without anything of ours, while somebody has something in it, be it of a
