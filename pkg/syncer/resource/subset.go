@@ -19,11 +19,6 @@ func hashIn(object *unstructured.Unstructured) string {
 	return object.GetAnnotations()[workloadv1alpha1.AnnotationAppliedHash]
 }
 
-// contains tells whether everything in want stands in have too. What have holds beyond that is a server's default or
-// somebody else's, and a zero value that is left out is there all the same. It is a hint, not a proof: lists may be merged
-// or not, and only the server knows; an apply settles it. So one that holds more is none.
-func contains(have, want any) bool { return containsAs(have, want) }
-
 // quantities are the fields whose strings a server may print in another form.
 var quantities = []string{"requests", "limits", "sizeLimit", "divisor"}
 
@@ -31,8 +26,11 @@ var quantities = []string{"requests", "limits", "sizeLimit", "divisor"}
 // their own registry.
 const grown = "imagePullSecrets"
 
-// containsAs is contains for a value below these fields.
-func containsAs(have, want any, below ...string) bool {
+// contains tells whether everything in want stands in have too. What have holds beyond that is a server's default or
+// somebody else's, and a zero value that is left out is there all the same. It is a hint, not a proof: lists may be merged
+// or not, and only the server knows; an apply settles it, so a list that holds more does not pass.
+// below are the fields that the value stands in.
+func contains(have, want any, below ...string) bool {
 	quantity := slices.ContainsFunc(below, func(field string) bool { return slices.Contains(quantities, field) })
 	grows := slices.Contains(below, grown)
 	switch want := want.(type) {
@@ -42,7 +40,7 @@ func containsAs(have, want any, below ...string) bool {
 			return len(want) == 0
 		}
 		for key, value := range want {
-			if value != nil && !containsAs(have[key], value, append(below[:len(below):len(below)], key)...) {
+			if value != nil && !contains(have[key], value, append(below[:len(below):len(below)], key)...) {
 				return false
 			}
 		}
