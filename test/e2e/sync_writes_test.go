@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -77,20 +78,69 @@ func TestSyncWrites(t *testing.T) {
 	assert.Len(t, about("configmaps config", up), 3, "nothing came late, up")
 	assert.Len(t, about("deployments.apps web", down), 2, "a Deployment created and scaled")
 
-	s.takesOver()
+	const many = 300
+	s.burst(many)
+	s.takesOver(1 + many)
 }
 
-// takesOver kills the syncer. The next one finds everything as it should be, writes nothing, and tells no other numbers.
-func (s *shop) takesOver() {
+// burst creates many ConfigMaps at once, more than the syncer's limits let through. Each is held before its copy exists, and
+// costs no more writes than one alone.
+func (s *shop) burst(many int) {
+	t := s.t
+	t.Logf("%d ConfigMaps at once", many)
+	start := time.Now()
+	var all errgroup.Group
+	all.SetLimit(16)
+	for i := range many {
+		all.Go(func() error {
+			return s.Create(t.Context(), s.configMap(fmt.Sprintf("burst-%d", i), map[string]string{"a": "1"}))
+		})
+	}
+	require.NoError(t, all.Wait())
+	held, copied, ups := map[string]time.Time{}, map[string]time.Time{}, 0
+	s.eventually("all are held, copied and told of", func() (bool, string) {
+		up, err := s.audited("kcp", start)
+		require.NoError(t, err)
+		down, err := s.audited(s.target.Spec.Cluster, start)
+		require.NoError(t, err)
+		held, ups = firstOf(up)
+		copied, _ = firstOf(down)
+		return ups >= 2*many && len(copied) >= many, fmt.Sprintf("%d held, %d copied, %d writes in the workspace", len(held), len(copied), ups)
+	})
+	assert.Len(t, held, many)
+	assert.Equal(t, 2*many, ups, "writes in the workspace")
+	for name, at := range copied {
+		assert.True(t, held[name].Before(at), "%s was held at %s and copied at %s", name, held[name], at)
+	}
+}
+
+// firstOf is when each ConfigMap was first written, and how many of these writes there are in all.
+func firstOf(writes []framework.Write) (first map[string]time.Time, all int) {
+	first = map[string]time.Time{}
+	for _, w := range writes {
+		if w.Resource != "configmaps" {
+			continue
+		}
+		all++
+		if at, ok := first[w.Name]; !ok || w.Time.Before(at) {
+			first[w.Name] = w.Time
+		}
+	}
+	return first, all
+}
+
+// takesOver kills the syncer. The next one finds everything as it should be, so many ConfigMaps among it, writes nothing, and
+// tells no other numbers.
+func (s *shop) takesOver(configMaps int) {
 	t := s.t
 	t.Log("a new syncer writes nothing")
 	target := &workloadv1alpha1.SyncTarget{}
-	s.eventually("both objects are counted", func() (bool, string) {
+	s.eventually("all objects are counted", func() (bool, string) {
 		if err := s.Get(t.Context(), client.ObjectKeyFromObject(s.target), target); err != nil {
 			return false, err.Error()
 		}
 		counts := countsOf(target)
-		return counts["configmaps"] == "1, 0 failing" && counts["deployments"] == "1, 0 failing", fmt.Sprint(counts)
+		return counts["configmaps"] == fmt.Sprintf("%d, 0 failing", configMaps) && counts["deployments"] == "1, 0 failing", fmt.Sprint(counts)
 	})
 	before, counts, killed := target.Status.Syncer.Instance, countsOf(target), time.Now()
 	s.killSyncer(s.target.Name)

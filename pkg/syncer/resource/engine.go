@@ -45,6 +45,8 @@ type Engine struct {
 	queue    queue
 	metrics  *Metrics
 	clock    clock.WithTicker
+	// limited tells that there is a limit to the requests.
+	limited bool
 	// passes are under way, and crowded is when one of more than crowd last made a copy, in nanoseconds since 1970.
 	passes  atomic.Int32
 	crowded atomic.Int64
@@ -72,7 +74,7 @@ type Engine struct {
 // New returns an Engine that is ready to Start.
 func New(c Config) (*Engine, error) {
 	e := &Engine{
-		owner: c.Owner, target: c.Target, metrics: c.Metrics, clock: c.Clock, queue: newQueue(),
+		owner: c.Owner, target: c.Target, metrics: c.Metrics, clock: c.Clock, limited: c.Workspace.QPS > 0, queue: newQueue(),
 		asked: make(chan struct{}, 1), changed: make(chan struct{}, 1), learned: make(chan struct{}, 1),
 		places: map[string]*place{}, refused: map[followedOn]refused{},
 	}

@@ -603,7 +603,7 @@ func TestReportWaitsInABurst(t *testing.T) {
 	}{
 		"alone":        {false, 0, []string{"up patch"}},
 		"burst":        {true, 0, nil},
-		"long enough":  {true, reportPatience, []string{"up patch"}},
+		"long enough":  {true, holdPatience, []string{"up patch"}},
 		"no new event": {true, -1, []string{"up patch"}},
 	}
 	for name, tc := range tests {
