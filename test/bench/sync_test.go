@@ -36,6 +36,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+	"github.com/synctarget/synctarget/pkg/syncer/options"
 	"github.com/synctarget/synctarget/pkg/syncer/resource"
 	"github.com/synctarget/synctarget/pkg/syncer/upstream"
 )
@@ -165,9 +166,36 @@ func (r *rig) inform(ctx context.Context, side dynamic.Interface, namespace stri
 	require.True(r.t, cache.WaitForCacheSync(ctx.Done(), informer.HasSynced))
 }
 
-// floor watches upstream and creates downstream, with as many workers as the engine, what has a name of this prefix. It
-// ends with stop.
+// floor watches upstream and creates downstream, with as many workers as the burst has creators, what has a name of this
+// prefix. It ends with stop.
 func (r *rig) floor(prefix string) (stop func()) {
+	r.t.Helper()
+	return r.bare(prefix, r.carry)
+}
+
+// heldFloor is floor with a finalizer that each object gets before its copy is created. It is taken off again by stop.
+func (r *rig) heldFloor(prefix string) (stop func()) {
+	r.t.Helper()
+	hold := func(name string, finalizers string) {
+		if _, err := r.up.Resource(configMaps).Namespace("floor").Patch(r.t.Context(), name, types.MergePatchType,
+			fmt.Appendf(nil, `{"metadata":{"finalizers":%s}}`, finalizers), metav1.PatchOptions{}); err != nil {
+			r.t.Errorf("the floor holds %s: %v", name, err)
+		}
+	}
+	var names sync.Map
+	end := r.bare(prefix, func(o *unstructured.Unstructured) {
+		names.Store(o.GetName(), true)
+		hold(o.GetName(), `["bench.workload.kcp.io/held"]`)
+		r.carry(o)
+	})
+	return func() {
+		end()
+		names.Range(func(name, _ any) bool { hold(name.(string), "null"); return true })
+	}
+}
+
+// bare has each new object upstream with a name of this prefix carried, side by side.
+func (r *rig) bare(prefix string, carry func(*unstructured.Unstructured)) (stop func()) {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(r.t.Context())
 	names := make(chan *unstructured.Unstructured, 100_000)
@@ -178,7 +206,7 @@ func (r *rig) floor(prefix string) (stop func()) {
 				case <-ctx.Done():
 					return
 				case o := <-names:
-					r.carry(o)
+					carry(o)
 				}
 			}
 		}()
@@ -416,6 +444,9 @@ const (
 	heapLimit   = 12.0 // MiB for each 1,000 objects of 1 KiB
 )
 
+// heldBursts is how many bursts show what a finalizer costs a bare client.
+const heldBursts = 3
+
 // TestSync measures the way down and the way up. The floor is a bare client that watches one side and writes to the
 // other.
 func TestSync(t *testing.T) {
@@ -443,6 +474,7 @@ func TestSync(t *testing.T) {
 		stop := r.floor(prefix)
 		floor := r.burst("floor", prefix, 1000)
 		stop()
+		r.quiet() // each begins at rest
 		synced := r.burst("sync", prefix, 1000)
 		pairs++
 		times["floor"] += 1000 / floor
@@ -476,12 +508,73 @@ func TestSync(t *testing.T) {
 	stop()
 	out.row("live heap for each 1,000 objects of 1 KiB", fmt.Sprintf("floor %.1f MiB", bare), fmt.Sprintf("sync %.1f MiB", slope))
 	assert.LessOrEqual(t, slope, heapLimit, "live heap")
+
+	median, most := r.holdLag(1000)
+	out.row("burst of 1,000, from a copy to the finalizer of its object", "", fmt.Sprintf("median %s, at most %s", seconds(median), seconds(most)))
+	for i := range heldBursts {
+		r.quiet()
+		prefix := fmt.Sprintf("held-%d", i)
+		stop := r.heldFloor(prefix)
+		times["held"] += 1000 / r.burst("floor", prefix, 1000)
+		stop()
+	}
+	heldShare := times["floor"] / float64(pairs) / (times["held"] / heldBursts)
+	out.row("burst of 1,000, of a bare client that puts a finalizer on each object first", fmt.Sprintf("%.0f", 1000*heldBursts/times["held"]), fmt.Sprintf("%.0f %%", 100*heldShare))
 	r.stop()
+	copied, told := r.limited(options.DefaultQPS, options.DefaultBurst, 1000)
+	out.row(fmt.Sprintf("burst of 1,000 with the default limit of %d requests a second", options.DefaultQPS), "", fmt.Sprintf("copied after %s, told after %s", seconds(copied), seconds(told)))
 	out.print()
 	// The syncer is gone, and the tenant's cleanup must not wait until that is noticed.
 	require.NoError(t, r.tenant.Get(t.Context(), client.ObjectKeyFromObject(r.target), r.target))
 	r.target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
 	require.NoError(t, r.tenant.Update(t.Context(), r.target))
+}
+
+// holdLag makes a burst and returns how long after its copy an object got the syncer's finalizer.
+func (r *rig) holdLag(count int) (median, most time.Duration) {
+	r.t.Helper()
+	r.quiet()
+	ctx, cancel := context.WithCancel(r.t.Context())
+	defer cancel()
+	var held sync.Map
+	note := func(o metav1.Object) {
+		if slices.Contains(o.GetFinalizers(), workloadv1alpha1.SyncerFinalizer(r.target.Status.Key)) {
+			held.LoadOrStore(o.GetName(), time.Now())
+		}
+	}
+	r.inform(ctx, r.up, "sync", func(o any) (any, error) {
+		if object, err := meta.Accessor(o); err == nil {
+			note(object)
+		}
+		return slim(o)
+	}, func(metav1.Object) {})
+	r.burst("sync", "lag", count)
+	var lags []time.Duration
+	for i := range count {
+		name := fmt.Sprintf("lag-%d", i)
+		r.tenant.eventually(name+" is held", func() (bool, string) {
+			at, ok := held.Load(name)
+			if ok {
+				lags = append(lags, at.(time.Time).Sub(r.await("sync", name)))
+			}
+			return ok, ""
+		})
+	}
+	return percentile(lags, 50), percentile(lags, 100)
+}
+
+// limited restarts the engine with a limit, and returns how long a burst takes until all is copied, and until all is told.
+func (r *rig) limited(qps float32, burst, count int) (copied, told time.Duration) {
+	r.t.Helper()
+	for _, config := range []*rest.Config{r.upC, r.downC} {
+		config.QPS, config.Burst = qps, burst
+	}
+	r.start()
+	defer r.stop()
+	r.quiet()
+	began := time.Now()
+	rate := r.burst("sync", "limited", count)
+	return time.Duration(float64(count) / rate * float64(time.Second)), r.quiet().Sub(began)
 }
 
 // paced creates an object in 100 ms for the floor and one for the sync, in turn, and returns how long each took to arrive.

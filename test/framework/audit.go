@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// auditLogSize keeps what is read here in one file.
+const auditLogSize = "--audit-log-maxsize=4096" // MiB
+
 // Write is a request that may have changed something, as an audit log has it.
 type Write struct {
 	Time time.Time

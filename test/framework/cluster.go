@@ -161,7 +161,7 @@ func (c *clusterPlan) controlPlane(e *Environment) []Process {
 		"--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true",
 		"--audit-policy-file="+c.path("audit-policy.yaml"),
-		"--audit-log-path="+e.AuditLogPath(c.Name),
+		"--audit-log-path="+e.AuditLogPath(c.Name), auditLogSize,
 		"--shutdown-delay-duration=0s",
 	)
 	// It lingers for as long as watches are open, and those of kubelet are.

@@ -73,7 +73,7 @@ func (e *Environment) kcpProcess(binary string, p *pki) Process {
 			"--embedded-etcd-client-port=" + strconv.Itoa(k.EtcdPort),
 			"--embedded-etcd-peer-port=" + strconv.Itoa(k.PeerPort),
 			"--audit-policy-file=" + filepath.Join(root, "audit-policy.yaml"),
-			"--audit-log-path=" + e.AuditLogPath(ProcessKCP),
+			"--audit-log-path=" + e.AuditLogPath(ProcessKCP), auditLogSize,
 		},
 		Env:   []string{"UNSAFE_E2E_HACK_DISABLE_ETCD_FSYNC=true"},
 		Ready: k.url() + "/readyz",

@@ -54,7 +54,8 @@ type Options struct {
 	MetricsBindAddress string
 	// HealthProbeBindAddress serves /healthz and /readyz.
 	HealthProbeBindAddress string
-	// QPS is how many requests per second the sync may send to each side in the long run; negative is unlimited.
+	// QPS is how many requests per second the sync may send to each side in the long run; negative is unlimited, and then
+	// plain data of a burst is held a moment after its copy.
 	QPS float32
 	// Burst is how many it may send at once.
 	Burst int
@@ -85,7 +86,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.HeartbeatInterval, "heartbeat-interval", o.HeartbeatInterval, "Mean time between two heartbeats.")
 	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, `Address that serves /metrics; "0" turns it off.`)
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "Address that serves /healthz and /readyz.")
-	fs.Float32Var(&o.QPS, "qps", o.QPS, "Requests per second that the sync may send to each side in the long run; negative is unlimited.")
+	fs.Float32Var(&o.QPS, "qps", o.QPS, "Requests per second that the sync may send to each side in the long run; negative is unlimited, and then ConfigMaps and other plain data of which many are new at once get their finalizer a few seconds after their copy, not before.")
 	fs.IntVar(&o.Burst, "burst", o.Burst, "Requests that the sync may send to each side at once.")
 	fs.IntVar(&o.LogLevel, "log-level", o.LogLevel, "Verbosity of the log, from 0 to 7.")
 }
@@ -128,8 +129,8 @@ func (o *Options) Validate() error {
 			errs = append(errs, fmt.Errorf("--%s is required", required.flag))
 		}
 	}
-	if o.QPS == 0 || o.QPS > 0 && o.Burst < 1 {
-		errs = append(errs, fmt.Errorf("--qps must not be 0 and --burst must be at least 1, not %g and %d", o.QPS, o.Burst))
+	if o.QPS >= 0 && (o.QPS < 1 || o.Burst < 1) {
+		errs = append(errs, fmt.Errorf("--qps must be at least 1, or negative for no limit, and --burst at least 1, not %g and %d", o.QPS, o.Burst))
 	}
 	if o.HeartbeatInterval < MinHeartbeatInterval || o.HeartbeatInterval > MaxHeartbeatInterval {
 		errs = append(errs, fmt.Errorf("--heartbeat-interval must be between %s and %s, not %s", MinHeartbeatInterval, MaxHeartbeatInterval, o.HeartbeatInterval))

@@ -144,7 +144,7 @@ func TestValidate(t *testing.T) {
 			change: func(o *Options) { *o = Options{} },
 			want: "--kcp-kubeconfig is required\n--sync-target-name is required\n--sync-target-uid is required\n" +
 				"--sync-target-key is required\n--namespace is required\n" +
-				"--qps must not be 0 and --burst must be at least 1, not 0 and 0\n" +
+				"--qps must be at least 1, or negative for no limit, and --burst at least 1, not 0 and 0\n" +
 				"--heartbeat-interval must be between 1s and 2m0s, not 0s",
 		},
 		"IntervalTooShort": {
@@ -168,7 +168,7 @@ func TestValidate(t *testing.T) {
 		"NoBurst": {
 			reason: "Without a burst nothing could be sent at all.",
 			change: func(o *Options) { o.Burst = 0 },
-			want:   "--qps must not be 0 and --burst must be at least 1, not 40 and 0",
+			want:   "--qps must be at least 1, or negative for no limit, and --burst at least 1, not 40 and 0",
 		},
 		"NegativeLogLevel": {
 			reason: "There is nothing below 0.",

@@ -27,7 +27,7 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 		o.crowded.Store(o.clock.Now().UnixNano())
 	}
 	held, first := o.holds(), o.holdsFirst()
-	if o.dst == nil && (held || !o.hastens() || o.takesOver()) {
+	if o.dst == nil && (held || first || o.takesOver()) {
 		if err := o.lacks(ctx); err != nil {
 			return o.doubt(desired, report, err)
 		}

@@ -24,7 +24,6 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/syncer/mapping"
 )
 
 // server answers applies in the physical cluster; what was applied is in applied.
@@ -97,66 +96,46 @@ func (s *server) live(t *testing.T) *unstructured.Unstructured {
 
 func fresh(o *unstructured.Unstructured) { o.SetFinalizers(nil) }
 
-// TestHeldFirst: an object is held before its copy exists, and reported on after it; in a burst without a limit only plain
-// data is not, and in one with a limit the first report on it makes way for the copies, though not for ever.
+// TestHeldFirst: an object is held before its copy exists, and reported on after it; only plain data of a burst is not, and
+// only where nothing limits the requests.
 func TestHeldFirst(t *testing.T) {
-	for name, tc := range map[string]struct{ status, burst, limited, waits bool }{
-		"with a status":                          {status: true},
-		"with a status, in a burst":              {status: true, burst: true},
-		"with a status, in a burst with a limit": {status: true, burst: true, limited: true},
-		"plain data":                             {},
-		"plain data, with a limit":               {limited: true},
-		"plain data, in a burst with a limit":    {burst: true, limited: true, waits: true},
+	for name, tc := range map[string]struct{ status, burst, limited bool }{
+		"with a status":                       {status: true},
+		"with a status, in a burst":           {status: true, burst: true},
+		"plain data":                          {},
+		"plain data, in a burst with a limit": {burst: true, limited: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newHeld(t)
-			clock := clocktesting.NewFakeClock(time.Now())
-			s.pass.clock = clock
 			s.pass.limited = tc.limited
 			s.pass.lane.resource.HasStatus = tc.status
-			s.pass.lane.up.stillSeen("a", clock.Now())
-			s.down.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
-				if tc.waits {
-					t.Error("the physical cluster is asked for each of many, which takes the limit's time from the copies")
-				}
-				return false, nil, nil
-			})
-			held, told := []string{"down patch", "up patch"}, []string{"down patch", "up patch", "up patch"}
-			for _, look := range []struct {
-				when  string
-				after time.Duration
-				want  []string
-			}{
-				{"new", 0, map[bool][]string{true: held, false: told}[tc.waits]},
-				{"a while later", reportPatience - 1, map[bool][]string{true: held, false: told}[tc.waits]},
-				{"in the end", 1, told},
-				{"at rest", time.Hour, told},
-			} {
-				clock.Step(look.after)
-				if tc.burst {
-					s.pass.crowded.Store(clock.Now().UnixNano())
-				}
+			if tc.burst {
+				s.pass.crowded.Store(time.Now().UnixNano())
+				s.pass.lane.up.stillSeen("a", time.Now())
+			}
+			want := []string{"down patch", "up patch", "up patch"}
+			for _, when := range []string{"new", "at rest"} {
 				if _, err := s.run(t); err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff(look.want, s.writes(t)); diff != "" {
-					t.Errorf("%s: writes: -want +got\n%s", look.when, diff)
+				if diff := cmp.Diff(want, s.writes(t)); diff != "" {
+					t.Errorf("%s: writes: -want +got\n%s", when, diff)
 				}
 			}
 		})
 	}
 }
 
-// TestLimitComesFromTheFlags: what limits the requests to the workspace decides how a burst is held.
+// TestLimitComesFromTheFlags: the limit of the requests decides how a burst is held, and how many passes are under way.
 func TestLimitComesFromTheFlags(t *testing.T) {
-	for qps, want := range map[float32]bool{40: true, -1: false} {
+	for qps, want := range map[float32]int{-1: maxWorkers, 0.5: 2, 5: 10, 40: maxWorkers} {
 		metrics, err := NewMetrics(prometheus.NewRegistry())
 		if err != nil {
 			t.Fatal(err)
 		}
 		e, err := New(Config{Workspace: &rest.Config{QPS: qps, Burst: 1}, Cluster: &rest.Config{}, Metrics: metrics})
-		if err != nil || e.limited != want {
-			t.Errorf("QPS %g: limited is %t, %v", qps, e.limited, err)
+		if err != nil || e.limited != (qps > 0) || e.workers != want {
+			t.Errorf("QPS %g: limited is %t, with %d workers, %v", qps, e.limited, e.workers, err)
 		}
 	}
 }
@@ -577,35 +556,30 @@ func TestToldAfterTheTimeOfAPass(t *testing.T) {
 // TestMergedIntoWhatIsOfOthers: what stands in the way, and the cache does not show yet, is given back as it was, and not
 // overwritten by force.
 func TestMergedIntoWhatIsOfOthers(t *testing.T) {
+	s := newServer(t, sourceOf(fresh), nil)
+	s.pass.crowded.Store(time.Now().UnixNano()) // otherwise the server is asked before
 	theirs := sourceOf(fresh)
 	theirs.SetUID("theirs")
-	for name, limited := range map[string]bool{"held before": true, "not held yet": false} {
-		t.Run(name, func(t *testing.T) {
-			s := newServer(t, sourceOf(fresh), nil)
-			s.pass.limited = limited
-			s.pass.crowded.Store(time.Now().UnixNano()) // otherwise the server is asked before
-			s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
-				merged := theirs.DeepCopy()
-				if err := json.Unmarshal(action.(clienttesting.PatchActionImpl).GetPatch(), &merged.Object); err != nil {
-					t.Error(err)
-				}
-				merged.SetUID("theirs")
-				merged.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl-create"}, {Manager: workloadv1alpha1.FieldOwnerSyncer}})
-				return true, merged, nil
-			})
-			if _, err := s.run(t); err != nil {
-				t.Fatal(err)
-			}
-			if got := s.writes(t); strings.Count(strings.Join(got, " "), "down patch") != 2 {
-				t.Errorf("writes %q", got)
-			}
-			if s.pass.Engine.holds(s.live(t)) || s.pass.ours(s.pass.dst) || !strings.Contains(s.report(t).Refused, "is not a copy") {
-				t.Errorf("it is held by %q and told %+v; theirs is %v", s.live(t).GetFinalizers(), s.report(t), s.pass.dst)
-			}
-		})
+	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		merged := theirs.DeepCopy()
+		if err := json.Unmarshal(action.(clienttesting.PatchActionImpl).GetPatch(), &merged.Object); err != nil {
+			t.Error(err)
+		}
+		merged.SetUID("theirs")
+		merged.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl-create"}, {Manager: workloadv1alpha1.FieldOwnerSyncer}})
+		return true, merged, nil
+	})
+	if _, err := s.run(t); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.writes(t); strings.Count(strings.Join(got, " "), "down patch") != 2 {
+		t.Errorf("writes %q", got)
+	}
+	if s.pass.Engine.holds(s.live(t)) || s.pass.ours(s.pass.dst) || !strings.Contains(s.report(t).Refused, "is not a copy") {
+		t.Errorf("it is held by %q and told %+v; theirs is %v", s.live(t).GetFinalizers(), s.report(t), s.pass.dst)
 	}
 
-	theirs.SetNamespace(mapping.Namespace(testOwner.Key, "shop"))
+	theirs.SetNamespace(s.pass.place.counterpart)
 	for _, src := range []*unstructured.Unstructured{sourceOf(fresh), sourceOf()} {
 		b := newBench(t, src, nil, src, theirs)
 		if b.pass.holds() {
@@ -614,6 +588,12 @@ func TestMergedIntoWhatIsOfOthers(t *testing.T) {
 		if _, err := b.pass.run(t.Context()); err == nil || len(b.writes(t)) != 0 {
 			t.Errorf("run() = %v, writes %q", err, b.writes(t))
 		}
+	}
+	limited := newBench(t, sourceOf(fresh), nil, sourceOf(fresh), theirs)
+	limited.pass.limited = true
+	limited.pass.crowded.Store(time.Now().UnixNano())
+	if _, err := limited.pass.run(t.Context()); err == nil || len(limited.writes(t)) != 0 {
+		t.Errorf("in a burst with a limit: run() = %v, writes %q", err, limited.writes(t))
 	}
 	takesOver := sourceOf(fresh, func(o *unstructured.Unstructured) {
 		o.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationTakeOver: "true"})

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	workers = 64
+	maxWorkers = 64
 	// crowd is how many passes at once make a burst.
 	crowd = 4
 	// passTimeout bounds one pass, which makes a handful of requests.
@@ -45,8 +45,9 @@ type Engine struct {
 	queue    queue
 	metrics  *Metrics
 	clock    clock.WithTicker
-	// limited tells that there is a limit to the requests.
+	// limited tells that there is a limit to the requests, and workers is how many passes may be under way.
 	limited bool
+	workers int
 	// passes are under way, and crowded is when one of more than crowd last made a copy, in nanoseconds since 1970.
 	passes  atomic.Int32
 	crowded atomic.Int64
@@ -73,8 +74,10 @@ type Engine struct {
 
 // New returns an Engine that is ready to Start.
 func New(c Config) (*Engine, error) {
+	workers := workersFor(c.Workspace.QPS)
 	e := &Engine{
-		owner: c.Owner, target: c.Target, metrics: c.Metrics, clock: c.Clock, limited: c.Workspace.QPS > 0, queue: newQueue(),
+		limited: c.Workspace.QPS > 0, workers: workers, queue: newQueue(workers),
+		owner: c.Owner, target: c.Target, metrics: c.Metrics, clock: c.Clock,
 		asked: make(chan struct{}, 1), changed: make(chan struct{}, 1), learned: make(chan struct{}, 1),
 		places: map[string]*place{}, refused: map[followedOn]refused{},
 	}
@@ -99,6 +102,15 @@ func New(c Config) (*Engine, error) {
 	return e, nil
 }
 
+// workersFor is how many passes may be under way: where there is a limit no more than it lets through in two seconds, so that
+// each of the few requests of a pass gets its turn in the time of that.
+func workersFor(qps float32) int {
+	if qps <= 0 {
+		return maxWorkers
+	}
+	return min(max(int(2*qps), 2), maxWorkers)
+}
+
 // NeedLeaderElection keeps the standbys from syncing.
 func (e *Engine) NeedLeaderElection() bool { return true }
 
@@ -115,7 +127,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	running.Go(func() { e.targets.RunWithContext(ctx) })
 	running.Go(func() { e.look(ctx) })
 	running.Go(func() { e.report(ctx) })
-	for range workers {
+	for range e.workers {
 		running.Go(func() {
 			for e.work(ctx) {
 			}

@@ -46,7 +46,7 @@ func newTestEngine(t *testing.T, k *kcp) *Engine {
 		t.Fatal(err)
 	}
 	e := &Engine{
-		owner: testOwner, target: k, clock: clock.RealClock{}, queue: newQueue(), places: map[string]*place{}, refused: map[followedOn]refused{},
+		owner: testOwner, target: k, clock: clock.RealClock{}, queue: newQueue(maxWorkers), places: map[string]*place{}, refused: map[followedOn]refused{},
 		asked: make(chan struct{}, 1), changed: make(chan struct{}, 1), learned: make(chan struct{}, 1),
 		targets: cache.NewSharedIndexInformer(&cache.ListWatch{}, &unstructured.Unstructured{}, 0, nil),
 	}
@@ -155,7 +155,7 @@ func TestRetries(t *testing.T) {
 
 // TestNamespacesTakeTurns: a Namespace with one change does not wait for one with many.
 func TestNamespacesTakeTurns(t *testing.T) {
-	q := newQueue()
+	q := newQueue(maxWorkers)
 	defer q.ShutDown()
 	for _, i := range []item{{namespace: "many", name: "1"}, {namespace: "many", name: "2"}, {namespace: "many", name: "3"}, {namespace: "one", name: "1"}} {
 		q.Add(i)

@@ -52,7 +52,7 @@ func newStage(t *testing.T) *stage {
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: there, Name: "web-1-x", OwnerReferences: owner("apps/v1", "ReplicaSet", "web-1")}},
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: there, Name: "foreign"}},
 	)
-	s.engine = &Engine{owner: testOwner, up: s.up, down: down, clock: s.clock, queue: newQueue()}
+	s.engine = &Engine{owner: testOwner, up: s.up, down: down, clock: s.clock, queue: newQueue(maxWorkers)}
 	t.Cleanup(s.engine.queue.ShutDown)
 
 	source := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "apps/v1", "kind": "Deployment"}}

@@ -16,11 +16,10 @@ import (
 )
 
 const (
-	// reportDelay is how long the first report on an object that is plain data waits, again and again, while many others
-	// want their copies; holdPatience how long in all if it is to hold the object too, and reportPatience if that is held.
+	// reportDelay and reportPatience are how long the first write to an object that is plain data waits, again and again
+	// and in all, while many others want their copies.
 	reportDelay    = time.Second
-	holdPatience   = 5 * time.Second
-	reportPatience = 30 * time.Second
+	reportPatience = 5 * time.Second
 	// stepPace is how long one more step of a copy that is on its way waits for the next, so that a rollout costs a write a
 	// second and not one for each Pod.
 	stepPace = time.Second
@@ -126,7 +125,7 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 		return again, nil
 	case err != nil && !report.blamed():
 		return 0, err
-	case !report.blamed() && o.mayWait():
+	case !o.holds() && !report.blamed() && !before.blamed() && o.mayWait():
 		o.lane.up.stillSeen(o.name, o.changed)
 		return reportDelay, nil
 	case o.isStep(report, before):
@@ -136,14 +135,10 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	return again, cmp.Or(o.tell(ctx, report, before), err)
 }
 
-// holdsFirst tells whether the object is held before its copy exists: always, but for plain data of a burst where nothing
-// limits the syncer's requests but what the servers can bear. There the write that reports on it holds it too, a little
-// after: its copy carries our mark, so one whose object has gone before that is found by it, and is removed. Where there is
-// a limit, it is one for each side, and the holds take no time from the copies.
-func (o *pass) holdsFirst() bool { return o.limited || !o.hastens() }
-
-// hastens tells whether the copy is plain data, and one of many that are wanted at once.
-func (o *pass) hastens() bool { return !o.lane.resource.HasStatus && o.isCrowded() }
+// holdsFirst tells whether the object is held before its copy exists: always, but for plain data that comes in a burst
+// without a limit. There the write that reports on it holds it too, a little after: its copy carries our mark, so one whose
+// object has gone before that is found by it, and is removed.
+func (o *pass) holdsFirst() bool { return o.lane.resource.HasStatus || !o.isCrowded() }
 
 // bring makes the copy what it should be, and says how it fares. With an error there is something to tell only if it is
 // the object's fault, as far as anybody can tell.
@@ -206,16 +201,15 @@ func (o *pass) terminating(report Report, then string) Report {
 	return report
 }
 
-// isCrowded tells whether copies of many were made together just now.
-func (e *Engine) isCrowded() bool { return e.clock.Since(time.Unix(0, e.crowded.Load())) < reportDelay }
+// isCrowded tells whether copies of many were made together just now, as fast as the servers can: where there is a limit,
+// they come one by one.
+func (e *Engine) isCrowded() bool {
+	return !e.limited && e.clock.Since(time.Unix(0, e.crowded.Load())) < reportDelay
+}
 
-// mayWait tells whether the first report on one of many makes way for their copies.
+// mayWait tells whether the report of one of many has waited less than reportPatience.
 func (o *pass) mayWait() bool {
-	patience := holdPatience
-	if o.holds() {
-		patience = reportPatience
-	}
-	return o.hastens() && !o.marked() && !o.changed.IsZero() && o.clock.Since(o.changed) < patience
+	return !o.changed.IsZero() && o.isCrowded() && o.clock.Since(o.changed) < reportPatience
 }
 
 // isStep tells whether a copy that was on its way, and still is, has only come further a moment ago.

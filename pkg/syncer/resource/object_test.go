@@ -86,7 +86,7 @@ func newBench(t *testing.T, src, dst, liveSrc, liveDst *unstructured.Unstructure
 	}
 	b := &bench{up: server(liveSrc), down: server(liveDst)}
 	place := newPlace(testOwner.Key, "shop")
-	e := &Engine{owner: testOwner, clock: clock.RealClock{}, queue: newQueue()}
+	e := &Engine{owner: testOwner, clock: clock.RealClock{}, queue: newQueue(maxWorkers)}
 	t.Cleanup(e.queue.ShutDown)
 	b.pass = &pass{
 		Engine: e, place: place, name: "a", src: src, dst: dst,
@@ -603,7 +603,7 @@ func TestReportWaitsInABurst(t *testing.T) {
 	}{
 		"alone":        {false, 0, []string{"up patch"}},
 		"burst":        {true, 0, nil},
-		"long enough":  {true, holdPatience, []string{"up patch"}},
+		"long enough":  {true, reportPatience, []string{"up patch"}},
 		"no new event": {true, -1, []string{"up patch"}},
 	}
 	for name, tc := range tests {

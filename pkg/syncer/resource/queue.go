@@ -32,7 +32,7 @@ type queue struct {
 }
 
 // newQueue gives each Namespace its turn, and its share of the workers: one whose applies hang leaves the others theirs.
-func newQueue() queue {
+func newQueue(workers int) queue {
 	namespace := func(i item) string { return i.namespace }
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[item](retryBase, retryMax)
 	return queue{fairqueue.Share(fairqueue.New("sync", backoff, namespace), workers, namespace), backoff}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/flowcontrol"
@@ -27,12 +28,20 @@ type passesFirst struct {
 	places chan struct{}
 }
 
+// answerTime is what a request must have left of the time of its pass when its turn comes.
+const answerTime = time.Second
+
 // errThrottled tells that a request did not fit into the time of its pass, which is nobody's fault but the limit's.
 var errThrottled = errors.New("too many requests of the syncer are waiting; see --qps and --burst")
 
 // Wait is client-go's.
 func (p passesFirst) Wait(ctx context.Context) error {
-	if _, bounded := ctx.Deadline(); !bounded {
+	wait := ctx
+	if deadline, bounded := ctx.Deadline(); bounded {
+		var cancel context.CancelFunc
+		wait, cancel = context.WithDeadline(ctx, deadline.Add(-answerTime))
+		defer cancel()
+	} else {
 		select {
 		case p.places <- struct{}{}:
 			defer func() { <-p.places }()
@@ -40,7 +49,7 @@ func (p passesFirst) Wait(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	err := p.RateLimiter.Wait(ctx)
+	err := p.RateLimiter.Wait(wait)
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: %w", errThrottled, err)
 	}

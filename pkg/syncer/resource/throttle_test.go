@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 // TestPassesGoFirst: a pass waits behind a few lists, however many are to be made.
@@ -43,6 +45,47 @@ func TestPassesGoFirst(t *testing.T) {
 			t.Errorf("%d lists of %d were made", listed.Load(), lists)
 		}
 		cancel()
+	})
+}
+
+// TestLimitedPassesComeToAnEnd: with the workers that a limit is given, each of a burst of passes gets through.
+func TestLimitedPassesComeToAnEnd(t *testing.T) {
+	for _, qps := range []float32{1, 3, 40} {
+		synctest.Test(t, func(t *testing.T) {
+			up, down := throttle(&rest.Config{QPS: qps, Burst: 1}), throttle(&rest.Config{QPS: qps, Burst: 1})
+			var workers sync.WaitGroup
+			for range workersFor(qps) {
+				workers.Go(func() {
+					for range 10 {
+						pass, done := context.WithTimeout(t.Context(), passTimeout)
+						// The finalizer, a look, the apply, the status and the report.
+						for _, side := range []flowcontrol.RateLimiter{up, down, down, up, up} {
+							if err := side.Wait(pass); err != nil {
+								t.Errorf("QPS %g: %v", qps, err)
+							}
+						}
+						done()
+					}
+				})
+			}
+			workers.Wait()
+		})
+	}
+}
+
+// TestTimeToAnswer: a request whose turn comes when there is no time left for its answer is not sent.
+func TestTimeToAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limiter := throttle(&rest.Config{QPS: 1, Burst: 1})
+		for after, want := range map[time.Duration]error{answerTime / 2: errThrottled, answerTime * 2: nil} {
+			time.Sleep(time.Minute)
+			_ = limiter.Wait(t.Context())
+			pass, done := context.WithTimeout(t.Context(), time.Second+after)
+			if err := limiter.Wait(pass); !errors.Is(err, want) {
+				t.Errorf("%s before the end: %v", after, err)
+			}
+			done()
+		}
 	})
 }
 
