@@ -53,7 +53,8 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	if o.dst == nil && !held && !o.isFixture() && isShared(applied) {
 		// The cache did not show it yet. What was merged into it is taken out again.
 		o.dst = applied
-		if err := o.giveBack(ctx); err != nil {
+		o.merged.Store(o.id(), applied.GetUID())
+		if err := o.giveBackMerged(ctx); err != nil {
 			return report, 0, err
 		}
 		o.copyless = true

@@ -605,6 +605,55 @@ func TestMergedIntoWhatIsOfOthers(t *testing.T) {
 	}
 }
 
+// TestMergedAndNotGivenBack: what could not be given back at once is, before anything else is made of it.
+func TestMergedAndNotGivenBack(t *testing.T) {
+	for name, deleted := range map[string]bool{"the object stays": false, "the object is deleted meanwhile": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, sourceOf(fresh), nil)
+			s.pass.crowded.Store(time.Now().UnixNano())
+			patches := 0
+			s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				if patches++; patches == 2 {
+					return true, nil, apierrors.NewTooManyRequests("not now", 1)
+				}
+				merged := sourceOf(fresh)
+				if err := json.Unmarshal(action.(clienttesting.PatchActionImpl).GetPatch(), &merged.Object); err != nil {
+					t.Error(err)
+				}
+				merged.SetUID("theirs")
+				merged.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl-create"}, {Manager: workloadv1alpha1.FieldOwnerSyncer}})
+				s.cache(t, s.pass.lane.down, merged)
+				return true, merged, nil
+			})
+			if _, err := s.run(t); err == nil {
+				t.Fatal("it was given back")
+			}
+			var err error
+			if deleted {
+				if err := s.up.Tracker().Delete(configMaps, "shop", "a"); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.pass.lane.up.objects.store.Delete(mustPack(t, s.pass.src)); err != nil {
+					t.Fatal(err)
+				}
+				_, err = s.pass.syncObject(t.Context(), s.pass.place, s.pass.lane, "a")
+			} else {
+				_, err = s.run(t)
+			}
+			writes := s.writes(t)
+			if err != nil || patches != 3 || slices.Contains(writes, "down delete") {
+				t.Errorf("run() = %v after %d applies; writes %q", err, patches, writes)
+			}
+			if _, left := s.pass.merged.Load(s.pass.id()); left {
+				t.Error("it would be given back again, should it be handed over later")
+			}
+			if !deleted && (s.pass.ours(s.pass.dst) || !strings.Contains(s.report(t).Refused, "is not a copy")) {
+				t.Errorf("told is %+v of %v", s.report(t), s.pass.dst)
+			}
+		})
+	}
+}
+
 // TestUnreadableIsTold: where the syncer may not even look whether there is a copy, the object says so, and stays as it is.
 func TestUnreadableIsTold(t *testing.T) {
 	for name, src := range map[string]*unstructured.Unstructured{"new": sourceOf(fresh), "held": sourceOf()} {

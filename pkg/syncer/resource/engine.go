@@ -68,6 +68,8 @@ type Engine struct {
 	settlements sync.Map
 	// restored is when copies were last brought back from what somebody had changed, by item. Forgotten when the copy is gone.
 	restored sync.Map
+	// merged are the UIDs of what is of somebody else's and was merged into, until it is given back, by item.
+	merged sync.Map
 	// pruned are the statuses that the workspace has taken without a change, by item. Forgotten when the copy is gone.
 	pruned sync.Map
 }

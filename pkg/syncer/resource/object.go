@@ -88,6 +88,9 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 }
 
 func (o *pass) run(ctx context.Context) (time.Duration, error) {
+	if err := o.giveBackMerged(ctx); err != nil {
+		return 0, err
+	}
 	if ending := o.place.ending(); ending != nil {
 		return 0, o.withdraw(ctx, ending.orphan)
 	}

@@ -139,6 +139,21 @@ func (o *pass) deleteCopy(ctx context.Context) error {
 	return nil
 }
 
+// giveBackMerged gives back what was merged into, before anything else is made of it: it carries our marks.
+func (o *pass) giveBackMerged(ctx context.Context) error {
+	uid, found := o.merged.Load(o.id())
+	if !found || o.dst == nil {
+		return nil
+	}
+	if o.dst.GetUID() == uid && o.ours(o.dst) {
+		if err := o.giveBack(ctx); err != nil {
+			return err
+		}
+	}
+	o.merged.Delete(o.id())
+	return nil
+}
+
 // giveBack takes everything of ours out of an object that is not ours alone: what is applied no longer names goes.
 func (o *pass) giveBack(ctx context.Context) error {
 	log.FromContext(ctx).Info("Giving back", "object", o.String())
