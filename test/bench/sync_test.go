@@ -242,7 +242,7 @@ func (r *rig) carry(o *unstructured.Unstructured) {
 	}
 }
 
-// start starts the engine, with unlimited QPS, and returns when.
+// start starts the engine and returns when.
 func (r *rig) start() time.Time {
 	up, down := rest.CopyConfig(r.upC), rest.CopyConfig(r.downC)
 	up.Wrap(r.requests.wrap)

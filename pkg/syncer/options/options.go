@@ -86,7 +86,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.HeartbeatInterval, "heartbeat-interval", o.HeartbeatInterval, "Mean time between two heartbeats.")
 	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, `Address that serves /metrics; "0" turns it off.`)
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "Address that serves /healthz and /readyz.")
-	fs.Float32Var(&o.QPS, "qps", o.QPS, "Requests per second that the sync may send to each side in the long run; negative is unlimited, and then ConfigMaps and other plain data of which many are new at once get their finalizer a few seconds after their copy, not before.")
+	fs.Float32Var(&o.QPS, "qps", o.QPS, "Requests per second that the sync may send to each side in the long run, at least 1; negative is unlimited, and then ConfigMaps and other plain data of which many are new at once get their finalizer a few seconds after their copy, not before.")
 	fs.IntVar(&o.Burst, "burst", o.Burst, "Requests that the sync may send to each side at once.")
 	fs.IntVar(&o.LogLevel, "log-level", o.LogLevel, "Verbosity of the log, from 0 to 7.")
 }

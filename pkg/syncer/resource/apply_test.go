@@ -126,9 +126,9 @@ func TestHeldFirst(t *testing.T) {
 	}
 }
 
-// TestLimitComesFromTheFlags: the limit of the requests decides how a burst is held, and how many passes are under way.
-func TestLimitComesFromTheFlags(t *testing.T) {
-	for qps, want := range map[float32]int{-1: maxWorkers, 0.5: 2, 5: 10, 40: maxWorkers} {
+// TestLimit: the limit of the requests decides how a burst is held, and how many passes are under way.
+func TestLimit(t *testing.T) {
+	for qps, want := range map[float32]int{-1: maxWorkers, 1: 2, 5: 10, 40: maxWorkers} {
 		metrics, err := NewMetrics(prometheus.NewRegistry())
 		if err != nil {
 			t.Fatal(err)
@@ -558,17 +558,7 @@ func TestToldAfterTheTimeOfAPass(t *testing.T) {
 func TestMergedIntoWhatIsOfOthers(t *testing.T) {
 	s := newServer(t, sourceOf(fresh), nil)
 	s.pass.crowded.Store(time.Now().UnixNano()) // otherwise the server is asked before
-	theirs := sourceOf(fresh)
-	theirs.SetUID("theirs")
-	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		merged := theirs.DeepCopy()
-		if err := json.Unmarshal(action.(clienttesting.PatchActionImpl).GetPatch(), &merged.Object); err != nil {
-			t.Error(err)
-		}
-		merged.SetUID("theirs")
-		merged.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl-create"}, {Manager: workloadv1alpha1.FieldOwnerSyncer}})
-		return true, merged, nil
-	})
+	s.mergesInto(t, 0)
 	if _, err := s.run(t); err != nil {
 		t.Fatal(err)
 	}
@@ -579,6 +569,7 @@ func TestMergedIntoWhatIsOfOthers(t *testing.T) {
 		t.Errorf("it is held by %q and told %+v; theirs is %v", s.live(t).GetFinalizers(), s.report(t), s.pass.dst)
 	}
 
+	theirs := sourceOf(fresh)
 	theirs.SetNamespace(s.pass.place.counterpart)
 	for _, src := range []*unstructured.Unstructured{sourceOf(fresh), sourceOf()} {
 		b := newBench(t, src, nil, src, theirs)
@@ -605,53 +596,139 @@ func TestMergedIntoWhatIsOfOthers(t *testing.T) {
 	}
 }
 
-// TestMergedAndNotGivenBack: what could not be given back at once is, before anything else is made of it.
+// mergesInto has the physical cluster merge what is applied into an object that somebody has just made there, as nobody has
+// seen yet, and turn away the nth apply.
+func (s *server) mergesInto(t *testing.T, nth int) {
+	t.Helper()
+	applies := 0
+	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if applies++; applies == nth {
+			return true, nil, apierrors.NewTooManyRequests("not now", 1)
+		}
+		merged := theirsIn(s)
+		if err := json.Unmarshal(action.(clienttesting.PatchActionImpl).GetPatch(), &merged.Object); err != nil {
+			t.Error(err)
+		}
+		merged.SetUID("theirs")
+		merged.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl-create"}, {Manager: workloadv1alpha1.FieldOwnerSyncer}})
+		_ = s.down.Tracker().Delete(configMaps, s.pass.place.counterpart, "a") // if it is there
+		if err := s.down.Tracker().Create(configMaps, merged.DeepCopy(), s.pass.place.counterpart); err != nil {
+			t.Error(err)
+		}
+		return true, merged, nil
+	})
+}
+
+func theirsIn(s *server) *unstructured.Unstructured {
+	theirs := sourceOf(fresh)
+	theirs.SetNamespace(s.pass.place.counterpart)
+	theirs.SetUID("theirs")
+	return theirs
+}
+
+// TestMergedAndNotGivenBack: what could not be given back at once is, before anything else is made of it, whatever the cache
+// shows of it by then.
 func TestMergedAndNotGivenBack(t *testing.T) {
-	for name, deleted := range map[string]bool{"the object stays": false, "the object is deleted meanwhile": true} {
+	for _, limited := range []bool{true, false} {
+		for _, deleted := range []bool{true, false} {
+			for _, shown := range []string{"nothing", "theirs", "merged"} {
+				t.Run(fmt.Sprintf("limited %t, deleted %t, the cache shows %s", limited, deleted, shown), func(t *testing.T) {
+					s := newServer(t, sourceOf(fresh), nil)
+					s.pass.limited = limited
+					s.pass.crowded.Store(time.Now().UnixNano())
+					s.mergesInto(t, 2)
+					if _, err := s.run(t); err == nil {
+						t.Fatal("it was given back")
+					}
+					switch shown {
+					case "theirs":
+						s.cache(t, s.pass.lane.down, theirsIn(s))
+					case "merged":
+						live, err := s.pass.lane.down.client.Get(t.Context(), "a", metav1.GetOptions{})
+						if err != nil {
+							t.Fatal(err)
+						}
+						s.cache(t, s.pass.lane.down, live)
+					}
+					if deleted {
+						gone := s.live(t)
+						gone.SetDeletionTimestamp(&metav1.Time{Time: time.Now()})
+						if err := s.up.Tracker().Update(configMaps, gone, "shop"); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if _, err := s.run(t); err != nil {
+						t.Fatal(err)
+					}
+					if writes := s.writes(t); slices.Contains(writes, "down delete") {
+						t.Errorf("writes %q", writes)
+					}
+					live, err := s.pass.lane.down.client.Get(t.Context(), "a", metav1.GetOptions{})
+					if err != nil || s.pass.ours(live) {
+						t.Errorf("what is in the physical cluster is %v, %v", live, err)
+					}
+					if _, left := s.pass.merged.Load(s.pass.id()); left {
+						t.Error("it would be given back again, should it be handed over later")
+					}
+					if !deleted && !strings.Contains(s.report(t).Refused, "is not a copy") {
+						t.Errorf("told is %+v", s.report(t))
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestGivingBackThatFailsIsTold: on the object that has to wait for it.
+func TestGivingBackThatFailsIsTold(t *testing.T) {
+	src := sourceOf(func(o *unstructured.Unstructured) { o.SetDeletionTimestamp(&metav1.Time{Time: time.Now()}) })
+	s := newServer(t, src, copied(t))
+	s.pass.merged.Store(s.pass.id(), s.pass.dst.GetUID())
+	s.err = apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "a", errors.New("a policy denies it"))
+	for range tellAfter {
+		s.pass.queue.AddRateLimited(s.pass.id())
+	}
+	if _, err := s.run(t); err == nil || !strings.Contains(s.report(t).Refused, "a policy denies it") || !s.pass.Engine.holds(s.live(t)) {
+		t.Errorf("run() = %v, held by %q, told %+v", err, s.live(t).GetFinalizers(), s.report(t))
+	}
+}
+
+// TestHeldBeforeItIsTouched: a copy whose object has lost its finalizer is not changed before that is back.
+func TestHeldBeforeItIsTouched(t *testing.T) {
+	for name, status := range map[string]bool{"with a status": true, "plain data, with a limit": false} {
 		t.Run(name, func(t *testing.T) {
-			s := newServer(t, sourceOf(fresh), nil)
-			s.pass.crowded.Store(time.Now().UnixNano())
-			patches := 0
-			s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
-				if patches++; patches == 2 {
-					return true, nil, apierrors.NewTooManyRequests("not now", 1)
-				}
-				merged := sourceOf(fresh)
-				if err := json.Unmarshal(action.(clienttesting.PatchActionImpl).GetPatch(), &merged.Object); err != nil {
-					t.Error(err)
-				}
-				merged.SetUID("theirs")
-				merged.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl-create"}, {Manager: workloadv1alpha1.FieldOwnerSyncer}})
-				s.cache(t, s.pass.lane.down, merged)
-				return true, merged, nil
-			})
-			if _, err := s.run(t); err == nil {
-				t.Fatal("it was given back")
-			}
-			var err error
-			if deleted {
-				if err := s.up.Tracker().Delete(configMaps, "shop", "a"); err != nil {
-					t.Fatal(err)
-				}
-				if err := s.pass.lane.up.objects.store.Delete(mustPack(t, s.pass.src)); err != nil {
-					t.Fatal(err)
-				}
-				_, err = s.pass.syncObject(t.Context(), s.pass.place, s.pass.lane, "a")
-			} else {
-				_, err = s.run(t)
-			}
-			writes := s.writes(t)
-			if err != nil || patches != 3 || slices.Contains(writes, "down delete") {
-				t.Errorf("run() = %v after %d applies; writes %q", err, patches, writes)
-			}
-			if _, left := s.pass.merged.Load(s.pass.id()); left {
-				t.Error("it would be given back again, should it be handed over later")
-			}
-			if !deleted && (s.pass.ours(s.pass.dst) || !strings.Contains(s.report(t).Refused, "is not a copy")) {
-				t.Errorf("told is %+v of %v", s.report(t), s.pass.dst)
+			src := sourceOf(fresh, func(o *unstructured.Unstructured) { o.Object["data"] = map[string]any{"a": "2"} })
+			s := newServer(t, src, copied(t))
+			s.pass.lane.resource.HasStatus, s.pass.limited = status, !status
+			s.err = apierrors.NewServiceUnavailable("not now")
+			if _, err := s.run(t); err == nil || len(s.applied) != 1 || !s.pass.Engine.holds(s.live(t)) {
+				t.Errorf("run() = %v after %d applies, held by %q", err, len(s.applied), s.live(t).GetFinalizers())
 			}
 		})
 	}
+}
+
+// TestTimeToTell: what has used up nearly all the time of a pass is told all the same.
+func TestTimeToTell(t *testing.T) {
+	s := newServer(t, sourceOf(), nil)
+	nearly, cancel := context.WithTimeout(t.Context(), answerTime)
+	defer cancel()
+	until := time.Time{}
+	s.pass.lane.up.client = deadlines{s.pass.lane.up.client, &until}
+	if err := s.pass.tell(nearly, Report{Refused: "x"}, Report{}); err != nil || time.Until(until) < answerTime {
+		t.Errorf("tell() = %v with %s for it", err, time.Until(until))
+	}
+}
+
+// deadlines notes until when a patch has time.
+type deadlines struct {
+	dynamic.ResourceInterface
+	until *time.Time
+}
+
+func (d deadlines) Patch(ctx context.Context, name string, pt types.PatchType, data []byte, options metav1.PatchOptions, subresources ...string) (*unstructured.Unstructured, error) {
+	*d.until, _ = ctx.Deadline()
+	return d.ResourceInterface.Patch(ctx, name, pt, data, options, subresources...)
 }
 
 // TestUnreadableIsTold: where the syncer may not even look whether there is a copy, the object says so, and stays as it is.

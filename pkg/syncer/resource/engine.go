@@ -105,12 +105,12 @@ func New(c Config) (*Engine, error) {
 }
 
 // workersFor is how many passes may be under way: where there is a limit no more than it lets through in two seconds, so that
-// each of the few requests of a pass gets its turn in the time of that.
+// each of the few requests of a pass gets its turn in the time of that. A limit is at least 1.
 func workersFor(qps float32) int {
 	if qps <= 0 {
 		return maxWorkers
 	}
-	return min(max(int(2*qps), 2), maxWorkers)
+	return min(int(2*qps), maxWorkers)
 }
 
 // NeedLeaderElection keeps the standbys from syncing.

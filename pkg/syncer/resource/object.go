@@ -146,6 +146,12 @@ func (o *pass) holdsFirst() bool { return o.lane.resource.HasStatus || !o.isCrow
 // bring makes the copy what it should be, and says how it fares. With an error there is something to tell only if it is
 // the object's fault, as far as anybody can tell.
 func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, report Report) (Report, time.Duration, error) {
+	if o.ours(o.dst) && (o.limited || o.lane.resource.HasStatus) {
+		// A copy that there is without a finalizer, as when somebody has taken it off, is not touched before it is back.
+		if err := o.hold(ctx); err != nil {
+			return report, 0, err
+		}
+	}
 	desired, again := wanted, time.Duration(0)
 	if o.isLeftScaled(wanted) {
 		desired = withoutReplicas(wanted)

@@ -55,7 +55,7 @@ func (o *pass) reported() Report {
 
 // tell writes the status and the report upstream, each if it differs from what is there.
 func (o *pass) tell(ctx context.Context, report, before Report) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if deadline, bounded := ctx.Deadline(); bounded && time.Until(deadline) < tellTime && !errors.Is(ctx.Err(), context.Canceled) {
 		// That the physical cluster has used up the time of the pass has yet to be told.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), tellTime)

@@ -34,7 +34,7 @@ const answerTime = time.Second
 // errThrottled tells that a request did not fit into the time of its pass, which is nobody's fault but the limit's.
 var errThrottled = errors.New("too many requests of the syncer are waiting; see --qps and --burst")
 
-// Wait is client-go's.
+// Wait returns when it is the request's turn, or why that does not come in its time.
 func (p passesFirst) Wait(ctx context.Context) error {
 	wait := ctx
 	if deadline, bounded := ctx.Deadline(); bounded {

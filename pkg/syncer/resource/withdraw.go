@@ -139,15 +139,21 @@ func (o *pass) deleteCopy(ctx context.Context) error {
 	return nil
 }
 
-// giveBackMerged gives back what was merged into, before anything else is made of it: it carries our marks.
+// giveBackMerged gives back what was merged into, before anything else is made of it: it carries our marks. The server is
+// asked for it, as the cache may not show it yet. After a restart this is not known any more.
 func (o *pass) giveBackMerged(ctx context.Context) error {
 	uid, found := o.merged.Load(o.id())
-	if !found || o.dst == nil {
+	if !found || o.lane.down == nil {
 		return nil
 	}
-	if o.dst.GetUID() == uid && o.ours(o.dst) {
+	live, err := o.lane.down.client.Get(ctx, o.name, metav1.GetOptions{})
+	if err != nil && !isGone(err, o.name) {
+		return o.heldUp(ctx, fmt.Errorf("reading %s in the physical cluster, to give it back: %w", o, err))
+	}
+	if err == nil && live.GetUID() == uid && o.ours(live) {
+		o.dst = live
 		if err := o.giveBack(ctx); err != nil {
-			return err
+			return o.heldUp(ctx, err)
 		}
 	}
 	o.merged.Delete(o.id())
