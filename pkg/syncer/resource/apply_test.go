@@ -569,8 +569,7 @@ func TestMergedIntoWhatIsOfOthers(t *testing.T) {
 		t.Errorf("it is held by %q and told %+v; theirs is %v", s.live(t).GetFinalizers(), s.report(t), s.pass.dst)
 	}
 
-	theirs := sourceOf(fresh)
-	theirs.SetNamespace(s.pass.place.counterpart)
+	theirs := theirsIn(s)
 	for _, src := range []*unstructured.Unstructured{sourceOf(fresh), sourceOf()} {
 		b := newBench(t, src, nil, src, theirs)
 		if b.pass.holds() {

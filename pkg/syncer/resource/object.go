@@ -147,7 +147,8 @@ func (o *pass) holdsFirst() bool { return o.lane.resource.HasStatus || !o.isCrow
 // the object's fault, as far as anybody can tell.
 func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, report Report) (Report, time.Duration, error) {
 	if o.ours(o.dst) && (o.limited || o.lane.resource.HasStatus) {
-		// A copy that there is without a finalizer, as when somebody has taken it off, is not touched before it is back.
+		// A copy that there is without a finalizer, as when somebody has taken it off, is not touched before it is back. What a
+		// burst without a limit has copied is held by its report.
 		if err := o.hold(ctx); err != nil {
 			return report, 0, err
 		}
