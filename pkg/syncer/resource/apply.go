@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -155,7 +156,7 @@ func (o *pass) blame(desired *unstructured.Unstructured, report Report, err erro
 	refused, kind := o.refusal(err)
 	refused.Time = report.Time
 	_, answered := refusal(err)
-	o.copyless = o.dst == nil && answered != passing // else it may have been made all the same
+	o.copyless = o.dst == nil && answered != passing && !isFault(err) // else it may have been made all the same
 	attempts := o.queue.NumRequeues(o.id())
 	switch {
 	case kind == final:
@@ -196,6 +197,12 @@ func (o *pass) refusal(err error) (Report, refusalKind) {
 		why = fmt.Sprintf("it does not answer within %s; a webhook there may hang", passTimeout)
 	}
 	return Report{Refused: "the physical cluster takes others, but not this one: " + why}, lasting
+}
+
+// isFault tells an answer in which a server speaks of itself: what was asked for may have been done before it failed.
+func isFault(err error) bool {
+	var answer apierrors.APIStatus
+	return asStatus(err, &answer) && answer.Status().Code >= http.StatusInternalServerError
 }
 
 // isOverload tells the answer of a server that turns requests away unseen, and says so in a line of text, from one that was

@@ -106,7 +106,7 @@ func TestHeldFirst(t *testing.T) {
 		"plain data, in a burst with a limit": {burst: true, limited: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newHeld(t)
+			s := newHeld(t, fresh)
 			s.pass.limited = tc.limited
 			s.pass.lane.resource.HasStatus = tc.status
 			if tc.burst {
@@ -140,10 +140,10 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// newHeld is a new object that must be held whenever a copy of it is made.
-func newHeld(t *testing.T) *server {
+// newHeld is an object without a copy that must be held whenever one is made.
+func newHeld(t *testing.T, change ...func(*unstructured.Unstructured)) *server {
 	t.Helper()
-	s := newServer(t, sourceOf(fresh), nil)
+	s := newServer(t, sourceOf(change...), nil)
 	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		if dry := len(action.(clienttesting.PatchActionImpl).PatchOptions.DryRun) > 0; !dry && !s.pass.Engine.holds(s.live(t)) {
 			t.Error("the copy is made before its object is held")
@@ -153,10 +153,46 @@ func newHeld(t *testing.T) *server {
 	return s
 }
 
+// TestHeldWhenTheCacheLags: that an object is held is asked of the workspace when a copy is to be made, for the cache may show
+// a finalizer that has gone meanwhile.
+func TestHeldWhenTheCacheLags(t *testing.T) {
+	for name, lags := range map[string]bool{"it lags": true, "it does not": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newHeld(t)
+			if lags {
+				ahead := sourceOf(fresh)
+				ahead.SetResourceVersion("6")
+				if err := s.up.Tracker().Update(configMaps, ahead, "shop"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.up.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				var patch unstructured.Unstructured
+				if err := json.Unmarshal(action.(clienttesting.PatchActionImpl).GetPatch(), &patch.Object); err != nil {
+					t.Error(err)
+				}
+				live, err := s.up.Tracker().Get(configMaps, "shop", "a")
+				if err != nil {
+					t.Error(err)
+				}
+				if version := patch.GetResourceVersion(); version != "" && version != live.(*unstructured.Unstructured).GetResourceVersion() {
+					return true, nil, apierrors.NewConflict(configMaps.GroupResource(), "a", errors.New("it has changed"))
+				}
+				return false, nil, nil
+			})
+			s.cache(t, s.pass.lane.up, sourceOf())
+			_, err := s.pass.syncObject(t.Context(), s.pass.place, s.pass.lane, "a")
+			if lags != apierrors.IsConflict(err) || lags != (len(s.applied) == 0) {
+				t.Errorf("syncObject() = %v after %d applies", err, len(s.applied))
+			}
+		})
+	}
+}
+
 // TestHeldForNoCopy: what the physical cluster refuses is not held, since there is no copy, nor for another attempt that fails
 // like the last.
 func TestHeldForNoCopy(t *testing.T) {
-	s := newHeld(t)
+	s := newHeld(t, fresh)
 	clock := clocktesting.NewFakeClock(time.Now())
 	s.pass.clock, s.err = clock, apierrors.NewInvalid(schema.GroupKind{Kind: "Widget"}, "a", nil)
 	expect := func(when string, held bool, more ...string) {
@@ -393,7 +429,8 @@ func TestHeldAfterACrash(t *testing.T) {
 }
 
 // TestRefusedIsTold: what the physical cluster does not take is told in its words, at once or when it has lasted; it is
-// not asked again by the event of what was told, and the object is not held, since there is no copy.
+// not asked again by the event of what was told, and the object is not held, since there is no copy: but for an answer of the
+// server on a fault of its own, after which there may be one.
 func TestRefusedIsTold(t *testing.T) {
 	gr := schema.GroupResource{Resource: "configmaps"}
 	tests := map[string]struct {
@@ -401,14 +438,15 @@ func TestRefusedIsTold(t *testing.T) {
 		err      error
 		failures int
 		told     string
+		held     bool
 		fails    bool
 	}{
-		"invalid":                {"It will be the same until it changes.", apierrors.NewInvalid(schema.GroupKind{Kind: "ConfigMap"}, "a", nil), 0, "is invalid", false},
-		"webhook, first time":    {"It may pass.", apierrors.NewInternalError(errors.New("failed calling webhook")), 0, "", true},
-		"webhook, again":         {"It has not.", apierrors.NewInternalError(errors.New("failed calling webhook")), tellAfter, "failed calling webhook", true},
-		"quota, again":           {"", apierrors.NewForbidden(gr, "a", errors.New("exceeded quota")), tellAfter, "exceeded quota", true},
-		"outage, for ever":       {"It is the SyncTarget's business.", errors.New("connection refused"), 20, "", true},
-		"too many, for the time": {"", apierrors.NewTooManyRequests("later", 7), 20, "", true},
+		"invalid":                {"It will be the same until it changes.", apierrors.NewInvalid(schema.GroupKind{Kind: "ConfigMap"}, "a", nil), 0, "is invalid", false, false},
+		"webhook, first time":    {"It may pass.", apierrors.NewInternalError(errors.New("failed calling webhook")), 0, "", false, true},
+		"webhook, again":         {"It has not.", apierrors.NewInternalError(errors.New("failed calling webhook")), tellAfter, "failed calling webhook", true, true},
+		"quota, again":           {"", apierrors.NewForbidden(gr, "a", errors.New("exceeded quota")), tellAfter, "exceeded quota", false, true},
+		"outage, for ever":       {"It is the SyncTarget's business.", errors.New("connection refused"), 20, "", false, true},
+		"too many, for the time": {"", apierrors.NewTooManyRequests("later", 7), 20, "", false, true},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -428,8 +466,8 @@ func TestRefusedIsTold(t *testing.T) {
 			if tc.told == "" {
 				return
 			}
-			if s.pass.Engine.holds(s.pass.src) {
-				t.Error("an object without a copy is held")
+			if held := s.pass.Engine.holds(s.live(t)); held != tc.held {
+				t.Errorf("held is %t after %v", held, tc.err)
 			}
 			again, err = s.run(t) // the event of what was told
 			if err != nil || again <= 0 || len(s.applied) != 1 {

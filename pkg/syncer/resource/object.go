@@ -146,7 +146,7 @@ func (o *pass) holdsFirst() bool { return o.lane.resource.HasStatus || !o.isCrow
 // bring makes the copy what it should be, and says how it fares. With an error there is something to tell only if it is
 // the object's fault, as far as anybody can tell.
 func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, report Report) (Report, time.Duration, error) {
-	if o.ours(o.dst) && (o.limited || o.lane.resource.HasStatus) {
+	if o.ours(o.dst) && !o.holds() && (o.limited || o.lane.resource.HasStatus) {
 		// A copy that there is without a finalizer, as when somebody has taken it off, is not touched before it is back. What a
 		// burst without a limit has copied is held by its report.
 		if err := o.hold(ctx); err != nil {

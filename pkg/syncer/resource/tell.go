@@ -95,16 +95,16 @@ func (o *pass) tellReport(ctx context.Context, report, before Report) error {
 	return nil
 }
 
-// hold puts our finalizer on the object.
+// hold puts our finalizer on the object, whether the cache shows it there or not: it may lag behind, and the server compares.
 func (o *pass) hold(ctx context.Context) error {
-	if o.holds() {
-		return nil
-	}
 	return o.patchMetadata(ctx, map[string]any{"finalizers": o.held()})
 }
 
 // held are the object's finalizers with ours.
 func (o *pass) held() []string {
+	if o.holds() {
+		return o.src.GetFinalizers()
+	}
 	return append(slices.Clone(o.src.GetFinalizers()), workloadv1alpha1.SyncerFinalizer(o.owner.Key))
 }
 
