@@ -24,7 +24,7 @@ import (
 const (
 	// listers is how many resources are listed at the same time: there may be hundreds, and a pass is short.
 	listers = 16
-	// pageSize bounds an answer: of an object only the metadata is asked for, seldom more than 10 KiB.
+	// pageSize bounds an answer, of either side: of an object only the metadata is asked for, seldom more than 10 KiB.
 	pageSize = 100
 	// listTime bounds each list: behind some resources stands another server, which may hang.
 	listTime = 3 * time.Second

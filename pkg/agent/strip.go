@@ -55,33 +55,43 @@ func stripResource(ctx context.Context, workspace client.Client, key string, res
 	if err != nil {
 		return fmt.Errorf("finding out about %s: %w", resource, err)
 	}
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-	if err := workspace.List(ctx, list, client.InNamespace(namespace)); err != nil {
-		return fmt.Errorf("listing %s: %w", resource, err)
-	}
 	var failures []error
-	for i := range list.Items {
-		object := &list.Items[i]
-		object.SetGroupVersionKind(gvk)
-		err := stripObject(ctx, workspace, key, object)
-		if apierrors.IsConflict(err) { // a syncer that lives may still be at it
-			err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-				if err := workspace.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
-					return err
-				}
-				return stripObject(ctx, workspace, key, object)
-			})
+	for next, more := "", true; more; more = next != "" {
+		// Page by page: how much a tenant keeps in annotations must not be the controller's memory.
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+		if err := workspace.List(ctx, list, client.InNamespace(namespace), client.Limit(pageSize), client.Continue(next)); err != nil {
+			return errors.Join(append(failures, fmt.Errorf("listing %s: %w", resource, err))...)
 		}
-		if err == nil || apierrors.IsNotFound(err) {
-			continue
+		for i := range list.Items {
+			object := &list.Items[i]
+			object.SetGroupVersionKind(gvk)
+			err := stripLatest(ctx, workspace, key, object)
+			if err == nil || apierrors.IsNotFound(err) {
+				continue
+			}
+			failures = append(failures, fmt.Errorf("taking the syncer's finalizer and report off %s: %w", describe(object), err))
+			if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) || ctx.Err() != nil {
+				return errors.Join(failures...)
+			}
 		}
-		failures = append(failures, fmt.Errorf("taking the syncer's finalizer and report off %s: %w", describe(object), err))
-		if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) || ctx.Err() != nil {
-			break
-		}
+		next = list.Continue
 	}
 	return errors.Join(failures...)
+}
+
+// stripLatest strips an object, read again where it has changed: a syncer that lives may still be at it.
+func stripLatest(ctx context.Context, workspace client.Client, key string, object *metav1.PartialObjectMetadata) error {
+	err := stripObject(ctx, workspace, key, object)
+	if !apierrors.IsConflict(err) {
+		return err
+	}
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		if err := workspace.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		return stripObject(ctx, workspace, key, object)
+	})
 }
 
 // clearStatus takes off the status that the syncer has written: what it tells of is followed no more. That a Job has run stays

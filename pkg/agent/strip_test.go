@@ -151,6 +151,39 @@ func TestStripTakesTheStatusOff(t *testing.T) {
 	}
 }
 
+// TestStripInPages: however many there are, and whatever is in them, few of them are held in memory at once.
+func TestStripInPages(t *testing.T) {
+	held := func(name string) metav1.PartialObjectMetadata {
+		return metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Finalizers: []string{workloadv1alpha1.SyncerFinalizer(testKey())}}}
+	}
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("ConfigMap"), meta.RESTScopeNamespace)
+	pages := map[string]metav1.PartialObjectMetadataList{
+		"":  {ListMeta: metav1.ListMeta{Continue: "2"}, Items: []metav1.PartialObjectMetadata{held("a")}},
+		"2": {ListMeta: metav1.ListMeta{Continue: "3"}},
+		"3": {Items: []metav1.PartialObjectMetadata{held("c")}},
+	}
+	var stripped []string
+	workspace := fake.NewClientBuilder().WithRESTMapper(mapper).WithInterceptorFuncs(interceptor.Funcs{
+		List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			o := (&client.ListOptions{}).ApplyOptions(opts)
+			if o.Limit != pageSize {
+				t.Errorf("a list of up to %d, 0 for all", o.Limit)
+			}
+			page := pages[o.Continue]
+			page.DeepCopyInto(list.(*metav1.PartialObjectMetadataList))
+			return nil
+		},
+		Patch: func(_ context.Context, _ client.WithWatch, o client.Object, _ client.Patch, _ ...client.PatchOption) error {
+			stripped = append(stripped, o.GetName())
+			return nil
+		},
+	}).Build()
+	if err := stripResource(t.Context(), workspace, testKey(), schema.GroupResource{Resource: "configmaps"}, "shop"); err != nil || !slices.Equal(stripped, []string{"a", "c"}) {
+		t.Errorf("stripResource() = %v, stripped %q", err, stripped)
+	}
+}
+
 // TestStripGoesOn: an object that changes meanwhile is read again, and one that cannot be stripped keeps no other from it.
 func TestStripGoesOn(t *testing.T) {
 	held := func(name string) client.Object {

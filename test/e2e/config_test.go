@@ -81,7 +81,7 @@ func TestSamples(t *testing.T) {
 	_, err = env.Kubectl(t.Context(), n.path.String(), strings.Replace(binding, "path: root:synctarget", "path: "+providerWorkspace, 1), "apply", "-f", "-")
 	require.NoError(t, err)
 	kubectl("wait", "apibinding/workload.kcp.io", "--for=condition=Ready", "--timeout=60s")
-	kubectl("apply", "-k", folder(t, "samples/target"))
+	kubectl("apply", "--server-side", "-k", folder(t, "samples/target"))
 	n.await("edge-1", "Valid", "Valid")
 	n.await("edge-1", "Deployed", "ClusterUnreachable", "edge-1.example.com")
 

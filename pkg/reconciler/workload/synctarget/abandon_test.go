@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -117,6 +118,9 @@ func TestDeadlineAndAbandon(t *testing.T) {
 				tc.cause, testNamespace())}
 			if diff := cmp.Diff(want, w.events.events); diff != "" {
 				t.Errorf("Events: -want +got\n%s", diff)
+			}
+			if got := testutil.ToFloat64(w.r.Metrics.abandoned.WithLabelValues("agent")); got != 1 {
+				t.Errorf("counted as given up: %v", got)
 			}
 			w.there.server = newServer(t, w.clock) // what is left there is left
 			w.clean("the later steps")

@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -131,7 +132,7 @@ func (r *Reconciler) sweep(ctx context.Context, s *scope, cluster physicalCluste
 			refusals, failures = append(refusals, refusal), append(failures, err)
 		}
 	}
-	r.tellLeft(s, left)
+	r.tellLeft(ctx, s, left)
 	return errors.Join(refusals...), errors.Join(failures...)
 }
 
@@ -160,7 +161,7 @@ func (r *Reconciler) removeCounterparts(ctx context.Context, s *scope, cluster p
 	var left []string
 	orphan := s.target.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan
 	waiting, done, err = counterpartsOf(ctx, s, cluster, &left).Remove(ctx, all, orphan)
-	r.tellLeft(s, left)
+	r.tellLeft(ctx, s, left)
 	return waiting, done, err
 }
 
@@ -174,8 +175,9 @@ func counterpartsOf(ctx context.Context, s *scope, cluster physicalCluster, left
 }
 
 // tellLeft tells of all Namespaces that one pass leaves standing in one Event: of many, client-go's recorder folds or drops some.
-func (r *Reconciler) tellLeft(s *scope, sentences []string) {
+func (r *Reconciler) tellLeft(ctx context.Context, s *scope, sentences []string) {
 	if len(sentences) > 0 {
+		log.FromContext(ctx).Info("Namespaces are left in the physical cluster", "namespaces", sentences)
 		r.Events.Event(s.clusterName, s.target, corev1.EventTypeNormal, workloadv1alpha1.ReasonNamespaceLeft, paragraph(sentences, maxMessage))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/synctarget/synctarget/pkg/agent"
@@ -76,7 +77,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 		settles := step.settles && (!abandon || !r.hangs(ctx, s))
 		underWay := err == nil && (v.undecided || v.reason == workloadv1alpha1.ReasonRemoving && settles)
 		if !v.begun && (overdue || letGo && !underWay) {
-			r.giveUp(s, step, v, abandon)
+			r.giveUp(ctx, s, step, v, abandon)
 			continue
 		}
 		if v.reason == workloadv1alpha1.ReasonRemovalFailed {
@@ -128,14 +129,17 @@ func removalRecheck(elapsed time.Duration) time.Duration {
 	return min(max(elapsed/4, time.Second), time.Minute)
 }
 
-// giveUp lets a step go and says what may be left behind.
-func (r *Reconciler) giveUp(s *scope, failed step, v verdict, abandoned bool) {
+// giveUp lets a step go and says what may be left behind: to the user, and to whoever runs the service, for in a workspace
+// that goes as a whole nobody can read it.
+func (r *Reconciler) giveUp(ctx context.Context, s *scope, failed step, v verdict, abandoned bool) {
 	cause := fmt.Sprintf("after %s", r.DeleteDeadline)
 	if abandoned {
 		cause = "by annotation"
 	}
-	r.Events.Event(s.clusterName, s.target, corev1.EventTypeWarning, workloadv1alpha1.ReasonAbandoned,
-		fmt.Sprintf("Deletion let go %s. May be left behind: %s. %s", cause, failed.left(s), v.message))
+	message := fmt.Sprintf("Deletion let go %s. May be left behind: %s. %s", cause, failed.left(s), v.message)
+	log.FromContext(ctx).Info(message, "step", failed.name)
+	r.Metrics.gaveUp(failed.name)
+	r.Events.Event(s.clusterName, s.target, corev1.EventTypeWarning, workloadv1alpha1.ReasonAbandoned, message)
 }
 
 // forget drops everything remembered of a target.

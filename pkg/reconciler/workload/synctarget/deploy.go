@@ -47,9 +47,8 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 	}
 	cfg := r.agentConfig(s)
 	inputs := r.inputsOf(s, cfg)
-	silent := r.Clock.Since(r.pulses.get(s.target).since()) >= r.HeartbeatThreshold
 	// What was done may not have been told yet: a status that was not written shows a Namespace as Opening.
-	if v, fresh := r.installed.get(s.target.UID, inputs, r.Clock.Now()); fresh && !silent && !s.unsettled() {
+	if v, fresh := r.installed.get(s.target.UID, inputs, r.Clock.Now()); fresh && !r.isSilent(s) && !s.unsettled() {
 		return v, nil
 	}
 
@@ -99,7 +98,11 @@ func (r *Reconciler) installBothSides(ctx context.Context, s *scope, cfg agent.C
 // awaitInstall is the verdict in pull mode: that the syncer is installed is known by its heartbeat.
 func awaitInstall(s *scope) verdict {
 	if s.target.Status.LastHeartbeatTime != nil {
-		return passed(workloadv1alpha1.ReasonDeployed, "Syncer deployment successful")
+		v := passed(workloadv1alpha1.ReasonDeployed, "Syncer deployment successful")
+		if len(s.admitted()) > 0 {
+			v.message += "; for each Namespace that you open, print and apply the manifests again: they hold its counterpart"
+		}
+		return v
 	}
 	return blocked(workloadv1alpha1.ReasonAwaitingInstall,
 		"Waiting for you to install the syncer in the physical cluster: there is no kubeconfigSecretRef, so the service does not")

@@ -242,6 +242,11 @@ func TestPullMode(t *testing.T) {
 	if got := w.target().Status.ClusterID; got != thisCluster {
 		t.Errorf("clusterID = %q, want what the syncer reports", got)
 	}
+	w.create(namespace("shop"))
+	w.settle()
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.Contains(got, "for each Namespace that you open, print and apply the manifests again") {
+		t.Errorf("Deployed = %s with an opened Namespace", got)
+	}
 	w.pass()
 	if w.clusters.gets+len(w.there.writes)+len(w.there.reads) != 0 {
 		t.Error("the service dialled the physical cluster")

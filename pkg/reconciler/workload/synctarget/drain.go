@@ -16,6 +16,10 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
+// stripTime is the share of a pass in which finalizers are taken off in the syncer's place. Where there are more, the rest has
+// its turn in the next.
+const stripTime = 30 * time.Second
+
 // admission is the time between two tries to enter a workspace that has just admitted the service.
 const admission = time.Second
 
@@ -42,14 +46,19 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 	if err != nil && !s.letGo {
 		return verdict{}, err
 	}
-	silent := s.target.Status.LastHeartbeatTime == nil || r.Clock.Since(r.pulses.get(s.target).since()) >= r.HeartbeatThreshold
+	silent := s.target.Status.LastHeartbeatTime == nil || r.isSilent(s)
 	if len(s.namespaces) > 0 && !silent && !s.letGo {
 		// Where the whole workspace is being deleted, the syncer's token is good for seconds yet, and nobody gets another.
 		if silent, err = r.identityEnds(ctx, s); err != nil {
 			return verdict{}, err
 		}
 	}
-	if silent || s.letGo {
+	if len(s.namespaces) > 0 && (silent || s.letGo) {
+		leave, ok := r.lanes.enter(s.clusterName)
+		if !ok {
+			return busy(workloadv1alpha1.ReasonRemoving), nil
+		}
+		defer leave()
 		waiting, fault, err := r.endNamespaces(ctx, s)
 		if waiting != "" {
 			v := blocked(workloadv1alpha1.ReasonRemoving, "Waiting for kcp %s", waiting).after(admission)
@@ -70,13 +79,15 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 // what kcp has yet to do for one; fault says what keeps the first that failed from being stripped; failure is
 // the first error of taking rights back.
 func (r *Reconciler) endNamespaces(ctx context.Context, s *scope) (waiting, fault string, failure error) {
+	short, cancel := context.WithTimeout(ctx, stripTime)
+	defer cancel()
 	for _, n := range slices.Clone(s.namespaces) {
-		soon, err := r.strip(ctx, s, n.Name)
+		soon, err := r.strip(short, s, n.Name)
 		switch {
 		case soon:
 			waiting = "to admit the service in the place of the syncer, whose token is no longer good"
 			continue
-		case s.letGo && isBusy(err) && r.mayWait(s):
+		case err != nil && (s.letGo && isBusy(err) || short.Err() != nil) && r.mayWait(s):
 			waiting = fmt.Sprintf("to let the syncer's finalizer be taken off: %s", err)
 			continue
 		}

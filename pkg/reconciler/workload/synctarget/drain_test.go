@@ -91,6 +91,44 @@ func TestDeletionStripsForADeadSyncer(t *testing.T) {
 	}
 }
 
+// TestStrippingHasItsLane: stripping takes its time, which is not that of all workers; where there is more than a pass gets
+// through, the rest has its turn, and is not given up.
+func TestStrippingHasItsLane(t *testing.T) {
+	w := open(t)
+	var until time.Time
+	w.r.stripWith = func(ctx context.Context, _ agent.Config, _ *rest.Config, _ string) error {
+		until, _ = ctx.Deadline()
+		return nil
+	}
+	w.delete()
+	w.pass()
+	abandon(t, w)
+	leave, _ := w.r.lanes.enter(testCluster)
+	if got := w.pass().RequeueAfter; !until.IsZero() || w.gone() || got == 0 {
+		t.Errorf("stripped without a lane; gone = %t, RequeueAfter = %s", w.gone(), got)
+	}
+	leave()
+	w.pass()
+	if left := time.Until(until); left <= 0 || left > stripTime {
+		t.Errorf("there are %s for it", left)
+	}
+}
+
+func TestStrippingGoesOn(t *testing.T) {
+	w := open(t)
+	w.delete()
+	w.pass()
+	abandon(t, w)
+	s := &scope{clusterName: testCluster, target: w.target(), key: testKey(), upstream: w.kcp, letGo: true, namespaces: w.target().Status.Namespaces}
+	w.r.stripWith = func(ctx context.Context, _ agent.Config, _ *rest.Config, _ string) error { return ctx.Err() }
+	over, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	waiting, fault, err := w.r.endNamespaces(over, s)
+	if waiting == "" || fault != "" || err != nil || len(s.held) != 0 {
+		t.Errorf("endNamespaces() = %q, %q, %v; given up in %q", waiting, fault, err, s.held)
+	}
+}
+
 // abandon is what a user does who does not wait.
 func abandon(_ *testing.T, w *world) {
 	w.edit(func(target *workloadv1alpha1.SyncTarget) {

@@ -54,6 +54,11 @@ func (r *Reconciler) health(_ context.Context, s *scope) (verdict, error) {
 	return blocked(workloadv1alpha1.ReasonAwaitingHeartbeat, "Waiting for the next heartbeat of the syncer").after(left), nil
 }
 
+// isSilent tells whether the syncer has had a full threshold to be heard, and was not.
+func (r *Reconciler) isSilent(s *scope) bool {
+	return r.Clock.Since(r.pulses.get(s.target).since()) >= r.HeartbeatThreshold
+}
+
 // healthFailed is the verdict when health could not be judged.
 func healthFailed(err error) verdict {
 	return unknown(workloadv1alpha1.ReasonHealthCheckFailed, "%s", fmt.Sprint(err))

@@ -13,6 +13,7 @@ type Metrics struct {
 	timeToReady prometheus.Histogram
 	phases      *prometheus.HistogramVec
 	applies     *prometheus.CounterVec
+	abandoned   *prometheus.CounterVec
 	registerer  prometheus.Registerer
 }
 
@@ -34,8 +35,12 @@ func NewMetrics(registerer prometheus.Registerer, logicalClusters func() int) *M
 			Name: "synctarget_agent_applies_total",
 			Help: "Objects of the syncer applied to physical clusters, by result.",
 		}, []string{"result"}),
+		abandoned: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "synctarget_abandoned_steps_total",
+			Help: "Steps of deletions that were given up, by step. The log says what may be left behind.",
+		}, []string{"step"}),
 	}
-	registerer.MustRegister(m.timeToReady, m.phases, m.applies, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	registerer.MustRegister(m.timeToReady, m.phases, m.applies, m.abandoned, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "synctarget_logical_clusters",
 		Help: "Logical clusters that are served now. 0 on a standby.",
 	}, func() float64 { return float64(logicalClusters()) }))
@@ -68,6 +73,8 @@ func (m *Metrics) applied(changed int, err error) {
 		m.applies.WithLabelValues("failed").Inc()
 	}
 }
+
+func (m *Metrics) gaveUp(step string) { m.abandoned.WithLabelValues(step).Inc() }
 
 type pulseCollector struct {
 	pulses          *pulses

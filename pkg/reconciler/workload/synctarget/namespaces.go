@@ -33,7 +33,22 @@ func (r *Reconciler) followNamespaces(ctx context.Context, s *scope) error {
 	if err := r.planNamespaces(ctx, s); err != nil {
 		return err
 	}
-	return r.closeNamespaces(ctx, s)
+	err := r.closeNamespaces(ctx, s)
+	if r.isSilent(s) {
+		s.tellSilence()
+	}
+	return err
+}
+
+// tellSilence says of the Namespaces that only the syncer can leave that it does not: its finalizers hold what is in them,
+// for as long as the SyncTarget is there.
+func (s *scope) tellSilence() {
+	for i := range s.namespaces {
+		if n := &s.namespaces[i]; n.Message == "" && slices.Contains(s.draining, n.Name) {
+			n.Message = fmt.Sprintf("the syncer, which is silent, has yet to remove the copies and to take its finalizer %q off the objects; bring it back, as the condition Ready says, or delete the SyncTarget",
+				workloadv1alpha1.SyncerFinalizer(s.key))
+		}
+	}
 }
 
 // planNamespaces compares the labels in the workspace with the status and sets s.namespaces.

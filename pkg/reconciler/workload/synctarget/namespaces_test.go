@@ -276,6 +276,27 @@ func TestNamespaceIsClosedWhenDrained(t *testing.T) {
 	}
 }
 
+// TestClosingWithoutASyncer: what only the syncer can end says so while it is silent, and no longer.
+func TestClosingWithoutASyncer(t *testing.T) {
+	w := open(t)
+	w.label("shop", "")
+	w.settle()
+	w.clock.Step(threshold)
+	w.settle()
+	want := `shop Closing: the syncer, which is silent, has yet to remove the copies and to take its finalizer "` + workloadv1alpha1.SyncerFinalizer(testKey()) + `" off`
+	if got := w.namespaces(); !strings.HasPrefix(got, want) {
+		t.Errorf("namespaces: %s, want %s", got, want)
+	}
+	if got := w.condition(workloadv1alpha1.ConditionSynced); !strings.HasPrefix(got, `False NotSynced: Namespace "shop": the syncer, which is silent`) {
+		t.Errorf("Synced = %s", got)
+	}
+	w.beat(w.clock.Now())
+	w.settle()
+	if got := w.namespaces(); got != "shop Closing" {
+		t.Errorf("namespaces: %s after the syncer came back", got)
+	}
+}
+
 // TestOldReportClosesNothing: what was said of the Namespace before it was opened again is no word about what is in it now.
 func TestOldReportClosesNothing(t *testing.T) {
 	w := open(t)
