@@ -28,12 +28,18 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 		o.crowded.Store(o.clock.Now().UnixNano())
 	}
 	held, first := o.holds(), o.holdsFirst()
+	if !o.ours(o.dst) && held {
+		// By the cache. Before the look below, so that there is nothing between that and the apply.
+		if err := o.hold(ctx); err != nil {
+			return report, 0, err
+		}
+	}
 	if o.dst == nil && (held || first || o.takesOver()) {
 		if err := o.lacks(ctx); err != nil {
 			return o.doubt(desired, report, err)
 		}
 	}
-	if !o.ours(o.dst) && first {
+	if !o.ours(o.dst) && first && !held {
 		if known, ok := o.settlement(desired); ok && known.report.blamed() {
 			// Refused before. It is only tried, so that the object is not held and let go again and again.
 			if _, err := o.write(ctx, desired, metav1.DryRunAll); err != nil {
@@ -160,6 +166,7 @@ func (o *pass) blame(desired *unstructured.Unstructured, report Report, err erro
 	attempts := o.queue.NumRequeues(o.id())
 	switch {
 	case kind == final:
+		o.queue.Forget(o.id()) // what failed before has been overcome
 		o.settle(desired, settlement{report: refused}, refusalRetry)
 		return refused, refusalRetry, nil
 	case kind == lasting && attempts >= tellAfter:

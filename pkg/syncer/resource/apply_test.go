@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -186,6 +187,132 @@ func TestHeldWhenTheCacheLags(t *testing.T) {
 				t.Errorf("syncObject() = %v after %d applies", err, len(s.applied))
 			}
 		})
+	}
+}
+
+// TestLookedForJustBefore: nothing comes between the look whether there is something of somebody else's and the apply, which
+// would merge into it, for an object that is held; one that is not is held in between, or it would be held in vain.
+func TestLookedForJustBefore(t *testing.T) {
+	for name, tc := range map[string]struct {
+		src  *unstructured.Unstructured
+		want []string
+	}{
+		"held": {sourceOf(), []string{"up patch", "down get", "down patch", "up patch"}},
+		"new":  {sourceOf(fresh), []string{"down get", "up patch", "down patch", "up patch"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, tc.src, nil)
+			var order []string
+			for side, client := range map[string]*dynamicfake.FakeDynamicClient{"up": s.up, "down": s.down} {
+				client.PrependReactor("*", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+					order = append(order, side+" "+action.GetVerb())
+					return false, nil, nil
+				})
+			}
+			s.cache(t, s.pass.lane.up, tc.src)
+			if _, err := s.pass.syncObject(t.Context(), s.pass.place, s.pass.lane, "a"); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, order); diff != "" {
+				t.Errorf("requests: -want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestGoneCopyTellsNothing: a status tells of a copy. Where that is gone and is not made again, or something of somebody else's
+// stands in its place, nothing says any more that it is available, and the object is not held.
+func TestGoneCopyTellsNothing(t *testing.T) {
+	src := sourceOf(func(o *unstructured.Unstructured) {
+		o.Object["status"] = map[string]any{"availableReplicas": int64(3)}
+		o.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: workloadv1alpha1.FieldOwnerSyncer, Subresource: "status"}})
+	})
+	theirs := copied(t)
+	theirs.SetLabels(nil)
+	for name, tc := range map[string]struct {
+		dst    *unstructured.Unstructured
+		change func(*server)
+		held   bool
+	}{
+		"refused":         {nil, func(s *server) { s.err = apierrors.NewInvalid(schema.GroupKind{Kind: "Widget"}, "a", nil) }, false},
+		"somebody else's": {theirs, func(*server) {}, false},
+		"served no longer": {nil, func(s *server) {
+			s.pass.lane.down, s.pass.lane.resource.State = nil, workloadv1alpha1.ResourceMissing
+			s.pass.lane.resource.Versions, s.pass.lane.resource.Here = nil, "v1"
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, src, tc.dst)
+			s.pass.lane.resource.HasStatus = true
+			tc.change(s)
+			s.cache(t, s.pass.lane.up, src)
+			if _, err := s.pass.syncObject(t.Context(), s.pass.place, s.pass.lane, "a"); err != nil {
+				t.Fatal(err)
+			}
+			live := s.live(t)
+			if status := live.Object["status"]; status != nil || s.pass.Engine.holds(live) != tc.held || !s.report(t).blamed() {
+				t.Errorf("status %v, held by %q, told %+v", status, live.GetFinalizers(), s.report(t))
+			}
+		})
+	}
+}
+
+// TestUnmarkedIsTold: what the workspace refuses of our marks cannot be told in an annotation. It is told in an Event once it has
+// lasted, and no more often than it makes sense; the object counts as one that fails, until it is taken.
+func TestUnmarkedIsTold(t *testing.T) {
+	s := newServer(t, sourceOf(fresh), nil)
+	clock := clocktesting.NewFakeClock(time.Now())
+	s.pass.clock, s.pass.Engine.up = clock, s.up
+	var told []string
+	refuses := true
+	s.up.PrependReactor("patch", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return refuses, nil, apierrors.NewForbidden(configMaps.GroupResource(), "a", errors.New("nobody sets finalizers here"))
+	})
+	s.up.PrependReactor("create", "events", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		event := action.(clienttesting.CreateActionImpl).GetObject().(*unstructured.Unstructured)
+		message, _, _ := unstructured.NestedString(event.Object, "message")
+		told = append(told, message)
+		return true, event, nil
+	})
+	places := map[string]*place{"shop": s.pass.place}
+	s.pass.place.lanes[s.pass.lane.resource.GroupResource] = s.pass.lane
+	attempt := func(when string, events, objects, failing int) {
+		t.Helper()
+		if _, err := s.run(t); (err != nil) != refuses {
+			t.Errorf("%s: run() = %v", when, err)
+		}
+		s.pass.queue.backoff.When(s.pass.id())
+		s.cache(t, s.pass.lane.up, s.live(t))
+		o, f := s.pass.count(places, s.pass.lane.resource.GroupResource)
+		if len(told) != events || int(o) != objects || int(f) != failing {
+			t.Errorf("%s: told %q, counted %d, of which %d fail", when, told, o, f)
+		}
+	}
+	for range tellAfter {
+		attempt("at first", 0, 0, 0)
+	}
+	attempt("lasting", 1, 1, 1)
+	attempt("a moment later", 1, 1, 1)
+	clock.Step(refusalRetry)
+	attempt("after a while", 2, 1, 1)
+	if !strings.Contains(told[0], "nobody sets finalizers here") {
+		t.Errorf("told %q", told)
+	}
+	refuses = false
+	attempt("taken", 2, 1, 0)
+}
+
+// TestCopyBehindTheCache: that the cache shows something of somebody else's is no word on whether there is a copy by now.
+func TestCopyBehindTheCache(t *testing.T) {
+	theirs := copied(t)
+	theirs.SetLabels(nil)
+	theirs.SetUID("theirs")
+	b := newBench(t, sourceOf(), theirs, sourceOf(), copied(t))
+	if _, err := b.pass.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if live := b.pass.reported(); !b.pass.holds() || live.blamed() || live.Ready != "Current" {
+		t.Errorf("held by %q, told %+v", b.pass.src.GetFinalizers(), live)
 	}
 }
 
@@ -441,7 +568,7 @@ func TestRefusedIsTold(t *testing.T) {
 		held     bool
 		fails    bool
 	}{
-		"invalid":                {"It will be the same until it changes.", apierrors.NewInvalid(schema.GroupKind{Kind: "ConfigMap"}, "a", nil), 0, "is invalid", false, false},
+		"invalid":                {"It will be the same until it changes.", apierrors.NewInvalid(schema.GroupKind{Kind: "ConfigMap"}, "a", nil), tellAfter, "is invalid", false, false},
 		"webhook, first time":    {"It may pass.", apierrors.NewInternalError(errors.New("failed calling webhook")), 0, "", false, true},
 		"webhook, again":         {"It has not.", apierrors.NewInternalError(errors.New("failed calling webhook")), tellAfter, "failed calling webhook", true, true},
 		"quota, again":           {"", apierrors.NewForbidden(gr, "a", errors.New("exceeded quota")), tellAfter, "exceeded quota", false, true},
@@ -463,6 +590,9 @@ func TestRefusedIsTold(t *testing.T) {
 			if told := s.report(t).Refused; (told != "") != (tc.told != "") || !strings.Contains(told, tc.told) {
 				t.Errorf("%s\nit is told %q, want %q", tc.reason, told, tc.told)
 			}
+			if !tc.fails && s.pass.queue.NumRequeues(s.pass.id()) != 0 {
+				t.Error("what failed before an answer that stands is held against the next attempt")
+			}
 			if tc.told == "" {
 				return
 			}
@@ -475,7 +605,11 @@ func TestRefusedIsTold(t *testing.T) {
 			}
 			clock.Step(again)
 			s.err = nil
-			if _, err := s.run(t); err != nil || len(s.applied) != 3 /* one of them is a dry run */ || s.report(t).Refused != "" {
+			want := 3 // one of them is a dry run
+			if tc.held {
+				want = 2
+			}
+			if _, err := s.run(t); err != nil || len(s.applied) != want || s.report(t).Refused != "" {
 				t.Errorf("run() = %v after %d applies, told %+v", err, len(s.applied), s.report(t))
 			}
 		})
@@ -613,7 +747,7 @@ func TestMergedIntoWhatIsOfOthers(t *testing.T) {
 		if b.pass.holds() {
 			b.pass.crowded.Store(time.Now().UnixNano()) // what is held is looked for in a burst too
 		}
-		if _, err := b.pass.run(t.Context()); err == nil || len(b.writes(t)) != 0 {
+		if _, err := b.pass.run(t.Context()); err == nil || slices.Contains(b.writes(t), "down patch") {
 			t.Errorf("run() = %v, writes %q", err, b.writes(t))
 		}
 	}
@@ -966,5 +1100,31 @@ func TestJobRunsAgain(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestReplacingThatIsRefused: a Job whose earlier copy may not be deleted says so.
+func TestReplacingThatIsRefused(t *testing.T) {
+	job := func(uid string) *unstructured.Unstructured {
+		return sourceOf(func(o *unstructured.Unstructured) {
+			o.SetKind("Job")
+			o.SetAPIVersion("batch/v1")
+			o.SetUID(types.UID(uid))
+		})
+	}
+	dst, err := testOwner.Copy(job("source-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst.SetUID("copy-1")
+	b := newBench(t, job("source-2"), dst, job("source-2"), dst)
+	b.down.PrependReactor("delete", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "jobs"}, "a", errors.New("keep it"))
+	})
+	for range tellAfter {
+		b.pass.queue.backoff.When(b.pass.id())
+	}
+	if _, err := b.pass.run(t.Context()); err == nil || !strings.Contains(b.pass.reported().Refused, "keep it") {
+		t.Errorf("run() = %v, told %+v", err, b.pass.reported())
 	}
 }

@@ -82,7 +82,7 @@ func (e *Engine) left(ctx context.Context, p *place, l *lane) (bool, error) {
 		return marked, nil
 	}
 	copies, err := l.down.client.List(ctx, metav1.ListOptions{})
-	if _, kind := refusal(err); err != nil && kind != passing && !l.down.listed() && l.down.barred.Load() != nil {
+	if _, kind := refusal(err); err != nil && kind != passing && l.down.barred.Load() != nil && !l.down.objects.shows(e.ours) {
 		return false, nil // and what is held is not let go
 	}
 	if err != nil {

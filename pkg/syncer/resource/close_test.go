@@ -81,6 +81,20 @@ func TestOpenedInBetween(t *testing.T) {
 	}
 }
 
+// TestSaidAgain: that a Namespace is closing, said again, is nothing new, and no reason to begin its report anew.
+func TestSaidAgain(t *testing.T) {
+	p := newPlace(testOwner.Key, "shop")
+	p.setEnding(&closing{})
+	before := p.ending()
+	if p.setEnding(&closing{}) || !p.leave(before) {
+		t.Error("the same is taken for another end")
+	}
+	p.stay()
+	if !p.setEnding(&closing{orphan: true}) || p.leave(before) {
+		t.Error("another end is taken for the same")
+	}
+}
+
 // reporting is a SyncTarget in kcp that takes reports.
 type reporting struct {
 	target
@@ -191,18 +205,21 @@ func TestClosingAsksWhenItSeemsDone(t *testing.T) {
 func TestClosingWithAResourceThatIsBarred(t *testing.T) {
 	fresh := func(o *unstructured.Unstructured) { o.SetFinalizers(nil) }
 	for name, tc := range map[string]struct {
-		src  *unstructured.Unstructured
-		done bool
+		src    *unstructured.Unstructured
+		listed bool
+		done   bool
 	}{
-		"not held": {sourceOf(fresh), true},
-		"held":     {sourceOf(), false},
+		"not held":              {sourceOf(fresh), false, true},
+		"held":                  {sourceOf(), false, false},
+		"not held, rights lost": {sourceOf(fresh), true, true},
+		"held, rights lost":     {sourceOf(), true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, nil, nil, tc.src, nil)
 			p, l, kcp := b.pass.place, b.pass.lane, newReporting(workloadv1alpha1.NamespaceClosing)
 			p.lanes[l.resource.GroupResource], p.deafen, l.stop = l, func() {}, func() {}
 			p.setEnding(&closing{})
-			l.down.listed = func() bool { return false }
+			l.down.listed = func() bool { return tc.listed }
 			l.down.barred.Store(ptr.To("it refuses"))
 			b.down.PrependReactor("list", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
 				return true, nil, apierrors.NewForbidden(configMaps.GroupResource(), "", errors.New("no"))

@@ -122,11 +122,15 @@ func (e *Engine) count(places map[string]*place, resource workloadv1alpha1.Group
 		}
 		for _, key := range l.up.objects.keys() {
 			o, _ := l.up.objects.get(key)
-			if o == nil || !e.marks(o) {
+			if o == nil {
+				continue
+			}
+			_, refused := e.warned.Load(item{namespace: p.namespace, resource: resource, name: o.GetName()})
+			if !refused && !e.marks(o) {
 				continue
 			}
 			objects++
-			if report := parseReport(e.told(o)); report.blamed() || report.Ready == string(kstatus.FailedStatus) {
+			if report := parseReport(e.told(o)); refused || report.blamed() || report.Ready == string(kstatus.FailedStatus) {
 				failing++
 			}
 		}

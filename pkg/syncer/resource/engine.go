@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
@@ -53,6 +55,9 @@ type Engine struct {
 	crowded atomic.Int64
 
 	targets cache.SharedIndexInformer
+	// fact is what kcp itself has last said of the SyncTarget, and asking shares the question.
+	fact   atomic.Pointer[fact]
+	asking singleflight.Group
 	// catalog is what both sides serve of what the SyncTarget asks for; set by discovering.
 	catalog atomic.Pointer[[]Resource]
 
@@ -70,6 +75,8 @@ type Engine struct {
 	restored sync.Map
 	// merged are the UIDs of what is of somebody else's and was merged into, until it is given back, by item.
 	merged sync.Map
+	// warned is when it was last told in an Event that the workspace refuses our marks, by item. Forgotten when it takes them.
+	warned sync.Map
 	// pruned are the statuses that the workspace has taken without a change, by item. Forgotten when the copy is gone.
 	pruned sync.Map
 }

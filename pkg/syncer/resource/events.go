@@ -119,21 +119,26 @@ func (e *Engine) relay(ctx context.Context, p *place, name string) (time.Duratio
 	if event.InvolvedObject.Name != source.GetName() || event.InvolvedObject.Kind != source.GetKind() {
 		message = fmt.Sprintf("%s %q: %s", event.InvolvedObject.Kind, event.InvolvedObject.Name, message)
 	}
-	up := &corev1.Event{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: fmt.Sprintf("%s.%s", clipName(source.GetName()), event.UID)},
-		InvolvedObject: corev1.ObjectReference{
-			APIVersion: source.GetAPIVersion(), Kind: source.GetKind(), Namespace: p.namespace, Name: source.GetName(), UID: source.GetUID(),
-		},
-		Type: event.Type, Reason: event.Reason, Message: clip(message), Count: count,
-		FirstTimestamp: metav1.NewTime(first), LastTimestamp: metav1.NewTime(last),
-		Source: corev1.EventSource{Component: "syncer", Host: e.owner.Name}, ReportingController: "workload.kcp.io/syncer",
-	}
-	if err := e.write(ctx, up); err != nil {
+	up := e.eventOn(source, string(event.UID))
+	up.Type, up.Reason, up.Message, up.Count = event.Type, event.Reason, clip(message), count
+	up.FirstTimestamp, up.LastTimestamp = metav1.NewTime(first), metav1.NewTime(last)
+	if err := e.writeEvent(ctx, up); err != nil {
 		return 0, fmt.Errorf("telling of a Warning about %s %q: %w", source.GetKind(), p.namespace+"/"+source.GetName(), err)
 	}
 	p.told.Store(name, told{version: event.ResourceVersion, at: e.clock.Now()})
 	return 0, nil
+}
+
+// eventOn is an Event about an object of the workspace, one for each id.
+func (e *Engine) eventOn(source *unstructured.Unstructured, id string) *corev1.Event {
+	return &corev1.Event{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: source.GetNamespace(), Name: fmt.Sprintf("%s.%s", clipName(source.GetName()), id)},
+		InvolvedObject: corev1.ObjectReference{
+			APIVersion: source.GetAPIVersion(), Kind: source.GetKind(), Namespace: source.GetNamespace(), Name: source.GetName(), UID: source.GetUID(),
+		},
+		Source: corev1.EventSource{Component: "syncer", Host: e.owner.Name}, ReportingController: "workload.kcp.io/syncer",
+	}
 }
 
 // wordsOf is what an Event says without the names of what it is about, in which Pods that fail alike differ.
@@ -168,8 +173,8 @@ func occurrences(event *corev1.Event) (first, last time.Time, count int32) {
 	return first, last, count
 }
 
-// write makes an Event, or brings the one that is there up to date; after a restart it may be.
-func (e *Engine) write(ctx context.Context, event *corev1.Event) error {
+// writeEvent makes an Event, or brings the one that is there up to date; after a restart it may be.
+func (e *Engine) writeEvent(ctx context.Context, event *corev1.Event) error {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(event)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -152,6 +153,9 @@ func (e *Engine) isUnfollowed(ctx context.Context, p *place, gr workloadv1alpha1
 		return true, nil
 	}
 	copies, err := e.down.Resource(there).Namespace(p.counterpart).List(ctx, metav1.ListOptions{})
+	if apierrors.IsForbidden(err) {
+		return true, nil // nothing is held for a copy that there may be, and it is not ours to see
+	}
 	if err != nil {
 		return false, fmt.Errorf("listing %s in Namespace %q of the physical cluster: %w", gr, p.counterpart, err)
 	}

@@ -43,6 +43,8 @@ type pass struct {
 	changed, answered time.Time
 	// began is when the pass did.
 	began time.Time
+	// again is when what is told now is looked at again without an event; 0 is never.
+	again time.Duration
 	// copyless tells that there is no copy and is to be none, so that there is nothing to hold the object for.
 	copyless bool
 }
@@ -75,7 +77,10 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 			e.queue.Add(item{namespace: p.namespace}) // was it the last?
 		}
 	}
-	if err != nil {
+	if err == nil {
+		e.warned.Delete(o.id())
+	} else {
+		o.warn(ctx, err)
 		l.up.stillSeen(name, o.changed)
 		if l.down != nil {
 			l.down.stillSeen(name, o.answered)
@@ -91,8 +96,8 @@ func (o *pass) run(ctx context.Context) (time.Duration, error) {
 	if err := o.giveBackMerged(ctx); err != nil {
 		return 0, err
 	}
-	if ending := o.place.ending(); ending != nil {
-		return 0, o.withdraw(ctx, ending.orphan)
+	if o.place.ending() != nil {
+		return o.end(ctx)
 	}
 	if o.lane.resource.Leaving {
 		return 0, o.leave(ctx)
@@ -135,7 +140,8 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 		o.lane.down.stillSeen(o.name, o.answered)
 		return max(stepPace-o.clock.Since(o.answered), soon), nil
 	}
-	return again, cmp.Or(o.tell(ctx, report, before), err)
+	failure := o.tell(ctx, report, before)
+	return cmp.Or(again, o.again), cmp.Or(failure, err)
 }
 
 // holdsFirst tells whether the object is held before its copy exists: always, but for plain data that comes in a burst
@@ -159,11 +165,20 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 	}
 	switch {
 	case o.foreign():
+		if o.holds() {
+			if copy, err := o.findCopy(ctx); err != nil {
+				return report, 0, err
+			} else if copy != nil {
+				o.dst = copy
+				return o.bring(ctx, wanted, report)
+			}
+		}
+		o.copyless = true
 		return o.refusedByForeign(report), 0, nil
 	case o.dst != nil && o.dst.GetDeletionTimestamp() != nil:
 		return o.terminating(report, "and is made anew when it is gone"), 0, nil
 	case o.dst != nil && o.ours(o.dst) && o.isRerun():
-		return o.terminating(report, "and is made anew when it is gone"), 0, o.replaceCopy(ctx)
+		return o.terminating(report, "and is made anew when it is gone"), 0, o.heldUp(ctx, o.replaceCopy(ctx))
 	case o.dst != nil && upToDate(o.dst, desired):
 	case o.dst == nil && mapping.HasRun(o.src):
 		if o.holds() {

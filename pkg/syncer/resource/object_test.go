@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -352,15 +355,18 @@ func TestFurnishedAccount(t *testing.T) {
 // Namespace that is closed is not held up by that.
 func TestBarred(t *testing.T) {
 	for name, tc := range map[string]struct {
-		src    *unstructured.Unstructured
-		ending *closing
-		told   bool
+		src     *unstructured.Unstructured
+		ending  *closing
+		leaving bool
+		told    bool
 	}{
-		"new":                 {sourceOf(fresh), nil, true},
-		"held, deleted":       {sourceOf(deleted), nil, true},
-		"held, in its end":    {sourceOf(), &closing{}, true},
-		"new, in its end":     {sourceOf(fresh), &closing{}, false},
-		"opted out, not held": {sourceOf(fresh, optedOut), nil, false},
+		"new":                            {sourceOf(fresh), nil, false, true},
+		"held, deleted":                  {sourceOf(deleted), nil, false, true},
+		"held, in its end":               {sourceOf(), &closing{}, false, true},
+		"new, in its end":                {sourceOf(fresh), &closing{}, false, false},
+		"opted out, not held":            {sourceOf(fresh, optedOut), nil, false, false},
+		"held, its resource is left":     {sourceOf(), nil, true, true},
+		"new, when its resource is left": {sourceOf(fresh), nil, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, nil, nil, tc.src, nil)
@@ -368,6 +374,7 @@ func TestBarred(t *testing.T) {
 			l.down.listed = func() bool { return false }
 			l.down.barred.Store(ptr.To("the physical cluster refuses to list it"))
 			b.pass.place.setEnding(tc.ending)
+			l.resource.Leaving = tc.leaving
 			look := func() string {
 				live, err := b.up.Resource(configMaps).Namespace("shop").Get(t.Context(), "a", metav1.GetOptions{})
 				if err != nil {
@@ -394,6 +401,14 @@ func TestBarred(t *testing.T) {
 			if b.pass.place.setEnding(&closing{}); !b.pass.Engine.holds(tc.src) {
 				if got := look(); got != "" || b.pass.queue.Len() == 0 {
 					t.Errorf("a mark holds the end up: %q, and %d wait", got, b.pass.queue.Len())
+				}
+				b.pass.place.setEnding(nil)
+				if got := look(); got == "" {
+					t.Error("it is told no more")
+				}
+				l.resource.Leaving = true
+				if got := look(); got != "" {
+					t.Errorf("a mark holds up that the resource is left: %q", got)
 				}
 			}
 		})
@@ -499,9 +514,9 @@ func TestStatusThatIsNotTaken(t *testing.T) {
 			for range tc.attempts {
 				b.pass.queue.backoff.When(b.pass.id())
 			}
-			_, err := b.pass.run(t.Context())
-			if (err == nil) != apierrors.IsInvalid(tc.answer) {
-				t.Errorf("run() = %v", err)
+			again, err := b.pass.run(t.Context())
+			if settled := apierrors.IsInvalid(tc.answer); (err == nil) != settled || settled && again != refusalRetry {
+				t.Errorf("run() = %s, %v", again, err)
 			}
 			if report := b.pass.reported(); strings.Contains(report.Message, "the workspace does not take the copy's status") != tc.told || (report.Ready == "Current") != tc.told {
 				t.Errorf("told is %+v", report)
@@ -630,6 +645,82 @@ func TestReportWaitsInABurst(t *testing.T) {
 }
 
 // TestClosing: the end of a Namespace was confirmed once; each copy goes, or stays without our marks.
+// closing has kcp say that the Namespace is closing.
+func (b *bench) closing(orphan bool) *reporting {
+	kcp := newReporting(workloadv1alpha1.NamespaceClosing)
+	if orphan {
+		kcp.DeletionTimestamp, kcp.Spec.DeletionPolicy = ptr.To(metav1.Now()), workloadv1alpha1.DeletionPolicyOrphan
+	}
+	b.pass.target = kcp
+	b.pass.place.setEnding(&closing{orphan: orphan})
+	return kcp
+}
+
+// TestClosingIsAskedAgain: that a Namespace was closing, and how it was to end, is asked again before a copy goes, for it may
+// have been opened again, or the policy changed; what kcp does not say now is not acted upon.
+func TestClosingIsAskedAgain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*reporting)
+		want   []string
+		fails  bool
+	}{
+		"closing":      {func(*reporting) {}, []string{"down delete"}, false},
+		"opened again": {func(k *reporting) { k.Status.Namespaces[0].State = workloadv1alpha1.NamespaceOpen }, nil, false},
+		"to be orphaned": {func(k *reporting) {
+			k.DeletionTimestamp, k.Spec.DeletionPolicy = ptr.To(metav1.Now()), workloadv1alpha1.DeletionPolicyOrphan
+		}, []string{"down patch", "up patch"}, false},
+		"silent": {func(k *reporting) { k.target.err = errors.New("connection refused") }, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, sourceOf(), copied(t), sourceOf(), copied(t))
+			clock := clocktesting.NewFakeClock(time.Now())
+			kcp := b.closing(false)
+			b.pass.clock = clock
+			if _, err := b.pass.ask(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			clock.Step(factLife)
+			tc.change(kcp)
+			again, err := b.pass.run(t.Context())
+			if (err != nil) != tc.fails || len(tc.want) == 0 && !tc.fails && again == 0 {
+				t.Errorf("run() = %s, %v", again, err)
+			}
+			if diff := cmp.Diff(tc.want, b.writes(t)); diff != "" {
+				t.Errorf("writes: -want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestFewAsk: of many objects that go at once one asks.
+func TestFewAsk(t *testing.T) {
+	b := newBench(t, nil, nil, nil, nil)
+	asked := atomic.Int32{}
+	b.pass.target, b.pass.clock = counting{b.closing(false), &asked}, clocktesting.NewFakeClock(time.Now())
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() {
+			if _, err := b.pass.lately(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if group.Wait(); asked.Load() > 2 {
+		t.Errorf("asked %d times", asked.Load())
+	}
+}
+
+// counting counts how often it is asked.
+type counting struct {
+	Upstream
+	asked *atomic.Int32
+}
+
+func (c counting) Get(ctx context.Context) (*workloadv1alpha1.SyncTarget, error) {
+	c.asked.Add(1)
+	return c.Upstream.Get(ctx)
+}
+
 func TestClosing(t *testing.T) {
 	for name, tc := range map[string]struct {
 		orphan bool
@@ -640,7 +731,7 @@ func TestClosing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, sourceOf(), copied(t), sourceOf(), copied(t))
-			b.pass.place.setEnding(&closing{orphan: tc.orphan})
+			b.closing(tc.orphan)
 			if _, err := b.pass.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -677,43 +768,42 @@ func (u *target) Get(context.Context) (*workloadv1alpha1.SyncTarget, error) {
 }
 func (u *target) PatchStatus(context.Context, []byte) error { return errors.New("not expected") }
 
-// TestConfirm: a Namespace is left only if kcp itself says, of this very SyncTarget, that it is closing.
-func TestConfirm(t *testing.T) {
+// TestEndOf: a Namespace is left only if kcp itself says, of this very SyncTarget, that it is closing.
+func TestEndOf(t *testing.T) {
 	now := metav1.Now()
 	closingAll := []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceClosing}}
 	tests := map[string]struct {
 		reason string
-		change func(*target)
+		change func(*workloadv1alpha1.SyncTarget)
 		want   *closing
-		fails  bool
 	}{
-		"closing": {"", func(u *target) { u.Status.Namespaces = closingAll }, &closing{}, false},
-		"open": {"It was opened again.", func(u *target) {
+		"closing": {"", func(u *workloadv1alpha1.SyncTarget) { u.Status.Namespaces = closingAll }, &closing{}},
+		"open": {"It was opened again.", func(u *workloadv1alpha1.SyncTarget) {
 			u.Status.Namespaces = []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}
-		}, nil, false},
-		"unlisted": {"An absence is no statement.", func(*target) {}, nil, false},
-		"another":  {"It is no word about ours.", func(u *target) { u.UID, u.Status.Namespaces = "uid-2", closingAll }, nil, false},
-		"silent":   {"", func(u *target) { u.Status.Namespaces, u.err = closingAll, errors.New("connection refused") }, nil, true},
-		"left":     {"The cached SyncTarget is older than our report.", func(u *target) { u.Status.Namespaces, u.Status.DrainedNamespaces = closingAll, []string{"shop"} }, nil, false},
-		"deleted": {"Copies go with a SyncTarget, by default.", func(u *target) {
+		}, nil},
+		"unlisted": {"An absence is no statement.", func(*workloadv1alpha1.SyncTarget) {}, nil},
+		"another":  {"It is no word about ours.", func(u *workloadv1alpha1.SyncTarget) { u.UID, u.Status.Namespaces = "uid-2", closingAll }, nil},
+		"left": {"The cached SyncTarget is older than our report.", func(u *workloadv1alpha1.SyncTarget) {
+			u.Status.Namespaces, u.Status.DrainedNamespaces = closingAll, []string{"shop"}
+		}, nil},
+		"deleted": {"Copies go with a SyncTarget, by default.", func(u *workloadv1alpha1.SyncTarget) {
 			u.Status.Namespaces, u.DeletionTimestamp, u.Spec.DeletionPolicy = closingAll, &now, workloadv1alpha1.DeletionPolicyDelete
-		}, &closing{}, false},
-		"orphaned": {"", func(u *target) {
+		}, &closing{}},
+		"orphaned": {"", func(u *workloadv1alpha1.SyncTarget) {
 			u.Status.Namespaces, u.DeletionTimestamp, u.Spec.DeletionPolicy = closingAll, &now, workloadv1alpha1.DeletionPolicyOrphan
-		}, &closing{orphan: true}, false},
-		"orphaning target, closed Namespace": {"The policy is about the target's own end.", func(u *target) {
+		}, &closing{orphan: true}},
+		"orphaning target, closed Namespace": {"The policy is about the target's own end.", func(u *workloadv1alpha1.SyncTarget) {
 			u.Status.Namespaces, u.Spec.DeletionPolicy = closingAll, workloadv1alpha1.DeletionPolicyOrphan
-		}, &closing{}, false},
+		}, &closing{}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			u := &target{}
+			u := &workloadv1alpha1.SyncTarget{}
 			u.UID = types.UID(testOwner.UID)
 			tc.change(u)
-			e := &Engine{owner: testOwner, target: u, places: map[string]*place{}}
-			got, err := e.confirm(t.Context(), "shop")
-			if (err != nil) != tc.fails || (got == nil) != (tc.want == nil) || got != nil && *got != *tc.want {
-				t.Errorf("%s\nconfirm() = %+v, %v", tc.reason, got, err)
+			e := &Engine{owner: testOwner}
+			if got := e.endOf(u, "shop"); (got == nil) != (tc.want == nil) || got != nil && *got != *tc.want {
+				t.Errorf("%s\nendOf() = %+v", tc.reason, got)
 			}
 		})
 	}

@@ -112,9 +112,11 @@ func (p *place) setEnding(c *closing) (changed bool) {
 	if p.left {
 		return false
 	}
-	changed = (c == nil) != (p.closing == nil) || c != nil && *c != *p.closing
+	if c == nil && p.closing == nil || c != nil && p.closing != nil && *c == *p.closing {
+		return false
+	}
 	p.closing = c
-	return changed
+	return true
 }
 
 // leave tells whether the place has been ending in this way all the while, and keeps it so.

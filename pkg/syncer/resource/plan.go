@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,6 +25,7 @@ func (e *Engine) plan(ctx context.Context) error {
 		return nil // comes back when it is known
 	}
 	followed := followable(*catalog, target)
+	live := sync.OnceValues(func() (*workloadv1alpha1.SyncTarget, error) { return e.ask(ctx) })
 	named := map[string]bool{}
 	var failures []error
 	for _, n := range target.Status.Namespaces {
@@ -44,8 +46,11 @@ func (e *Engine) plan(ctx context.Context) error {
 				e.stopLeft(n.Name) // if the answer to our report was lost
 				continue
 			}
-			var ending *closing
-			if ending, err = e.confirm(ctx, n.Name); err == nil && ending != nil {
+			var said *workloadv1alpha1.SyncTarget
+			if said, err = live(); err != nil {
+				break
+			}
+			if ending := e.endOf(said, n.Name); ending != nil {
 				e.openPlace(ctx, n.Name, ending, followed)
 				e.queue.Add(item{namespace: n.Name})
 			}
@@ -75,32 +80,6 @@ func followable(catalog []Resource, target *workloadv1alpha1.SyncTarget) []Resou
 			return s.Group == r.Group && s.Resource == r.Resource
 		})
 	})
-}
-
-// confirm asks kcp itself whether a Namespace is closing; nil if not.
-func (e *Engine) confirm(ctx context.Context, namespace string) (*closing, error) {
-	e.mu.Lock()
-	p := e.places[namespace]
-	e.mu.Unlock()
-	if p != nil && p.ending() != nil {
-		return p.ending(), nil
-	}
-	live, err := e.target.Get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if string(live.UID) != e.owner.UID {
-		return nil, nil
-	}
-	if slices.Contains(live.Status.DrainedNamespaces, namespace) {
-		return nil, nil // it has been left
-	}
-	for _, n := range live.Status.Namespaces {
-		if n.Name == namespace && n.State == workloadv1alpha1.NamespaceClosing {
-			return &closing{orphan: live.DeletionTimestamp != nil && live.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan}, nil
-		}
-	}
-	return nil, nil
 }
 
 // openPlace makes a place what it should be, and has everything in it looked at when that is something new.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -50,6 +51,50 @@ func (e *Engine) current() *workloadv1alpha1.SyncTarget {
 		}
 		if string(target.UID) == e.owner.UID {
 			return &target
+		}
+	}
+	return nil
+}
+
+// factLife is how long it is acted upon what kcp has said of the SyncTarget: of many objects that go at once, few ask.
+const factLife = 2 * time.Second
+
+// fact is the SyncTarget as kcp itself has shown it, not to be changed.
+type fact struct {
+	target *workloadv1alpha1.SyncTarget
+	at     time.Time
+}
+
+// ask reads the SyncTarget from kcp itself.
+func (e *Engine) ask(ctx context.Context) (*workloadv1alpha1.SyncTarget, error) {
+	at := e.clock.Now()
+	live, err := e.target.Get(ctx)
+	if err == nil {
+		e.fact.Store(&fact{live, at})
+	}
+	return live, err
+}
+
+// lately returns what kcp has said no longer than factLife ago, and otherwise asks, for all who want to know it now.
+func (e *Engine) lately(ctx context.Context) (*workloadv1alpha1.SyncTarget, error) {
+	if f := e.fact.Load(); f != nil && e.clock.Since(f.at) < factLife {
+		return f.target, nil
+	}
+	live, err, _ := e.asking.Do("", func() (any, error) { return e.ask(ctx) })
+	if err != nil {
+		return nil, err
+	}
+	return live.(*workloadv1alpha1.SyncTarget), nil
+}
+
+// endOf tells how a Namespace is to end, by what kcp itself has said; nil if it is not.
+func (e *Engine) endOf(live *workloadv1alpha1.SyncTarget, namespace string) *closing {
+	if string(live.UID) != e.owner.UID || slices.Contains(live.Status.DrainedNamespaces, namespace) {
+		return nil // of another it is no word about ours, and what has been left has nothing to end
+	}
+	for _, n := range live.Status.Namespaces {
+		if n.Name == namespace && n.State == workloadv1alpha1.NamespaceClosing {
+			return &closing{orphan: live.DeletionTimestamp != nil && live.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan}
 		}
 	}
 	return nil

@@ -10,10 +10,12 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/mapping"
@@ -21,6 +23,11 @@ import (
 
 // explain tells on the object why objects of its resource do not travel. A copy that there is stays, and its status is told.
 func (o *pass) explain(ctx context.Context) error {
+	if o.lane.resource.stranded() {
+		if err := o.clearStatus(ctx); err != nil {
+			return err
+		}
+	}
 	before := o.reported()
 	report := Report{Time: before.Time, Generation: before.Generation, Refused: clip(fmt.Sprintf("%s is not synced (%s): %s",
 		o.lane.resource.GroupResource, o.lane.resource.State, o.lane.resource.Message))}
@@ -32,7 +39,7 @@ func (o *pass) explainBarred(ctx context.Context) (again time.Duration, err erro
 	switch {
 	case o.src == nil:
 		return 0, nil
-	case o.holds(), wanted(o.src) && o.place.ending() == nil:
+	case o.holds(), wanted(o.src) && o.place.ending() == nil && !o.lane.resource.Leaving:
 	case o.marked():
 		return 0, o.release(ctx)
 	default:
@@ -85,6 +92,9 @@ func (o *pass) tellReport(ctx context.Context, report, before Report) error {
 		metadata["finalizers"] = o.held()
 		return o.patchMetadata(ctx, metadata)
 	case freeing:
+		if err := o.clearStatus(ctx); err != nil {
+			return err
+		}
 		metadata["finalizers"] = o.unheld()
 		return o.patchMetadata(ctx, metadata)
 	}
@@ -143,6 +153,7 @@ func (o *pass) tellStatus(ctx context.Context) (refused string, err error) {
 			refused = "the workspace does not take the copy's status: " + answer.Refused
 		}
 		if kind == final {
+			o.again = refusalRetry
 			return refused, nil
 		}
 		return refused, fmt.Errorf("writing the status of %s: %w", o, err)
@@ -217,6 +228,32 @@ func (o *pass) patchMetadata(ctx context.Context, metadata map[string]any) error
 	return nil
 }
 
+// unmarkedError is why we could not change our marks on an object, which is where all else is told.
+type unmarkedError struct{ error }
+
+func (e *unmarkedError) Unwrap() error { return e.error }
+
+// warn tells in an Event what cannot be told on the object itself: that the workspace has refused our marks again and again.
+func (o *pass) warn(ctx context.Context, failure error) {
+	var unmarked *unmarkedError
+	if !errors.As(failure, &unmarked) || o.src == nil || o.queue.NumRequeues(o.id()) < tellAfter {
+		return
+	}
+	answer, kind := refusal(unmarked)
+	last, _ := o.warned.Load(o.id())
+	if at, ok := last.(time.Time); kind == passing || ok && o.clock.Since(at) < refusalRetry {
+		return
+	}
+	now := metav1.NewTime(o.clock.Now())
+	event := o.eventOn(o.src, string(o.src.GetUID()))
+	event.Type, event.Reason, event.Count, event.FirstTimestamp, event.LastTimestamp = corev1.EventTypeWarning, "SyncRefused", 1, now, now
+	event.Message = "The workspace does not let the syncer change its finalizer and annotation on this object, without which it is neither synced nor let go; the admission policy or webhook that refuses it must let these pass: " + answer.Refused
+	o.warned.Store(o.id(), o.clock.Now())
+	if err := o.writeEvent(ctx, event); err != nil {
+		log.FromContext(ctx).Info("An object is not synced, which cannot be told in its workspace", "object", o.String(), "cause", failure.Error(), "refused", err.Error())
+	}
+}
+
 // patchUp patches the object in the workspace and goes on with what it is then. knew tells that the patch holds for no
 // other state than the one that this pass has looked at, so that the answer brings nothing new.
 func (o *pass) patchUp(ctx context.Context, kind types.PatchType, patch any, knew bool, subresource ...string) error {
@@ -225,6 +262,9 @@ func (o *pass) patchUp(ctx context.Context, kind types.PatchType, patch any, kne
 		return err
 	}
 	patched, err := o.lane.up.client.Patch(ctx, o.name, kind, body, metav1.PatchOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer}, subresource...)
+	if err != nil && len(subresource) == 0 {
+		return &unmarkedError{err}
+	}
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,12 +41,29 @@ func isGone(err error, name string) bool {
 	return apierrors.IsNotFound(err) && asStatus(err, &answer) && answer.Status().Details != nil && answer.Status().Details.Name == name
 }
 
+// end withdraws an object of a Namespace that is closing, if kcp itself says so just now: it may have been opened again, or
+// the policy be another, while we are at it.
+func (o *pass) end(ctx context.Context) (again time.Duration, err error) {
+	if o.free() && !o.marked() {
+		return 0, nil
+	}
+	live, err := o.lately(ctx)
+	if err != nil {
+		return 0, err
+	}
+	ending := o.endOf(live, o.place.namespace)
+	if ending == nil {
+		return time.Second, nil // the SyncTarget's event will follow
+	}
+	return 0, o.withdraw(ctx, ending.orphan)
+}
+
 // leave withdraws an object of a resource that the spec no longer names, if the workspace itself says so.
 func (o *pass) leave(ctx context.Context) error {
 	if o.free() && !o.marked() {
 		return nil
 	}
-	live, err := o.target.Get(ctx)
+	live, err := o.lately(ctx)
 	if err != nil {
 		return err
 	}
@@ -71,12 +89,12 @@ func (o *pass) withdraw(ctx context.Context, orphan bool) error {
 		}
 	} else if o.holds() && !orphan && o.lane.down != nil {
 		// The cache shows no copy; the finalizer stands for one, so the server is asked.
-		live, err := o.lane.down.client.Get(ctx, o.name, metav1.GetOptions{})
-		if err != nil && !isGone(err, o.name) {
-			return o.heldUp(ctx, fmt.Errorf("reading %s in the physical cluster, to see whether there is a copy: %w", o, err))
+		copy, err := o.findCopy(ctx)
+		if err != nil {
+			return o.heldUp(ctx, err)
 		}
-		if err == nil && o.ours(live) {
-			o.dst = live
+		if copy != nil {
+			o.dst = copy
 			return o.withdraw(ctx, orphan)
 		}
 	}
@@ -84,6 +102,18 @@ func (o *pass) withdraw(ctx context.Context, orphan bool) error {
 		return o.release(ctx)
 	}
 	return nil
+}
+
+// findCopy asks the physical cluster itself for the copy; nil if there is none.
+func (o *pass) findCopy(ctx context.Context) (*unstructured.Unstructured, error) {
+	live, err := o.lane.down.client.Get(ctx, o.name, metav1.GetOptions{})
+	if err != nil && !isGone(err, o.name) {
+		return nil, fmt.Errorf("reading %s in the physical cluster, to see whether there is a copy: %w", o, err)
+	}
+	if err != nil || !o.ours(live) {
+		return nil, nil
+	}
+	return live, nil
 }
 
 // endCopy deletes the copy, whose end comes as an event, and tells what holds that up.

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"fmt"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -13,7 +14,11 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-const resource = "synctargets"
+const (
+	resource = "synctargets"
+	// answerTime bounds each request: of a connection that died in silence the kernel tells after a quarter of an hour.
+	answerTime = 15 * time.Second
+)
 
 // SyncTarget reads and patches one SyncTarget: all that the syncer may do with the API of this service.
 // Nothing is retried here. Errors wrap the API server's.
@@ -37,6 +42,7 @@ func NewSyncTarget(config *rest.Config, name string) (*SyncTarget, error) {
 	// Over HTTP/2 a connection that died in silence is kept, and every request on it lost, until its own ping
 	// times out after 45 s. Over HTTP/1.1 the next request after a lost one gets a new connection.
 	config.NextProtos = []string{"http/1.1"}
+	config.Timeout = answerTime
 
 	upstream, err := rest.RESTClientFor(config)
 	if err != nil {
