@@ -21,7 +21,7 @@ func (e *Engine) closePlace(ctx context.Context, p *place) (again time.Duration,
 	if e.unsure() {
 		return drainedRetry, nil
 	}
-	p.awaitPasses()
+	p.passes.await()
 	drained, err := e.drained(ctx, p)
 	if err != nil {
 		return 0, err

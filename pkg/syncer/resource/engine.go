@@ -205,8 +205,7 @@ func (e *Engine) pass(ctx context.Context, i item) (time.Duration, error) {
 		return e.relay(ctx, p, i.name)
 	}
 	defer signal(e.changed)
-	p.passes.RLock()
-	defer p.passes.RUnlock()
+	defer p.passes.begin()()
 	if l := p.lane(i.resource); l != nil {
 		return e.syncObject(ctx, p, l, i.name)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -54,6 +57,14 @@ func (e *Engine) listen(ctx context.Context, p *place) {
 	s := newSide(e.down, events, p.counterpart, e.clock, warnings)
 	p.warnings = s
 	_ = s.follow(func(name string, atStart bool) { e.hear(p, name, atStart) })
+	var once sync.Once
+	_ = s.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
+		if apierrors.IsForbidden(err) {
+			once.Do(func() {
+				log.FromContext(ctx).Info("The Warnings of copies are not told, for they may not be listed: apply the manifests of this version", "namespace", p.counterpart, "cause", err.Error())
+			})
+		}
+	})
 	go s.informer.RunWithContext(ctx)
 }
 

@@ -129,7 +129,7 @@ func (e *Engine) hasLeft(ctx context.Context, target *workloadv1alpha1.SyncTarge
 		if !l.resource.Leaving || !l.answered() {
 			return false, nil
 		}
-		p.awaitPasses()
+		p.passes.await()
 		if left, err := e.left(ctx, p, l); left || err != nil {
 			return false, err
 		}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -525,6 +526,36 @@ func TestStatusThatIsNotTaken(t *testing.T) {
 	}
 }
 
+// TestPassesAreAwaited: those that began before are waited for, by everybody who waits, and those that begin meanwhile are
+// neither held up nor waited for.
+func TestPassesAreAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p passes
+		var awaited atomic.Int32
+		hanging := p.begin()
+		for range 2 {
+			go func() {
+				p.await()
+				awaited.Add(1)
+			}()
+		}
+		synctest.Wait()
+		later := p.begin()
+		if got := awaited.Load(); got != 0 {
+			t.Errorf("a pass that began before was not waited for by %d", got)
+		}
+		hanging()
+		synctest.Wait()
+		if got := awaited.Load(); got != 2 {
+			t.Errorf("%d know that it has ended, and a later pass is under way", got)
+		}
+		later()
+		if p.await(); len(p.groups) != 1 {
+			t.Errorf("%d groups are kept", len(p.groups))
+		}
+	})
+}
+
 // TestUnfollowedLeaves: a resource that has no objects to follow is not waited for when the spec no longer names it, unless the
 // physical cluster has copies of it.
 func TestUnfollowedLeaves(t *testing.T) {
@@ -532,13 +563,15 @@ func TestUnfollowedLeaves(t *testing.T) {
 	for name, tc := range map[string]struct {
 		resource Resource
 		copy     bool
+		barred   bool
 		left     bool
 	}{
-		"cluster-scoped, or misspelt": {Resource{}, false, true},
-		"once served, and copied":     {Resource{There: "v1"}, true, false},
-		"once served":                 {Resource{There: "v1"}, false, true},
-		"of a group that is silent":   {Resource{Unknown: true}, false, false},
-		"followed soon":               {Resource{Here: "v1", There: "v1"}, false, false},
+		"cluster-scoped, or misspelt":     {Resource{}, false, false, true},
+		"once served, and copied":         {Resource{There: "v1"}, true, false, false},
+		"once served":                     {Resource{There: "v1"}, false, false, true},
+		"once served, and not to be seen": {Resource{There: "v1"}, true, true, true},
+		"of a group that is silent":       {Resource{Unknown: true}, false, false, false},
+		"followed soon":                   {Resource{Here: "v1", There: "v1"}, false, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var there *unstructured.Unstructured
@@ -546,6 +579,9 @@ func TestUnfollowedLeaves(t *testing.T) {
 				there = copied(t)
 			}
 			b := newBench(t, nil, nil, nil, there)
+			b.down.PrependReactor("list", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return tc.barred, nil, apierrors.NewForbidden(configMaps.GroupResource(), "", errors.New("no"))
+			})
 			gr := b.pass.lane.resource.GroupResource
 			tc.resource.GroupResource, tc.resource.Leaving = gr, true
 			b.pass.down, b.pass.places = b.down, map[string]*place{"shop": b.pass.place}

@@ -27,8 +27,8 @@ import (
 type place struct {
 	namespace, counterpart string
 
-	// passes is held for reading by every pass over an object.
-	passes sync.RWMutex
+	// passes are those over its objects.
+	passes passes
 
 	mu sync.Mutex
 	// closing is set when a live read has shown that everything of ours is to go. Set by the engine.
@@ -134,10 +134,36 @@ func (p *place) stay() {
 	p.left = false
 }
 
-// awaitPasses returns when no pass is under way that began before: from then on everybody knows what was set before.
-func (p *place) awaitPasses() {
-	p.passes.Lock()
-	defer p.passes.Unlock()
+// passes are under way, in groups by when they began: those that began before a moment can be waited for, and hold nobody up.
+type passes struct {
+	mu     sync.Mutex
+	groups []*sync.WaitGroup // what begins joins the last one
+}
+
+// begin notes that a pass begins; end that it has ended.
+func (p *passes) begin() (end func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.groups) == 0 {
+		p.groups = []*sync.WaitGroup{{}}
+	}
+	group := p.groups[len(p.groups)-1]
+	group.Add(1)
+	return group.Done
+}
+
+// await returns when no pass is under way that began before: from then on everybody knows what was set before.
+func (p *passes) await() {
+	p.mu.Lock()
+	before := slices.Clone(p.groups)
+	p.groups = append(p.groups, &sync.WaitGroup{})
+	p.mu.Unlock()
+	for _, group := range before {
+		group.Wait()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.groups = slices.DeleteFunc(p.groups, func(group *sync.WaitGroup) bool { return slices.Contains(before, group) })
 }
 
 // stop ends everything that follows the place.

@@ -162,10 +162,13 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 		go s.informer.RunWithContext(ctx)
 	}
 	go func() {
-		if cache.WaitForCacheSync(ctx.Done(), l.up.listed) && l.isBarred() {
+		if !cache.WaitFor(ctx, "", l.up.informer.HasSyncedChecker()) {
+			return
+		}
+		if l.isBarred() {
 			e.lookAtAll(p, l) // which may have become known before
 		}
-		if cache.WaitForCacheSync(ctx.Done(), l.synced) {
+		if l.down == nil || cache.WaitFor(ctx, "", l.down.informer.HasSyncedChecker()) {
 			e.listed(r.GroupResource)
 			e.lookAtAll(p, l)
 		}

@@ -7,6 +7,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 )
 
 func newTarget(t *testing.T, k *kcp) *SyncTarget {
@@ -86,4 +87,12 @@ func TestDeadlineIsKept(t *testing.T) {
 		t.Error("want an error after the deadline")
 	}
 	equal(t, "Nothing is sent after it.", 0, len(k.seen()))
+}
+
+// TestEveryRequestEnds: also that of a caller who sets no deadline, on a connection that died in silence.
+func TestEveryRequestEnds(t *testing.T) {
+	target := newTarget(t, newKcp(t))
+	if client, ok := target.upstream.(*rest.RESTClient); !ok || client.Client.Timeout != answerTime {
+		t.Errorf("a request of %T has no bound", target.upstream)
+	}
 }
