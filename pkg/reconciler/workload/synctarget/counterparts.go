@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -27,13 +28,20 @@ const (
 	furnishers = 8
 	// furnishTime is their share of a pass. The rest of them has its turn in the next.
 	furnishTime = pcluster.Budget / 2
+	// counterpartTime is that of each: one that hangs in a webhook says nothing of the cluster, which has just answered.
+	counterpartTime = 4 * time.Second
 )
 
 // admit lets the syncer into the opened Namespaces of the workspace.
 func (r *Reconciler) admit(ctx context.Context, s *scope, cfg agent.Config) error {
 	return together(s.admitted(), func(_ int, n *openedNamespace) error {
-		if err := n.obstructed(grant(ctx, s, cfg, n.Name)); err != nil {
-			return err
+		if _, done := s.round.admitted.Load(n.Name); !done {
+			if err := n.obstructed(grant(ctx, s, cfg, n.Name)); err != nil {
+				return err
+			}
+			if n.Message == "" {
+				s.round.admitted.Store(n.Name, true)
+			}
 		}
 		if s.pullMode() && n.Message == "" {
 			n.State = workloadv1alpha1.NamespaceOpen
@@ -73,14 +81,25 @@ func (r *Reconciler) furnish(ctx context.Context, s *scope, cfg agent.Config, cl
 	bindings := make([]client.Object, len(todo))
 	err := together(todo, func(i int, n *openedNamespace) error {
 		objects := agent.Counterpart(cfg, n.Name)
-		if _, seen := s.round.seen.Load(n.Name); seen {
-			bindings[i] = objects[len(objects)-1]
+		if said, seen := s.round.seen.Load(n.Name); seen {
+			if n.Message = said.(string); n.Message == "" {
+				bindings[i] = objects[len(objects)-1]
+			}
 			return nil
 		}
-		changed, err := agent.Apply(ctx, cluster.Client(), objects, workloadv1alpha1.FieldOwnerController)
+		applying, cancel := context.WithTimeout(ctx, counterpartTime)
+		defer cancel()
+		changed, err := agent.Apply(applying, cluster.Client(), objects, workloadv1alpha1.FieldOwnerController)
 		r.Metrics.applied(changed, err)
-		if err := n.obstructed(err); err != nil || n.Message != "" {
+		if errors.Is(err, context.DeadlineExceeded) && applying.Err() != nil && ctx.Err() == nil {
+			n.Message = fmt.Sprintf("the physical cluster has not taken Namespace %q within %s; a webhook there may hang", objects[0].GetName(), counterpartTime)
+		} else if err := n.obstructed(err); err != nil {
 			return err
+		}
+		if n.Message != "" {
+			s.round.seen.Store(n.Name, n.Message)
+			progress.Store(true)
+			return nil
 		}
 		if n.State == workloadv1alpha1.NamespaceOpening {
 			n.State = workloadv1alpha1.NamespaceOpen
@@ -89,7 +108,7 @@ func (r *Reconciler) furnish(ctx context.Context, s *scope, cfg agent.Config, cl
 		if err := cluster.Watch(bindings[i]); err != nil {
 			return fmt.Errorf("watching what is installed: %w", err)
 		}
-		s.round.seen.Store(n.Name, true)
+		s.round.seen.Store(n.Name, "")
 		progress.Store(true)
 		return nil
 	})
@@ -205,16 +224,19 @@ func (s *scope) admitted() []*openedNamespace {
 
 type openedNamespace workloadv1alpha1.NamespaceStatus
 
-// obstructed notes what concerns this Namespace alone, and returns every other error.
+// obstructed notes what concerns this Namespace alone, and returns every other error: that there was no answer, one that
+// passes by itself, and that of a server that does not know us.
 func (n *openedNamespace) obstructed(err error) error {
 	var foreign *agent.ForeignError
 	var terminating *agent.TerminatingError
 	switch {
-	case errors.As(err, &foreign), errors.As(err, &terminating), apierrors.IsNotFound(err):
+	case err == nil:
+	case errors.As(err, &foreign), errors.As(err, &terminating), !isHiccup(err) && !apierrors.IsUnauthorized(err):
 		n.Message = truncate(err.Error(), maxMessage)
-		return nil
+	default:
+		return err
 	}
-	return err
+	return nil
 }
 
 // openings is what an installation follows from: which Namespaces are opened.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -187,6 +188,129 @@ func TestMoreNamespacesThanAPassHasTimeFor(t *testing.T) {
 	perPass = 0
 	w.wake()
 	look(1, "Unknown ClusterUnreachable")
+}
+
+// TestObstructedNamespace: what an API server has against one Namespace is told on that one, and keeps nothing else from being
+// done: the others are opened, the syncer is kept as it should be. It is tried again ever more rarely, and the others are not
+// looked at again for it.
+func TestObstructedNamespace(t *testing.T) {
+	forbidden := apierrors.NewForbidden(corev1.Resource("namespaces"), "x", errInjected)
+	tests := map[string]struct {
+		obstruct func(w *world)
+		mend     func(w *world)
+		want     string
+	}{
+		"in the physical cluster": {func(w *world) {
+			w.there.refuse = func(request string) error {
+				return map[bool]error{true: forbidden}[request == fmt.Sprintf("apply Namespace %q", w.counterpartOf("bank")[0].GetName())]
+			}
+		}, func(w *world) { w.there.refuse = func(string) error { return nil } }, "is forbidden"},
+		"in the workspace": {func(w *world) {
+			w.kcp.refuse = func(request string) error {
+				return map[bool]error{true: forbidden}[request == fmt.Sprintf("create RoleBinding %q", "bank/"+testNamespace()) || request == fmt.Sprintf("apply RoleBinding %q", "bank/"+testNamespace())]
+			}
+		}, func(w *world) { w.kcp.refuse = func(string) error { return nil } }, "is forbidden"},
+		"by a webhook that hangs": {func(w *world) {
+			w.there.hangs = func(object client.Object) bool { return object.GetName() == w.counterpartOf("bank")[0].GetName() }
+		}, func(w *world) { w.there.hangs = nil }, "a webhook there may hang"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := usual(t)
+				w.ready()
+				tc.obstruct(w)
+				for _, name := range []string{"bank", "club", "shop"} {
+					w.create(namespace(name))
+				}
+				w.pass()
+				w.pass()
+				if got := w.namespaces(); !strings.HasPrefix(got, "bank Opening: ") || !strings.Contains(got, tc.want) || !strings.HasSuffix(got, ", club Open, shop Open") {
+					t.Errorf("namespaces: %s", got)
+				}
+				if got := w.condition(workloadv1alpha1.ConditionDeployed); got != "True Deployed: Syncer deployment successful" {
+					t.Errorf("Deployed = %s", got)
+				}
+				if got := w.condition(workloadv1alpha1.ConditionSynced); !strings.HasPrefix(got, `False NotSynced: Namespace "bank": `) {
+					t.Errorf("Synced = %s", got)
+				}
+				w.forget()
+				if again := w.pass().RequeueAfter; again != namespaceRecheck {
+					t.Errorf("RequeueAfter = %s at first", again)
+				}
+				others := append(w.counterpartOf("club"), w.counterpartOf("shop")...)
+				for _, read := range slices.Concat(w.kcp.reads, w.there.reads) {
+					if slices.ContainsFunc(others, func(o client.Object) bool {
+						return strings.Contains(read, o.GetName()) && o.GetName() != agent.DeploymentName
+					}) ||
+						strings.Contains(read, "club/") || strings.Contains(read, "shop/") {
+						t.Errorf("one that is open is looked at again: %s", read)
+					}
+				}
+				w.clock.Step(5 * time.Minute)
+				w.beat(w.clock.Now())
+				if again := w.pass().RequeueAfter; again != refusedRecheck {
+					t.Errorf("RequeueAfter = %s after some minutes", again)
+				}
+				tc.mend(w)
+				w.pass()
+				if got := w.namespaces(); got != "bank Open, club Open, shop Open" {
+					t.Errorf("namespaces: %s", got)
+				}
+			})
+		})
+	}
+}
+
+// TestRestingRound: what was found right is looked at again when something may have changed, and after a while in any case.
+func TestRestingRound(t *testing.T) {
+	i, now := newInstalled(), time.Unix(0, 0)
+	first := i.begin(testUID, [32]byte{}, now)
+	i.forget(testUID)
+	if i.begin(testUID, [32]byte{}, now) != first {
+		t.Error("a round that takes several passes begins anew")
+	}
+	i.rest(testUID, now)
+	second := i.begin(testUID, [32]byte{}, now)
+	if second == first {
+		t.Error("what may have changed is not looked at")
+	}
+	i.rest(testUID, now)
+	if i.begin(testUID, [32]byte{}, now.Add(driftInterval-1)) != second {
+		t.Error("all is looked at again")
+	}
+	if i.begin(testUID, [32]byte{}, now.Add(driftInterval)) == second {
+		t.Error("nothing is ever looked at again")
+	}
+}
+
+// TestRightsThatStay: a Namespace whose rights cannot be taken back says so, is tried again, and keeps nothing else from being
+// done.
+func TestRightsThatStay(t *testing.T) {
+	w := open(t)
+	w.create(namespace("bank"))
+	w.settle()
+	refused := apierrors.NewForbidden(rbacv1.Resource("rolebindings"), "x", errInjected)
+	w.kcp.refuse = func(request string) error {
+		return map[bool]error{true: refused}[request == fmt.Sprintf("delete RoleBinding %q", "shop/"+testNamespace())]
+	}
+	w.label("shop", "")
+	w.settle()
+	w.drained("shop")
+	w.create(namespace("club"))
+	for range 3 {
+		if _, err := w.reconcile(); err == nil {
+			t.Error("it is not tried again")
+		}
+	}
+	if got := w.namespaces(); !strings.HasPrefix(got, "shop Closing: ") || !strings.Contains(got, "is forbidden") || !strings.HasSuffix(got, ", bank Open, club Open") {
+		t.Errorf("namespaces: %s", got)
+	}
+	w.kcp.refuse = func(string) error { return nil }
+	w.settle()
+	if got := w.namespaces(); got != "bank Open, club Open" || w.granted("shop") {
+		t.Errorf("namespaces: %s", got)
+	}
 }
 
 // TestWatchEndsWithTheNamespace: nobody needs to know what becomes of a binding that is gone.

@@ -34,7 +34,7 @@ const (
 	refusedRecheck = time.Minute
 	// unwatchedRecheck leaves a pass its time in the minute within which changes by hand are mended.
 	unwatchedRecheck = 50 * time.Second
-	// namespaceRecheck is for what keeps a Namespace from being opened.
+	// namespaceRecheck is for what keeps a Namespace from being opened. It grows to refusedRecheck.
 	namespaceRecheck = 10 * time.Second
 	// driftInterval is the mean time between two reads of everything that is installed; each is jittered by 20 %.
 	driftInterval = 10 * time.Minute
@@ -52,17 +52,18 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 		return v, nil
 	}
 
-	s.round = r.installed.begin(s.target.UID, inputs)
+	s.round = r.installed.begin(s.target.UID, inputs, r.Clock.Now())
 	v, err := r.installBothSides(ctx, s, cfg)
 	if s.unfinished {
 		return v, nil
+	}
+	if err == nil && v.ok() && s.unsettled() {
+		return v.after(r.installed.rest(s.target.UID, r.Clock.Now())), nil
 	}
 	defer r.installed.end(s.target.UID)
 	switch {
 	case err != nil || !v.ok():
 		return v, err
-	case s.unsettled():
-		return v.after(namespaceRecheck), nil
 	case v.recheck == 0:
 		v = v.after(wait.Jitter(driftInterval*4/5, 0.5))
 	}

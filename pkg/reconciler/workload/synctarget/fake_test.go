@@ -52,6 +52,8 @@ type server struct {
 	lost      bool
 	// refuse is asked before each request, such as `get Secret "default/edge-1"`; an error is the answer.
 	refuse func(request string) error
+	// hangs tells of an object of which no write is answered; nil for none.
+	hangs func(client.Object) bool
 	// token is what kcp issues; empty for none yet.
 	token string
 	// slowNamespaces keeps Namespaces that are deleted until finishNamespaces.
@@ -95,6 +97,10 @@ func newServer(t *testing.T, clock *clocktesting.FakeClock, objects ...client.Ob
 			return s.write("update", obj, func() error { return raw.Update(ctx, obj, opts...) })
 		},
 		Apply: func(ctx context.Context, _ client.WithWatch, config runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			if s.hangs != nil && s.hangs(config.(client.Object)) {
+				<-ctx.Done()
+				return ctx.Err()
+			}
 			return s.write("apply", config.(client.Object), func() error { return s.apply(ctx, config, opts...) })
 		},
 		Patch: func(ctx context.Context, raw client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {

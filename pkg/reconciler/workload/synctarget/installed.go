@@ -22,13 +22,18 @@ type installation struct {
 	until   time.Time
 }
 
-// round is one look at everything that is installed. It takes several passes where there is much.
+// round is one look at everything that is installed. It takes several passes where there is much, or where a Namespace is
+// obstructed: then it rests in between, and what was found right is not looked at again.
 type round struct {
 	inputs [sha256.Size]byte
-	// seen are the Namespaces looked at so far.
-	seen sync.Map
+	began  time.Time
+	// admitted are the Namespaces into which the syncer is let in the workspace, and seen those whose counterparts were looked
+	// at so far, with what obstructs each, empty for nothing.
+	admitted, seen sync.Map
 	// stale is set when something may have changed since it was looked at.
 	stale bool
+	// resting is set while the round waits for what is obstructed.
+	resting bool
 }
 
 func newInstalled() *installed {
@@ -36,13 +41,31 @@ func newInstalled() *installed {
 }
 
 // begin returns the round that is under way, or a new one.
-func (i *installed) begin(uid types.UID, inputs [sha256.Size]byte) *round {
+func (i *installed) begin(uid types.UID, inputs [sha256.Size]byte, now time.Time) *round {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if found := i.rounds[uid]; found == nil || found.inputs != inputs {
-		i.rounds[uid] = &round{inputs: inputs}
+	found := i.rounds[uid]
+	if found == nil || found.inputs != inputs || found.resting && (found.stale || now.Sub(found.began) >= driftInterval) {
+		found = &round{inputs: inputs, began: now}
+		i.rounds[uid] = found
 	}
-	return i.rounds[uid]
+	return found
+}
+
+// rest has the round go on with what is obstructed, and nothing else, later, and returns when: after a quarter of the time that
+// it has lasted.
+func (i *installed) rest(uid types.UID, now time.Time) time.Duration {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	found := i.rounds[uid]
+	found.resting = true
+	found.seen.Range(func(name, message any) bool {
+		if message != "" {
+			found.seen.Delete(name)
+		}
+		return true
+	})
+	return min(max(now.Sub(found.began)/4, namespaceRecheck), refusedRecheck)
 }
 
 // end ends the round.

@@ -37,6 +37,9 @@ func (r *Reconciler) followNamespaces(ctx context.Context, s *scope) error {
 	if r.isSilent(s) {
 		s.tellSilence()
 	}
+	if err != nil && !isHiccup(err) {
+		s.unclosed, err = err, nil // it is told on the Namespace, and keeps nothing else from being done
+	}
 	return err
 }
 
@@ -179,12 +182,25 @@ func (r *Reconciler) closeNamespaces(ctx context.Context, s *scope) error {
 		switch {
 		case !isClosing(n) || live.UID != s.target.UID:
 		case drained || said == workloadv1alpha1.NamespaceOpening:
-			failures = append(failures, r.revoke(ctx, s, n.Name))
+			err := r.revoke(ctx, s, n.Name)
+			if err != nil && !isHiccup(err) {
+				s.explain(n.Name, err)
+			}
+			failures = append(failures, err)
 		default:
 			s.draining = append(s.draining, n.Name)
 		}
 	}
 	return errors.Join(failures...)
+}
+
+// explain says on a Namespace what holds it up.
+func (s *scope) explain(name string, err error) {
+	for i := range s.namespaces {
+		if s.namespaces[i].Name == name {
+			s.namespaces[i].Message = truncate(err.Error(), maxMessage)
+		}
+	}
 }
 
 // live is the SyncTarget as it is now.

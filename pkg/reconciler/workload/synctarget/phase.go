@@ -41,6 +41,9 @@ type scope struct {
 	planned    bool
 	// draining are the closing Namespaces that the syncer has yet to leave; set by closeNamespaces.
 	draining []string
+	// unclosed is why the syncer's rights in a closing Namespace could not be taken back, which is told on it and tried again;
+	// set by followNamespaces.
+	unclosed error
 	// waiting: a counterpart that the syncer needs is still being deleted; set by furnish.
 	waiting bool
 	// round is the look at everything installed that this pass is part of; set by deploy. unfinished: it goes on in another

@@ -1,6 +1,7 @@
 package synctarget
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,7 +76,7 @@ func (r *Reconciler) pass(ctx context.Context, s *scope) (reconcile.Result, erro
 	if err := r.updateStatus(ctx, s, verdicts); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: soonest(verdicts)}, failure
+	return reconcile.Result{RequeueAfter: soonest(verdicts)}, cmp.Or(failure, s.unclosed)
 }
 
 // patchFinalizers changes the SyncTarget's finalizers and nothing else.
