@@ -78,7 +78,7 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	}
 	o.lane.down.objects.put(o.place.counterpart+"/"+o.name, applied, true)
 	report.Time = o.clock.Now().UTC().Format(time.RFC3339)
-	o.metrics.carried(o.lane.resource.GroupResource, o.clock, o.changed)
+	o.metrics.carried(o.lane.resource.GroupResource, o.clock, o.changedAt)
 	return report, 0, nil
 }
 

@@ -377,13 +377,13 @@ func TestSteps(t *testing.T) {
 			b := newBench(t, src, tc.dst, src, tc.dst)
 			clock := clocktesting.NewFakeClock(time.Now())
 			b.pass.clock, b.pass.lane.resource.HasStatus = clock, true
-			b.pass.answered = clock.Now().Add(-tc.waited)
+			b.pass.answeredAt = clock.Now().Add(-tc.waited)
 			b.pass.settle(desiredOf(t, src), settlement{}, 0)
 			again, err := b.pass.run(t.Context())
 			if err != nil || again != tc.again {
 				t.Errorf("%s\nrun() = %s, %v, want %s", tc.reason, again, err, tc.again)
 			}
-			if waits := tc.again > 0; waits != (len(b.writes(t)) == 0) || waits != b.pass.lane.down.takeSeen("a").Equal(b.pass.answered) {
+			if waits := tc.again > 0; waits != (len(b.writes(t)) == 0) || waits != b.pass.lane.down.takeSeen("a").Equal(b.pass.answeredAt) {
 				t.Errorf("%s\nwrites %q", tc.reason, b.writes(t))
 			}
 		})
@@ -395,7 +395,7 @@ func TestStepWithAnApply(t *testing.T) {
 	s := newServer(t, sourceOf(), nil)
 	before := Report{Ready: "InProgress", Time: "2026-01-02T03:04:05Z"}
 	clock := clocktesting.NewFakeClock(time.Now())
-	s.pass.clock, s.pass.answered = clock, clock.Now()
+	s.pass.clock, s.pass.answeredAt = clock, clock.Now()
 	if s.pass.isStep(Report{Ready: "InProgress", Time: "2026-01-02T03:04:06Z"}, before) || !s.pass.isStep(before, before) {
 		t.Error("an apply passes for a step, or a step for none")
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	kstatus "github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -19,8 +20,11 @@ const statusInterval = 30 * time.Second
 // reportRetry is when a report that failed is tried again.
 const reportRetry = time.Second
 
-// report tells how the resources fare: at once what was learned of one, which opened Namespaces wait for, and how many
-// objects there are at most once in statusInterval.
+// lateAfter is how long a change may be on its way to the physical cluster before its Namespace is not synced any more.
+const lateAfter = 10 * time.Second
+
+// report tells how the resources and Namespaces fare: at once what was learned of a resource, which opened Namespaces wait
+// for, and that one of these is synced for the first time; the rest at most once in statusInterval.
 func (e *Engine) report(ctx context.Context) {
 	var rested, retry <-chan time.Time
 	for {
@@ -40,27 +44,83 @@ func (e *Engine) report(ctx context.Context) {
 		}
 		retry = nil
 		rested = e.clock.After(statusInterval)
-		if err := e.reportResources(ctx); err != nil {
-			log.FromContext(ctx).V(1).Info("reporting on the resources failed; it is tried again", "cause", err.Error())
+		if err := e.reportAll(ctx); err != nil {
+			log.FromContext(ctx).V(1).Info("the report failed; it is tried again", "cause", err.Error())
 			retry = e.clock.After(reportRetry)
 		}
 	}
 }
 
-func (e *Engine) reportResources(ctx context.Context) error {
+func (e *Engine) reportAll(ctx context.Context) error {
 	target, catalog := e.current(), e.catalog.Load()
 	if target == nil || catalog == nil {
 		return nil
 	}
-	report := e.resourceStatus(*catalog, target.Status)
-	if slices.EqualFunc(report, target.Status.SyncedResources, sameStatus) {
+	resources, namespaces := e.resourceStatus(*catalog, target.Status), e.syncedNamespaces(*catalog, target.Status)
+	if slices.EqualFunc(resources, target.Status.SyncedResources, sameStatus) && slices.Equal(namespaces, target.Status.SyncedNamespaces) {
 		return nil
 	}
 	live, err := e.target.Get(ctx) // the cache may be a heartbeat behind
 	if err != nil {
 		return err
 	}
-	return e.patchTarget(ctx, live, "syncedResources", report)
+	return e.patchTarget(ctx, live, map[string]any{"syncedResources": resources, "syncedNamespaces": namespaces})
+}
+
+// syncedNamespaces are the open ones in which nothing is missing, and no change has waited for long.
+func (e *Engine) syncedNamespaces(catalog []Resource, told workloadv1alpha1.SyncTargetStatus) []string {
+	e.mu.Lock()
+	places := maps.Clone(e.places)
+	e.mu.Unlock()
+	names := []string{}
+	for _, n := range told.Namespaces {
+		if n.State == workloadv1alpha1.NamespaceOpen && e.isSynced(places[n.Name], catalog, slices.Contains(told.SyncedNamespaces, n.Name)) {
+			names = append(names, n.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// isSynced tells it of one; until everything has been listed, as after a start, it is as was told before.
+func (e *Engine) isSynced(p *place, catalog []Resource, told bool) bool {
+	if p == nil {
+		return told
+	}
+	for _, r := range catalog {
+		switch l := p.lane(r.GroupResource); {
+		case !r.followed(), l != nil && l.isBarred():
+		case l == nil, !l.begun.Load():
+			return told
+		case e.isLate(p, l):
+			return false
+		}
+	}
+	return p.ending() == nil && p.isComplete()
+}
+
+// isLate tells whether a change of an object has been on its way for long, and the object does not say why.
+func (e *Engine) isLate(p *place, l *lane) (late bool) {
+	l.up.seen.Range(func(name, since any) bool {
+		if e.clock.Since(since.(time.Time)) > lateAfter {
+			o, _ := l.up.objects.get(p.namespace + "/" + name.(string))
+			late = o != nil && wanted(o) && !e.isExplained(p, l, o)
+		}
+		return !late
+	})
+	return late
+}
+
+// isExplained tells whether it is told that, and why, an object is not as it should be.
+func (e *Engine) isExplained(p *place, l *lane, o *unstructured.Unstructured) bool {
+	report := parseReport(e.told(o))
+	return e.isUnmarked(p, l, o) || report.blamed() || report.Ready == string(kstatus.FailedStatus)
+}
+
+// isUnmarked tells whether the workspace refuses our marks on an object.
+func (e *Engine) isUnmarked(p *place, l *lane, o *unstructured.Unstructured) bool {
+	_, found := e.warned.Load(item{namespace: p.namespace, resource: l.resource.GroupResource, name: o.GetName()})
+	return found
 }
 
 // resourceStatus is what is to be told of the resources. What cannot be counted yet, as after a start, stays as it was
@@ -122,15 +182,11 @@ func (e *Engine) count(places map[string]*place, resource workloadv1alpha1.Group
 		}
 		for _, key := range l.up.objects.keys() {
 			o, _ := l.up.objects.get(key)
-			if o == nil {
-				continue
-			}
-			_, refused := e.warned.Load(item{namespace: p.namespace, resource: resource, name: o.GetName()})
-			if !refused && !e.marks(o) {
+			if o == nil || !e.marks(o) && !e.isUnmarked(p, l, o) {
 				continue
 			}
 			objects++
-			if report := parseReport(e.told(o)); refused || report.blamed() || report.Ready == string(kstatus.FailedStatus) {
+			if e.isExplained(p, l, o) {
 				failing++
 			}
 		}

@@ -1,14 +1,19 @@
 package resource
 
 import (
+	"errors"
+	"slices"
 	"testing"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -68,4 +73,76 @@ func TestCount(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSyncedNamespaces: a Namespace is synced when a pass has dealt with all that was there when it was opened, each object by
+// its copy or by words, and no longer when a change has been on its way for long.
+func TestSyncedNamespaces(t *testing.T) {
+	s := newServer(t, sourceOf(fresh), nil)
+	p, l, clock := s.pass.place, s.pass.lane, clocktesting.NewFakeClock(time.Now())
+	s.pass.clock, s.pass.learned = clock, make(chan struct{}, 1)
+	l.resource.Versions = []string{"v1"}
+	catalog := []Resource{l.resource, {GroupResource: workloadv1alpha1.GroupResource{Group: "example.com", Resource: "widgets"}, State: workloadv1alpha1.ResourceMissing}}
+	told := workloadv1alpha1.SyncTargetStatus{Namespaces: []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}}
+	expect := func(when string, synced, learned bool) {
+		t.Helper()
+		if got := s.pass.syncedNamespaces(catalog, told); slices.Contains(got, "shop") != synced || got == nil {
+			t.Errorf("%s: synced are %q", when, got)
+		}
+		if len(s.pass.learned) == 1 != learned {
+			t.Errorf("%s: learned is %t", when, !learned)
+		}
+		select {
+		case <-s.pass.learned:
+		default:
+		}
+	}
+	expect("not opened here yet", false, false)
+	told.SyncedNamespaces = []string{"shop"}
+	expect("after a restart", true, false)
+	s.pass.places = map[string]*place{"shop": p}
+	expect("not followed yet", true, false)
+	p.lanes[l.resource.GroupResource] = l
+	expect("not listed yet", true, false)
+	told.SyncedNamespaces = nil
+	expect("not listed yet, in a Namespace that is new", false, false)
+	s.cache(t, l.up, s.live(t))
+	p.miss(l)
+	expect("listed", false, false)
+
+	s.err = errors.New("connection refused")
+	if _, err := s.run(t); err == nil {
+		t.Fatal("it was applied")
+	}
+	expect("not applied", false, false)
+	s.err = apierrors.NewTooManyRequests("later", 7)
+	if _, err := s.run(t); err == nil {
+		t.Fatal("it was applied")
+	}
+	if _, err := s.run(t); err != nil { // it is put off
+		t.Fatal(err)
+	}
+	expect("put off", false, false)
+	clock.Step(time.Minute)
+	s.err = nil
+	if _, err := s.run(t); err != nil {
+		t.Fatal(err)
+	}
+	expect("applied", true, true)
+
+	s.cache(t, l.up, s.live(t))
+	l.up.stillSeen("a", clock.Now())
+	clock.Step(lateAfter)
+	expect("a change is on its way", true, false)
+	clock.Step(1)
+	expect("for long", false, false)
+	refused := s.live(t)
+	refused.SetAnnotations(map[string]string{workloadv1alpha1.SyncAnnotation(testOwner.Key): Report{Refused: "no"}.String()})
+	s.cache(t, l.up, refused)
+	expect("which is told", true, false)
+
+	p.setEnding(&closing{})
+	expect("closing", false, false)
+	told.Namespaces[0].State, told.SyncedNamespaces, s.pass.places = workloadv1alpha1.NamespaceClosing, []string{"shop"}, nil
+	expect("said to be closing", false, false)
 }

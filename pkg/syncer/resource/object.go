@@ -39,12 +39,14 @@ type pass struct {
 	name  string
 	// src is the object in the workspace, dst its copy; nil where the cache shows none. Not to be changed.
 	src, dst *unstructured.Unstructured
-	// changed and answered are since when a change of the object, and of the copy, wait; zero where none does.
-	changed, answered time.Time
+	// changedAt and answeredAt are since when a change of the object, and of the copy, wait; zero where none does.
+	changedAt, answeredAt time.Time
 	// began is when the pass did.
 	began time.Time
 	// again is when what is told now is looked at again without an event; 0 is never.
 	again time.Duration
+	// putOff tells that the copy is not what it should be, and that there is nothing to tell yet.
+	putOff bool
 	// copyless tells that there is no copy and is to be none, so that there is nothing to hold the object for.
 	copyless bool
 }
@@ -55,7 +57,7 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 		return 0, nil // everything is looked at when it has
 	}
 	src, srcAhead := l.up.objects.get(p.namespace + "/" + name)
-	o := &pass{Engine: e, place: p, lane: l, name: name, src: src, changed: l.up.takeSeen(name), began: e.clock.Now()}
+	o := &pass{Engine: e, place: p, lane: l, name: name, src: src, changedAt: l.up.takeSeen(name), began: e.clock.Now()}
 	if l.isBarred() {
 		again, err := o.explainBarred(ctx)
 		if p.ending() != nil && o.free() && !o.marked() {
@@ -65,7 +67,7 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 	}
 	dstAhead := false
 	if l.down != nil {
-		o.answered = l.down.takeSeen(name)
+		o.answeredAt = l.down.takeSeen(name)
 		o.dst, dstAhead = l.down.objects.get(p.counterpart + "/" + name)
 	}
 	again, err := o.run(ctx)
@@ -81,10 +83,13 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 		e.warned.Delete(o.id())
 	} else {
 		o.warn(ctx, err)
-		l.up.stillSeen(name, o.changed)
+		l.up.stillSeen(name, o.changedAt)
 		if l.down != nil {
-			l.down.stillSeen(name, o.answered)
+			l.down.stillSeen(name, o.answeredAt)
 		}
+	}
+	if done := err == nil && !o.putOff || o.src != nil && e.isExplained(p, l, o.src); done && p.met(o.id()) {
+		signal(e.learned)
 	}
 	if (srcAhead || dstAhead) && again == 0 {
 		again = overlayLifetime // for an event that never comes
@@ -128,17 +133,18 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 	report, again, err := o.bring(ctx, desired, Report{Time: before.Time, Generation: before.Generation})
 	switch {
 	case errors.Is(err, errPutOff):
-		o.lane.up.stillSeen(o.name, o.changed)
-		o.lane.down.stillSeen(o.name, o.answered)
+		o.putOff = true
+		o.lane.up.stillSeen(o.name, o.changedAt)
+		o.lane.down.stillSeen(o.name, o.answeredAt)
 		return again, nil
 	case err != nil && !report.blamed():
 		return 0, err
 	case !o.holds() && !report.blamed() && !before.blamed() && o.mayWait():
-		o.lane.up.stillSeen(o.name, o.changed)
+		o.lane.up.stillSeen(o.name, o.changedAt)
 		return reportDelay, nil
 	case o.isStep(report, before):
-		o.lane.down.stillSeen(o.name, o.answered)
-		return max(stepPace-o.clock.Since(o.answered), soon), nil
+		o.lane.down.stillSeen(o.name, o.answeredAt)
+		return max(stepPace-o.clock.Since(o.answeredAt), soon), nil
 	}
 	failure := o.tell(ctx, report, before)
 	return cmp.Or(again, o.again), cmp.Or(failure, err)
@@ -234,14 +240,14 @@ func (e *Engine) isCrowded() bool {
 
 // mayWait tells whether the report of one of many has waited less than reportPatience.
 func (o *pass) mayWait() bool {
-	return !o.changed.IsZero() && o.isCrowded() && o.clock.Since(o.changed) < reportPatience
+	return !o.changedAt.IsZero() && o.isCrowded() && o.clock.Since(o.changedAt) < reportPatience
 }
 
 // isStep tells whether a copy that was on its way, and still is, has only come further a moment ago.
 func (o *pass) isStep(report, before Report) bool {
 	underWay := report.Ready == string(kstatus.InProgressStatus) && !report.blamed()
 	same := report.Ready == before.Ready && report.Generation == before.Generation && report.Time == before.Time
-	return underWay && same && o.holds() && !o.answered.IsZero() && o.clock.Since(o.answered) < stepPace
+	return underWay && same && o.holds() && !o.answeredAt.IsZero() && o.clock.Since(o.answeredAt) < stepPace
 }
 
 // free tells that neither side holds anything of ours.

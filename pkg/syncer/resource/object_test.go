@@ -661,7 +661,7 @@ func TestReportWaitsInABurst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, sourceOf(fresh), copied(t), sourceOf(fresh), copied(t))
 			if tc.waited >= 0 {
-				b.pass.changed = time.Now().Add(-tc.waited)
+				b.pass.changedAt = time.Now().Add(-tc.waited)
 			}
 			if tc.others {
 				b.pass.crowded.Store(time.Now().UnixNano())

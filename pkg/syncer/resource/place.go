@@ -39,6 +39,10 @@ type place struct {
 	stopped bool
 	lanes   map[workloadv1alpha1.GroupResource]*lane
 
+	// missing are the objects that were there when their resource was first listed, or the place was opened again, until a pass
+	// has dealt with each.
+	missing map[item]bool
+
 	// warnings are the Warning Events in the counterpart, and told what was written of them, by name. Set by listen.
 	warnings *side
 	told     sync.Map
@@ -61,6 +65,8 @@ type lane struct {
 	// down is nil for a resource that the physical cluster does not serve.
 	down *side
 	stop context.CancelFunc
+	// begun is set when all that was there at first is known to be missing.
+	begun atomic.Bool
 }
 
 // side is one resource in one Namespace of one server.
@@ -95,7 +101,10 @@ func (s *side) stillSeen(name string, since time.Time) {
 }
 
 func newPlace(key, namespace string) *place {
-	return &place{namespace: namespace, counterpart: mapping.Namespace(key, namespace), lanes: map[workloadv1alpha1.GroupResource]*lane{}, spoken: map[reason][]speaker{}}
+	return &place{
+		namespace: namespace, counterpart: mapping.Namespace(key, namespace),
+		lanes: map[workloadv1alpha1.GroupResource]*lane{}, missing: map[item]bool{}, spoken: map[reason][]speaker{},
+	}
 }
 
 // ending returns how the place is to end, nil while it is open.
@@ -229,6 +238,37 @@ func (p *place) mayTell(object types.UID, why, event, words string, now time.Tim
 	}
 	p.spoken[id] = append(speakers, speaker{event, words, now})
 	return true
+}
+
+// miss notes what is to be brought to the physical cluster before the place is synced.
+func (p *place) miss(l *lane) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, name := range l.up.names() {
+		p.missing[item{namespace: p.namespace, resource: l.resource.GroupResource, name: name}] = true
+	}
+	l.begun.Store(true)
+}
+
+// met notes that a pass has dealt with an object, and tells whether it was the last one that was missing.
+func (p *place) met(i item) (last bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.missing[i] {
+		return false
+	}
+	if delete(p.missing, i); len(p.missing) > 0 {
+		return false
+	}
+	p.missing = map[item]bool{} // a map does not shrink
+	return true
+}
+
+// isComplete tells whether nothing is missing.
+func (p *place) isComplete() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.missing) == 0
 }
 
 // answered tells whether everything in the place has been listed, as far as can be.

@@ -97,6 +97,9 @@ func (e *Engine) openPlace(ctx context.Context, namespace string, ending *closin
 	e.mu.Unlock()
 	if p.setEnding(ending) {
 		for _, l := range p.all() {
+			if ending == nil && l.begun.Load() {
+				p.miss(l)
+			}
 			e.lookAtAll(p, l)
 		}
 	}
@@ -170,7 +173,11 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 		}
 		if l.down == nil || cache.WaitFor(ctx, "", l.down.informer.HasSyncedChecker()) {
 			e.listed(r.GroupResource)
+			p.miss(l)
 			e.lookAtAll(p, l)
+			if p.isComplete() {
+				signal(e.learned)
+			}
 		}
 	}()
 	return l

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -119,18 +120,21 @@ func (e *Engine) reportDrained(ctx context.Context, namespace string, drained bo
 	if string(live.UID) != e.owner.UID || slices.Equal(names, live.Status.DrainedNamespaces) {
 		return nil
 	}
-	return e.patchTarget(ctx, live, "drainedNamespaces", names)
+	return e.patchTarget(ctx, live, map[string]any{"drainedNamespaces": names})
 }
 
-// patchTarget sets one field of the SyncTarget's status that is ours, unless it changed since it was read.
-func (e *Engine) patchTarget(ctx context.Context, read *workloadv1alpha1.SyncTarget, field string, value any) error {
-	patch, err := json.Marshal([]map[string]any{
+// patchTarget sets fields of the SyncTarget's status that are ours, unless it changed since it was read.
+func (e *Engine) patchTarget(ctx context.Context, read *workloadv1alpha1.SyncTarget, fields map[string]any) error {
+	patch := []map[string]any{
 		{"op": "test", "path": "/metadata/uid", "value": types.UID(e.owner.UID)},
 		{"op": "test", "path": "/metadata/resourceVersion", "value": read.ResourceVersion},
-		{"op": "add", "path": "/status/" + field, "value": value},
-	})
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		patch = append(patch, map[string]any{"op": "add", "path": "/status/" + name, "value": fields[name]})
+	}
+	body, err := json.Marshal(patch)
 	if err != nil {
 		return err
 	}
-	return e.target.PatchStatus(ctx, patch)
+	return e.target.PatchStatus(ctx, body)
 }

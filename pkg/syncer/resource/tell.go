@@ -162,7 +162,7 @@ func (o *pass) tellStatus(ctx context.Context) (refused string, err error) {
 		o.pruned.Store(o.id(), hash)
 		return "", nil
 	}
-	o.metrics.told(o.lane.resource.GroupResource, o.clock, o.answered)
+	o.metrics.told(o.lane.resource.GroupResource, o.clock, o.answeredAt)
 	return "", nil
 }
 

@@ -291,6 +291,14 @@ type SyncTargetStatus struct {
 	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:items:MaxLength=63
 	DrainedNamespaces []string `json:"drainedNamespaces,omitempty"`
+
+	// syncedNamespaces are the open ones of which all that is to be synced has reached the physical cluster, or says why it has
+	// not. Written by the syncer.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MaxLength=63
+	SyncedNamespaces []string `json:"syncedNamespaces,omitempty"`
 }
 
 // NamespaceState says whether what is in a Namespace is synced.

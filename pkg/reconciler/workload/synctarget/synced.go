@@ -24,6 +24,11 @@ func syncedVerdict(target *workloadv1alpha1.SyncTarget, key string) (verdict, bo
 			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q: %s", n.Name, n.Message), true
 		}
 	}
+	if i := slices.IndexFunc(status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
+		return n.State == workloadv1alpha1.NamespaceOpening
+	}); i >= 0 {
+		return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q is being opened; what that waits for, the condition Deployed says", status.Namespaces[i].Name), true
+	}
 	if len(status.SyncedResources) == 0 {
 		return unknown(workloadv1alpha1.ReasonAwaitingReport, "Waiting for the first report of the syncer"), true
 	}
@@ -43,8 +48,13 @@ func syncedVerdict(target *workloadv1alpha1.SyncTarget, key string) (verdict, bo
 		}
 	}
 	if len(failing) > 0 {
-		return blocked(workloadv1alpha1.ReasonNotSynced, "Some of the %s are refused by the physical cluster or have failed there; on each, the annotation %q says why",
+		return blocked(workloadv1alpha1.ReasonNotSynced, "Some of the %s are refused by the physical cluster or have failed there; on each, the annotation %q, or an Event, says why",
 			strings.Join(failing, ", "), workloadv1alpha1.SyncAnnotation(key)), true
+	}
+	for _, n := range status.Namespaces {
+		if isOpen(n) && !slices.Contains(status.SyncedNamespaces, n.Name) {
+			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q: some of what is in it has yet to reach the physical cluster", n.Name), true
+		}
 	}
 	return passed(workloadv1alpha1.ReasonSynced, fmt.Sprintf("What is in the opened Namespaces is in the physical cluster %q", target.Spec.Cluster)), true
 }

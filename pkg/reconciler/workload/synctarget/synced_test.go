@@ -22,7 +22,9 @@ func TestSynced(t *testing.T) {
 	}{
 		"no report": {"", func(s *workloadv1alpha1.SyncTargetStatus) { s.SyncedResources = nil }, false, "Unknown AwaitingReport: "},
 		"all right": {"", func(*workloadv1alpha1.SyncTargetStatus) {}, false, `True Synced: What is in the opened Namespaces is in the physical cluster "edge-1"`},
-		"failing":   {"", func(s *workloadv1alpha1.SyncTargetStatus) { s.SyncedResources[0] = accepted(9, 4) }, false, "False NotSynced: Some of the configmaps are refused"},
+		"opened a moment ago": {"The syncer has yet to look at it.", func(s *workloadv1alpha1.SyncTargetStatus) { s.SyncedNamespaces = nil }, false,
+			`False NotSynced: Namespace "shop": some of what is in it has yet to reach`},
+		"failing": {"", func(s *workloadv1alpha1.SyncTargetStatus) { s.SyncedResources[0] = accepted(9, 4) }, false, "False NotSynced: Some of the configmaps are refused"},
 		"not served": {"Nobody asked for it by name.", func(s *workloadv1alpha1.SyncTargetStatus) {
 			s.SyncedResources = append(s.SyncedResources, other(workloadv1alpha1.ResourceMissing))
 		}, false, "True Synced"},
@@ -43,6 +45,7 @@ func TestSynced(t *testing.T) {
 			}
 			w.report(func(s *workloadv1alpha1.SyncTargetStatus) {
 				s.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{accepted(3, 0)}
+				s.SyncedNamespaces = []string{"shop"}
 				tc.change(s)
 			})
 			w.settle()
@@ -80,6 +83,7 @@ func TestSyncedIsUnknownWithoutASyncer(t *testing.T) {
 	w := open(t)
 	w.report(func(s *workloadv1alpha1.SyncTargetStatus) {
 		s.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted}}
+		s.SyncedNamespaces = []string{"shop"}
 	})
 	w.settle()
 	w.clock.Step(threshold)
@@ -95,16 +99,38 @@ func TestSyncedIsUnknownWithoutASyncer(t *testing.T) {
 	}
 }
 
+// TestOpeningIsNotSynced: what waits for a cluster that is away has not arrived.
+func TestOpeningIsNotSynced(t *testing.T) {
+	w := open(t)
+	w.report(func(s *workloadv1alpha1.SyncTargetStatus) {
+		s.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted}}
+		s.SyncedNamespaces = []string{"shop"}
+	})
+	w.there.refuse = func(string) error { return errInjected }
+	w.create(namespace("bank"))
+	_, _ = w.reconcile()
+	want := `False NotSynced: Namespace "bank" is being opened; what that waits for, the condition Deployed says`
+	if got := w.condition(workloadv1alpha1.ConditionSynced); got != want {
+		t.Errorf("Synced = %s, want %s", got, want)
+	}
+}
+
 // TestCountsCauseNoPass: a number that changes no answer costs nothing, one that does is looked at.
 func TestCountsCauseNoPass(t *testing.T) {
 	w := open(t)
 	count := func(objects, failing int32) *workloadv1alpha1.SyncTarget {
 		target := w.target()
+		target.Status.SyncedNamespaces = []string{"shop"}
 		target.Status.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted, Objects: objects, Failing: failing}}
 		return target
 	}
 	if mayChangeVerdict(count(1, 0), count(2, 0)) || mayChangeVerdict(count(3, 1), count(3, 2)) {
 		t.Error("a pass for a number")
+	}
+	more := count(1, 0)
+	more.Status.SyncedNamespaces = append(more.Status.SyncedNamespaces, "bank")
+	if mayChangeVerdict(count(1, 0), more) {
+		t.Error("a pass for a Namespace that is not opened")
 	}
 	if !mayChangeVerdict(count(3, 0), count(3, 1)) {
 		t.Error("no pass for the first failure")

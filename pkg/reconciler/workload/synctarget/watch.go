@@ -212,7 +212,7 @@ func mayChangeVerdict(before, after *workloadv1alpha1.SyncTarget) bool {
 func withoutHeartbeat(target *workloadv1alpha1.SyncTarget) *workloadv1alpha1.SyncTarget {
 	out := *target
 	out.ResourceVersion, out.ManagedFields = "", nil
-	out.Status.LastHeartbeatTime, out.Status.Syncer, out.Status.SyncedResources = nil, nil, nil
+	out.Status.LastHeartbeatTime, out.Status.Syncer, out.Status.SyncedResources, out.Status.SyncedNamespaces = nil, nil, nil, nil
 	return &out
 }
 
