@@ -48,7 +48,7 @@ images: ## Build the images; IMAGE_REGISTRY=registry/path pushes them. VERSION=v
 ##@ Test
 
 .PHONY: test
-test: verify lint unit e2e demo ## Everything that CI checks.
+test: verify lint unit fuzz e2e clusters demo ## Everything that CI checks.
 
 .PHONY: packages
 packages:
@@ -63,6 +63,17 @@ unit: packages ## Unit tests, with the race detector.
 e2e: ## Stories on a real kcp and a real cluster. RUN=regexp picks some.
 	$(ENV) up
 	go test -count=1 -p 1 -timeout 45m -v ./test/e2e/... $(if $(RUN),-run '$(RUN)')
+
+.PHONY: fuzz
+fuzz: FUZZTIME ?= 10s
+fuzz: packages ## Fuzz what must hold for whatever comes; FUZZTIME=10m for longer.
+	go test -run '^$$' -fuzz FuzzNamespace -fuzztime $(FUZZTIME) ./pkg/syncer/mapping
+	go test -run '^$$' -fuzz FuzzCompare -fuzztime $(FUZZTIME) ./pkg/syncer/compatibility
+	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./pkg/pcluster
+
+.PHONY: clusters
+clusters: ## The story that takes two clusters.
+	$(MAKE) e2e CLUSTERS=2 RUN=TestSyncOfTwoTargets
 
 .PHONY: bench
 bench: ## Measure the figures of the README.

@@ -64,6 +64,32 @@ func TestSyncOfNamespaces(t *testing.T) {
 	stays.awaitCopy("another", map[string]string{"a": "1"})
 }
 
+// TestSyncedMeansThere: who opens a Namespace and waits for Synced finds everything there; what is refused is told first, and
+// a Namespace that is opened beside one that is synced takes the condition back until it is, too.
+func TestSyncedMeansThere(t *testing.T) {
+	n := newTenant(t)
+	target := n.register("edge-1")
+	const many = 60 // which takes a few seconds
+	open := func(name string) {
+		t.Helper()
+		s := n.shopIn(target, name)
+		s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		for i := range many {
+			s.create(s.configMap(fmt.Sprintf("config-%02d", i), map[string]string{"a": "1"}))
+		}
+		s.setState(workloadv1alpha1.StateSync)
+		// At first nobody has seen the label yet; from when it is told of, Synced holds for it, too.
+		s.awaitState(workloadv1alpha1.NamespaceOpen)
+		_, err := env.Kubectl(t.Context(), n.path.String(), "", "wait", "synctarget/edge-1", "--for=condition=Synced", "--timeout=100s")
+		require.NoError(t, err)
+		var copies corev1.ConfigMapList
+		require.NoError(t, s.there.List(t.Context(), &copies, client.InNamespace(s.counterpart), client.MatchingLabels{workloadv1alpha1.LabelKey: target.Status.Key}))
+		assert.Len(t, copies.Items, many, "copies of Namespace %s when it is said to be synced", name)
+	}
+	open("first")
+	open("second")
+}
+
 // TestManyNamespacesEnd: Namespaces that are deleted together, and one that is opened and closed in quick turns, are left
 // without a finalizer of ours, and one that is opened again is synced.
 func TestManyNamespacesEnd(t *testing.T) {
