@@ -66,8 +66,9 @@ type Counterparts struct {
 
 // Remove takes these counterparts away, or, where they hold something of others, the copies in them. With orphan the copies
 // stay too, without our marks. Where a Namespace stays, our rights in it go. One that fails keeps no other from its end. It
-// may be called again after any failure; waiting and done are those of the function Remove.
-func (p Counterparts) Remove(ctx context.Context, counterparts []metav1.PartialObjectMetadata, orphan bool) (waiting string, done bool, err error) {
+// may be called again after any failure; waiting and done are those of the function Remove. ended is how many were dealt with
+// that were not being deleted before.
+func (p Counterparts) Remove(ctx context.Context, counterparts []metav1.PartialObjectMetadata, orphan bool) (waiting string, ended int, done bool, err error) {
 	var failures []error
 	for i := range counterparts {
 		wait, err := p.remove(ctx, &counterparts[i], orphan)
@@ -75,9 +76,12 @@ func (p Counterparts) Remove(ctx context.Context, counterparts []metav1.PartialO
 		if wait != "" {
 			waiting = p.Clean(wait)
 		}
+		if err == nil && counterparts[i].DeletionTimestamp == nil {
+			ended++
+		}
 	}
 	err = errors.Join(failures...)
-	return waiting, waiting == "" && err == nil, err
+	return waiting, ended, waiting == "" && err == nil, err
 }
 
 // Strays returns the counterparts of Namespaces that are not known.

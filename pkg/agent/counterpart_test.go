@@ -104,7 +104,8 @@ func (p Counterparts) removeAll(t *testing.T, orphan bool) (waiting string, done
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.Remove(t.Context(), all, orphan)
+	waiting, _, done, err = p.Remove(t.Context(), all, orphan)
+	return waiting, done, err
 }
 
 func shop() string { return mapping.Namespace(testKey(), "shop") }

@@ -36,13 +36,14 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	}
 	if o.dst == nil && (held || first || o.takesOver()) {
 		if err := o.lacks(ctx); err != nil {
-			return o.doubt(desired, report, err)
+			return o.blame(desired, report, err)
 		}
 	}
 	if !o.ours(o.dst) && first && !held {
 		if known, ok := o.settlement(desired); ok && known.report.blamed() {
 			// Refused before. It is only tried, so that the object is not held and let go again and again.
 			if _, err := o.write(ctx, desired, metav1.DryRunAll); err != nil {
+				o.copyless = o.dst == nil && refusesCopy(err)
 				return o.blame(desired, report, fmt.Errorf("applying %s in the physical cluster: %w", o, err))
 			}
 		}
@@ -55,6 +56,7 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 		applied, err = o.write(ctx, withoutReplicas(desired))
 	}
 	if err != nil {
+		o.copyless = o.dst == nil && refusesCopy(err)
 		return o.blame(desired, report, fmt.Errorf("applying %s in the physical cluster: %w", o, err))
 	}
 	if o.dst == nil && !held && !o.isFixture() && isShared(applied) {
@@ -161,8 +163,6 @@ func (o *pass) takesOver() bool {
 func (o *pass) blame(desired *unstructured.Unstructured, report Report, err error) (Report, time.Duration, error) {
 	refused, kind := o.refusal(err)
 	refused.Time = report.Time
-	_, answered := refusal(err)
-	o.copyless = o.dst == nil && answered != passing && !isFault(err) // else it may have been made all the same
 	attempts := o.queue.NumRequeues(o.id())
 	switch {
 	case kind == final:
@@ -178,13 +178,6 @@ func (o *pass) blame(desired *unstructured.Unstructured, report Report, err erro
 		o.settle(desired, settlement{putOff: true}, pause(attempts, err))
 	}
 	return report, 0, err
-}
-
-// doubt says what of a look for a copy is to be told that has not shown whether there is one.
-func (o *pass) doubt(desired *unstructured.Unstructured, report Report, err error) (Report, time.Duration, error) {
-	told, again, err := o.blame(desired, report, err)
-	o.copyless = false // nobody has said so
-	return told, again, err
 }
 
 // refusal is what the failure of a write is worth. That there was no answer says nothing of the object, unless others have
@@ -206,10 +199,12 @@ func (o *pass) refusal(err error) (Report, refusalKind) {
 	return Report{Refused: "the physical cluster takes others, but not this one: " + why}, lasting
 }
 
-// isFault tells an answer in which a server speaks of itself: what was asked for may have been done before it failed.
-func isFault(err error) bool {
+// refusesCopy tells whether what became of a write says that nothing was written: not where there was no answer, nor where the
+// server speaks of a fault of its own, before which it may have been done.
+func refusesCopy(err error) bool {
 	var answer apierrors.APIStatus
-	return asStatus(err, &answer) && answer.Status().Code >= http.StatusInternalServerError
+	_, kind := refusal(err)
+	return kind != passing && errors.As(err, &answer) && answer.Status().Code < http.StatusInternalServerError
 }
 
 // isOverload tells the answer of a server that turns requests away unseen, and says so in a line of text, from one that was

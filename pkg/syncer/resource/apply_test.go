@@ -262,7 +262,7 @@ func TestGoneCopyTellsNothing(t *testing.T) {
 func TestUnmarkedIsTold(t *testing.T) {
 	s := newServer(t, sourceOf(fresh), nil)
 	clock := clocktesting.NewFakeClock(time.Now())
-	s.pass.clock, s.pass.Engine.up = clock, s.up
+	s.pass.clock, s.pass.up = clock, s.up
 	var told []string
 	refuses := true
 	s.up.PrependReactor("patch", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -720,7 +720,7 @@ func TestToldAfterTheTimeOfAPass(t *testing.T) {
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	if err := s.pass.tell(stopped, Report{Refused: "x"}, Report{}); !errors.Is(err, context.Canceled) {
+	if err := s.pass.tell(stopped, Report{Refused: "x"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end of the syncer: tell() = %v", err)
 	}
 }
@@ -886,7 +886,7 @@ func TestTimeToTell(t *testing.T) {
 	defer cancel()
 	until := time.Time{}
 	s.pass.lane.up.client = deadlines{s.pass.lane.up.client, &until}
-	if err := s.pass.tell(nearly, Report{Refused: "x"}, Report{}); err != nil || time.Until(until) < answerTime {
+	if err := s.pass.tell(nearly, Report{Refused: "x"}); err != nil || time.Until(until) < answerTime {
 		t.Errorf("tell() = %v with %s for it", err, time.Until(until))
 	}
 }

@@ -21,7 +21,8 @@
 //	events    Warnings of the copies and of what they own
 //	count     how many objects there are, and how many fare badly, for the SyncTarget
 //
-// Nothing is deleted on silence. A copy is deleted when a live read has shown its object to be deleted, opted out or
-// gone, or its Namespace to be closing; only by UID; and only if it carries our mark. An informer that has not synced, an
+// Nothing is deleted on silence. A copy is deleted when a live read has shown just now its object to be deleted, opted out,
+// gone or, for a Job, another one, its resource to be named no more, or its Namespace to be closing; only by UID; and only if
+// it carries our mark. An informer that has not synced, an
 // empty list, a SyncTarget that is not found: none of them starts anything.
 package resource

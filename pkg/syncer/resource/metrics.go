@@ -1,12 +1,10 @@
 package resource
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/clock"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -119,6 +117,3 @@ func (m *Metrics) counted(report []workloadv1alpha1.SyncedResourceStatus) {
 		m.objects.WithLabelValues(name, "synced").Set(float64(r.Objects - r.Failing))
 	}
 }
-
-// asStatus is errors.As for the answer of an API server.
-func asStatus(err error, answer *apierrors.APIStatus) bool { return errors.As(err, answer) }

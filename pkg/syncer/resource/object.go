@@ -130,7 +130,7 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	before := o.reported()
-	report, again, err := o.bring(ctx, desired, Report{Time: before.Time, Generation: before.Generation})
+	report, again, err := o.bring(ctx, desired, before.renewed())
 	switch {
 	case errors.Is(err, errPutOff):
 		o.putOff = true
@@ -146,7 +146,7 @@ func (o *pass) carry(ctx context.Context) (time.Duration, error) {
 		o.lane.down.stillSeen(o.name, o.answeredAt)
 		return max(stepPace-o.clock.Since(o.answeredAt), soon), nil
 	}
-	failure := o.tell(ctx, report, before)
+	failure := o.tell(ctx, report)
 	return cmp.Or(again, o.again), cmp.Or(failure, err)
 }
 
@@ -190,7 +190,7 @@ func (o *pass) bring(ctx context.Context, wanted *unstructured.Unstructured, rep
 		if o.holds() {
 			// The finalizer stands for a copy, whatever the cache shows.
 			if err := o.lacks(ctx); err != nil {
-				return o.doubt(desired, report, err)
+				return o.blame(desired, report, err)
 			}
 		}
 		o.copyless = true

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -315,7 +316,9 @@ func (s *side) bar(err error, where string, now time.Time) (why string) {
 		}
 	}
 	var answer apierrors.APIStatus
-	asStatus(err, &answer)
+	if !errors.As(err, &answer) {
+		return "" // nobody has said so
+	}
 	why = fmt.Sprintf("the %s %s to list it in an opened Namespace: %s", where, verb, clip(answer.Status().Message))
 	s.barred.Store(&why)
 	return why

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -55,6 +56,9 @@ func (r Report) String() string {
 // blamed tells whether the object, and not the way to it, is at fault: the answer will be the same until it changes.
 func (r Report) blamed() bool { return r.Refused != "" || r.Conflict != "" }
 
+// renewed is a report on the same apply as this one, with nothing else said yet.
+func (r Report) renewed() Report { return Report{Time: r.Time, Generation: r.Generation} }
+
 // of says what a copy shows of itself. What it waits for is in its status, which comes along if there is one: words about
 // that would change with every step of a rollout.
 func (r Report) of(dst *unstructured.Unstructured, hasStatus bool) Report {
@@ -97,7 +101,7 @@ const (
 func refusal(err error) (Report, refusalKind) {
 	var answer apierrors.APIStatus
 	switch {
-	case !asStatus(err, &answer):
+	case !errors.As(err, &answer):
 		return Report{}, passing
 	case apierrors.IsConflict(err) && isOwnership(err):
 		return Report{Conflict: clip(err.Error()) + ". To take the fields over, annotate the object with " + workloadv1alpha1.AnnotationTakeOver + "=true"}, final
@@ -121,7 +125,7 @@ func isOwnership(err error) bool {
 // They are the autoscaler's; most workloads name a number that is a default only.
 func isScaled(err error) bool {
 	var answer apierrors.APIStatus
-	if !apierrors.IsConflict(err) || !asStatus(err, &answer) || answer.Status().Details == nil {
+	if !apierrors.IsConflict(err) || !errors.As(err, &answer) || answer.Status().Details == nil {
 		return false
 	}
 	causes := answer.Status().Details.Causes

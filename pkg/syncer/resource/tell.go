@@ -28,10 +28,9 @@ func (o *pass) explain(ctx context.Context) error {
 			return err
 		}
 	}
-	before := o.reported()
-	report := Report{Time: before.Time, Generation: before.Generation, Refused: clip(fmt.Sprintf("%s is not synced (%s): %s",
-		o.lane.resource.GroupResource, o.lane.resource.State, o.lane.resource.Message))}
-	return o.tell(ctx, o.beside(report), before)
+	report := o.reported().renewed()
+	report.Refused = o.notSynced(o.lane.resource.State, o.lane.resource.Message)
+	return o.tell(ctx, o.beside(report))
 }
 
 // explainBarred tells on the object that the physical cluster does not let its resource be looked at.
@@ -49,10 +48,14 @@ func (o *pass) explainBarred(ctx context.Context) (again time.Duration, err erro
 	if refusal == nil {
 		return time.Second, nil // it has just been lifted
 	}
-	before := o.reported()
-	report := Report{Time: before.Time, Generation: before.Generation, Refused: clip(fmt.Sprintf("%s is not synced (%s): %s",
-		o.lane.resource.GroupResource, workloadv1alpha1.ResourceForbidden, *refusal))}
-	return 0, o.tell(ctx, report, before)
+	report := o.reported().renewed()
+	report.Refused = o.notSynced(workloadv1alpha1.ResourceForbidden, *refusal)
+	return 0, o.tell(ctx, report)
+}
+
+// notSynced says why no object of the resource is.
+func (o *pass) notSynced(state workloadv1alpha1.SyncedResourceState, why string) string {
+	return clip(fmt.Sprintf("%s is not synced (%s): %s", o.lane.resource.GroupResource, state, why))
 }
 
 // reported is what was last told on the object.
@@ -61,7 +64,7 @@ func (o *pass) reported() Report {
 }
 
 // tell writes the status and the report upstream, each if it differs from what is there.
-func (o *pass) tell(ctx context.Context, report, before Report) error {
+func (o *pass) tell(ctx context.Context, report Report) error {
 	if deadline, bounded := ctx.Deadline(); bounded && time.Until(deadline) < tellTime && !errors.Is(ctx.Err(), context.Canceled) {
 		// That the physical cluster has used up the time of the pass has yet to be told.
 		var cancel context.CancelFunc
@@ -73,17 +76,17 @@ func (o *pass) tell(ctx context.Context, report, before Report) error {
 		return err
 	}
 	report.Message = cmp.Or(refused, report.Message)
-	return errors.Join(err, o.tellReport(ctx, report, before))
+	return errors.Join(err, o.tellReport(ctx, report))
 }
 
 // tellReport writes the report upstream, and with it the finalizer where the copy has come or gone without it.
-func (o *pass) tellReport(ctx context.Context, report, before Report) error {
+func (o *pass) tellReport(ctx context.Context, report Report) error {
 	if report.Time == "" && !report.blamed() {
 		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
 	}
 	holding := o.ours(o.dst) && !o.holds() && wanted(o.src)
 	freeing := o.copyless && o.holds()
-	if report == before && !holding && !freeing {
+	if report == o.reported() && !holding && !freeing {
 		return nil
 	}
 	metadata := map[string]any{"annotations": map[string]any{workloadv1alpha1.SyncAnnotation(o.owner.Key): report.String()}}

@@ -38,7 +38,7 @@ func (o *pass) unwanted(ctx context.Context) (bool, error) {
 // isGone tells that this object is gone from an API that is gone, or was never there.
 func isGone(err error, name string) bool {
 	var answer apierrors.APIStatus
-	return apierrors.IsNotFound(err) && asStatus(err, &answer) && answer.Status().Details != nil && answer.Status().Details.Name == name
+	return apierrors.IsNotFound(err) && errors.As(err, &answer) && answer.Status().Details != nil && answer.Status().Details.Name == name
 }
 
 // end withdraws an object of a Namespace that is closing, if kcp itself says so just now: it may have been opened again, or
@@ -124,8 +124,7 @@ func (o *pass) endCopy(ctx context.Context) error {
 	if o.src == nil || len(o.dst.GetFinalizers()) == 0 {
 		return nil
 	}
-	before := o.reported()
-	return o.tell(ctx, o.terminating(Report{Time: before.Time, Generation: before.Generation}, "and then this object is free"), before)
+	return o.tell(ctx, o.terminating(o.reported().renewed(), "and then this object is free"))
 }
 
 // heldUp returns what keeps us from letting the object go, and tells it there once it has lasted.
@@ -136,7 +135,7 @@ func (o *pass) heldUp(ctx context.Context, err error) error {
 	}
 	before := o.reported()
 	report.Time, report.Generation = before.Time, before.Generation
-	return errors.Join(err, o.tell(ctx, report, before))
+	return errors.Join(err, o.tell(ctx, report))
 }
 
 // isRerun tells whether the copy is of an earlier Job of the name. A Job runs once: the next one is not run, and has not

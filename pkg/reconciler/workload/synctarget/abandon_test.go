@@ -146,7 +146,7 @@ func TestDeadlineAndAbandon(t *testing.T) {
 		if len(w.events.events) != 4 || !w.gone() {
 			t.Errorf("Events: %q, gone = %t", w.events.events, w.gone())
 		}
-		for i, left := range []string{`May be left behind: nothing. Internal error occurred: injected`, `in the physical cluster "edge-1". Internal error occurred: injected`, "in the workspace. Internal error occurred: injected", `finalizer "workload.kcp.io/synctarget-` + testKey() + `" on Secrets of the workspace. Internal error occurred: injected`} {
+		for i, left := range []string{`May be left behind: nothing. Internal error occurred: injected`, `in the physical cluster "edge-1", and, if the Secret "default/edge-1" is there without the label that shows it to the service, finalizer "workload.kcp.io/synctarget-` + testKey() + `" on it. Internal error occurred: injected`, "in the workspace. Internal error occurred: injected", `finalizer "workload.kcp.io/synctarget-` + testKey() + `" on Secrets of the workspace. Internal error occurred: injected`} {
 			if !strings.HasSuffix(w.events.events[i], left) {
 				t.Errorf("Event %q does not name %q", w.events.events[i], left)
 			}
@@ -163,6 +163,56 @@ func TestDeadlineAndAbandon(t *testing.T) {
 			t.Error("let go")
 		}
 	})
+}
+
+// TestRemovalGoesOn: where there is more to remove than a pass has time for, it goes on at once, and as long as it gets on it is
+// not given up, unless the user does not wait.
+func TestRemovalGoesOn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		perPass          int
+		abandoned, waits bool
+	}{
+		"at the deadline":    {2, false, true},
+		"abandoned":          {2, true, false},
+		"it does not get on": {0, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := usual(t)
+			w.ready()
+			shops := []string{"shop-1", "shop-2", "shop-3", "shop-4", "shop-5"}
+			ours := map[string]bool{}
+			for _, name := range shops {
+				w.create(namespace(name))
+				ours[fmt.Sprintf("delete Namespace %q", w.counterpartOf(name)[0].GetName())] = true
+			}
+			w.settle()
+			w.delete()
+			w.pass()
+			w.drained(shops...)
+			left := 0
+			w.there.refuse = func(request string) error {
+				if ours[request] {
+					if left--; left < 0 {
+						return context.DeadlineExceeded
+					}
+				}
+				return nil
+			}
+			w.clock.Step(deadline)
+			if tc.abandoned {
+				abandon(t, w)
+			}
+			for pass := 0; pass < 5 && !w.gone(); pass++ {
+				left = tc.perPass
+				if again := w.pass().RequeueAfter; pass < 2 && !w.gone() && again != time.Second {
+					t.Errorf("it goes on after %s: %s", again, w.condition(workloadv1alpha1.ConditionDeployed))
+				}
+			}
+			if gaveUp := strings.Contains(strings.Join(w.events.events, ""), "Abandoned"); !w.gone() || gaveUp == tc.waits {
+				t.Errorf("gone = %t, Events %q", w.gone(), w.events.events)
+			}
+		})
+	}
 }
 
 // TestLettingGoWaitsForWhatSettles: a Namespace that is on its way out is nothing to warn of, but it does not hold the

@@ -166,22 +166,25 @@ func (r *Reconciler) clear(ctx context.Context, s *scope, counterparts agent.Cou
 	if open, err := r.stillOpen(ctx, s, namespace); err != nil || open {
 		return nil, err
 	}
-	_, done, refusal := counterparts.Remove(ctx, one, false)
+	_, _, done, refusal := counterparts.Remove(ctx, one, false)
 	s.clearing = s.clearing || !done
 	return refusal, nil
 }
 
-// removeCounterparts takes all away, for agent.Remove's waiting and done. A cluster that has none is asked nothing more.
-func (r *Reconciler) removeCounterparts(ctx context.Context, s *scope, cluster physicalCluster) (waiting string, done bool, err error) {
+// removeCounterparts takes all away, and returns what Counterparts.Remove does. A cluster that has none is asked nothing more.
+// Those that are being deleted already come last: there may be more than a pass has time for.
+func (r *Reconciler) removeCounterparts(ctx context.Context, s *scope, cluster physicalCluster) (waiting string, ended int, done bool, err error) {
 	all, err := agent.Counterparts{Client: cluster.Client(), Key: s.key}.List(ctx)
 	if err != nil || len(all) == 0 {
-		return "", err == nil, err
+		return "", 0, err == nil, err
 	}
+	going := func(n metav1.PartialObjectMetadata) bool { return n.DeletionTimestamp != nil }
+	all = append(slices.DeleteFunc(slices.Clone(all), going), slices.DeleteFunc(all, func(n metav1.PartialObjectMetadata) bool { return !going(n) })...)
 	var left []string
 	orphan := s.target.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan
-	waiting, done, err = counterpartsOf(ctx, s, cluster, &left).Remove(ctx, all, orphan)
+	waiting, ended, done, err = counterpartsOf(ctx, s, cluster, &left).Remove(ctx, all, orphan)
 	r.tellLeft(ctx, s, left)
-	return waiting, done, err
+	return waiting, ended, done, err
 }
 
 // counterpartsOf are those of a target, with what its cluster says may be in them. What is said of those that stay is left.

@@ -54,7 +54,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 	}
 
 	elapsed := r.Clock.Since(s.target.DeletionTimestamp.Time)
-	abandon := s.target.Annotations[workloadv1alpha1.AnnotationAbandon] == "true"
+	abandon := s.abandoned()
 	letGo := abandon || elapsed >= r.DeleteDeadline
 	s.letGo = letGo
 	overdue := elapsed >= r.DeleteDeadline+settling
@@ -104,6 +104,11 @@ func (r *Reconciler) hangs(ctx context.Context, s *scope) bool {
 	namespace := namespaceMeta()
 	err := s.upstream.Get(ctx, client.ObjectKey{Name: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)}, namespace)
 	return err == nil && namespace.DeletionTimestamp != nil && r.Clock.Since(namespace.DeletionTimestamp.Time) >= settling
+}
+
+// abandoned tells whether the user does not wait for the end.
+func (s *scope) abandoned() bool {
+	return s.target.Annotations[workloadv1alpha1.AnnotationAbandon] == "true"
 }
 
 // removing is what the user reads first.
@@ -198,10 +203,15 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 // or for ever.
 func (r *Reconciler) removeDownstream(ctx context.Context, s *scope, cluster physicalCluster) verdict {
 	waiting, gone, failure := agent.Remove(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
-	hanging, done, err := r.removeCounterparts(ctx, s, cluster)
+	hanging, ended, done, err := r.removeCounterparts(ctx, s, cluster)
 	switch {
 	case failure != nil:
 		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(failure))
+	case ended > 0 && errors.Is(err, context.DeadlineExceeded):
+		// There are more than a pass has time for. Each pass leaves fewer, so this ends, and is not given up at the deadline.
+		v := blocked(workloadv1alpha1.ReasonRemoving, "Removing what was synced").after(time.Second)
+		v.begun = !s.abandoned()
+		return v
 	case err != nil:
 		return blocked(workloadv1alpha1.ReasonRemovalFailed, "What was synced cannot be removed: %s", pcluster.Describe(err))
 	case !gone || !done:
@@ -235,11 +245,15 @@ func (r *Reconciler) releaseSecret(ctx context.Context, s *scope) (verdict, erro
 
 func leftDownstream(s *scope) string {
 	name := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
+	hold := ""
+	if ref := s.target.Spec.KubeconfigSecretRef; ref != nil && s.kubeconfig == nil {
+		hold = fmt.Sprintf(", and, if the Secret %q is there without the label that shows it to the service, finalizer %q on it", ref.Namespace+"/"+ref.Name, workloadv1alpha1.Hold(s.key))
+	}
 	left := fmt.Sprintf("Namespace, ClusterRole and ClusterRoleBinding %q", name)
 	if len(s.target.Status.Namespaces) > 0 {
 		left += ", and the Namespaces with the copies of what was synced,"
 	}
-	return fmt.Sprintf("%s in the physical cluster %q", left, s.target.Spec.Cluster)
+	return fmt.Sprintf("%s in the physical cluster %q%s", left, s.target.Spec.Cluster, hold)
 }
 
 func leftUpstream(s *scope) string {

@@ -61,7 +61,7 @@ func (r *Reconciler) releaseSecrets(ctx context.Context, s *scope, keep client.O
 }
 
 // releaseReferenced takes this target's finalizer off the referenced Secret, should the cache not show it yet: after
-// the target nobody would. A Secret that the service may not see was never held.
+// the target nobody would. One that has lost the label by which the service sees it cannot be told from none.
 func releaseReferenced(ctx context.Context, s *scope) error {
 	if s.pullMode() {
 		return nil
