@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -90,4 +94,47 @@ func TestSyncWithoutRights(t *testing.T) {
 		assert.Equal(t, before[s.namespace]["stays"], s.uids()["stays"], "the copy that stays in %s", s.namespace)
 		s.awaitReport(s.configMap("stays", nil), `"ready":"Current"`)
 	}
+}
+
+// TestSyncUnmarked: what the workspace's own policy does not let the syncer hold is not copied, which is told in an Event on the
+// object and counted on the SyncTarget; when the policy has gone it is synced.
+func TestSyncUnmarked(t *testing.T) {
+	n := newTenant(t)
+	rule := admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
+		Operations: []admissionv1.OperationType{admissionv1.Update},
+		Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"}},
+	}}
+	policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "no-finalizers"}, Spec: admissionv1.ValidatingAdmissionPolicySpec{
+		MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{rule}},
+		Validations: []admissionv1.Validation{{
+			Expression: "!object.metadata.name.startsWith('guarded') || !has(object.metadata.finalizers)", Message: "nobody holds what is guarded",
+		}},
+	}}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: policy.ObjectMeta, Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+		PolicyName: policy.Name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+	}}
+	require.NoError(t, n.Create(t.Context(), policy))
+	require.NoError(t, n.Create(t.Context(), binding))
+	s := n.openShop(n.register("edge-1"), "shop")
+	s.create(s.configMap("guarded-probe", nil))
+	n.eventually("the policy is in force", func() (bool, string) {
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":["example.com/probe"]}}`))
+		err := n.Patch(t.Context(), s.configMap("guarded-probe", nil), patch, client.DryRunAll)
+		return apierrors.IsInvalid(err), fmt.Sprint(err)
+	})
+	guarded := s.configMap("guarded", map[string]string{"a": "1"})
+	s.create(guarded)
+	n.eventually("it is told in an Event", func() (bool, string) {
+		var events corev1.EventList
+		require.NoError(t, n.List(t.Context(), &events, client.InNamespace("shop")))
+		i := slices.IndexFunc(events.Items, func(e corev1.Event) bool { return e.InvolvedObject.UID == guarded.UID && e.Reason == "SyncRefused" })
+		return i >= 0 && strings.Contains(events.Items[i].Message, "nobody holds what is guarded"), fmt.Sprint(len(events.Items), i)
+	})
+	_, err := s.copyOf("guarded")
+	assert.True(t, apierrors.IsNotFound(err), "a copy of what is not held: %v", err)
+	n.await("edge-1", "Synced", "NotSynced", "configmaps")
+
+	require.NoError(t, n.Delete(t.Context(), binding))
+	s.awaitCopy("guarded", map[string]string{"a": "1"})
+	n.await("edge-1", "Synced", "Synced")
 }
