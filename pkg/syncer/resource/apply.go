@@ -62,7 +62,7 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	if o.dst == nil && !held && !o.isFixture() && isShared(applied) {
 		// The cache did not show it yet. What was merged into it is taken out again.
 		o.dst = applied
-		o.merged.Store(o.id(), applied.GetUID())
+		o.memory.merged = applied.GetUID()
 		if err := o.giveBackMerged(ctx); err != nil {
 			return report, 0, err
 		}
@@ -71,7 +71,7 @@ func (o *pass) apply(ctx context.Context, desired *unstructured.Unstructured, re
 	}
 	unchanged := o.dst != nil && o.dst.GetResourceVersion() == applied.GetResourceVersion()
 	if o.restores(desired) && !equality.Semantic.DeepEqual(contentOf(o.dst), contentOf(applied)) {
-		o.restored.Store(o.id(), o.clock.Now())
+		o.memory.restored = o.clock.Now()
 	}
 	o.dst = applied
 	if unchanged {
@@ -91,12 +91,10 @@ func (o *pass) restores(desired *unstructured.Unstructured) bool {
 
 // untilRestored is how long a copy that somebody has changed, and changes back again and again, is left so.
 func (o *pass) untilRestored(desired *unstructured.Unstructured) time.Duration {
-	last, _ := o.restored.Load(o.id())
-	at, ok := last.(time.Time)
-	if !ok || !o.restores(desired) {
+	if o.memory.restored.IsZero() || !o.restores(desired) {
 		return 0
 	}
-	return max(restorePace-o.clock.Since(at), 0)
+	return max(restorePace-o.clock.Since(o.memory.restored), 0)
 }
 
 // contentOf is what an object says, without what its server keeps of it.
@@ -235,7 +233,7 @@ var errPutOff = errors.New("the server has put it off")
 // settle notes the outcome of an apply, and how long it holds.
 func (o *pass) settle(desired *unstructured.Unstructured, outcome settlement, lasts time.Duration) {
 	outcome.of, outcome.until = o.matter(desired), o.clock.Now().Add(lasts)
-	o.settlements.Store(o.id(), outcome)
+	o.memory.settled = outcome
 }
 
 // settled returns the outcome of the last apply if it still stands.
@@ -249,9 +247,8 @@ func (o *pass) settled(desired *unstructured.Unstructured) (settlement, bool) {
 
 // settlement returns the outcome of the last apply of the same.
 func (o *pass) settlement(desired *unstructured.Unstructured) (settlement, bool) {
-	found, _ := o.settlements.Load(o.id())
-	known, ok := found.(settlement)
-	return known, ok && known.of == o.matter(desired)
+	known := o.memory.settled
+	return known, known != (settlement{}) && known.of == o.matter(desired)
 }
 
 // matter identifies what an apply is about: what is wanted, and what is there.

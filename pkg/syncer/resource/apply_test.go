@@ -838,7 +838,7 @@ func TestMergedAndNotGivenBack(t *testing.T) {
 					if err != nil || s.pass.ours(live) {
 						t.Errorf("what is in the physical cluster is %v, %v", live, err)
 					}
-					if _, left := s.pass.merged.Load(s.pass.id()); left {
+					if s.pass.place.remembered(s.pass.lane.resource.GroupResource, "a").merged != "" {
 						t.Error("it would be given back again, should it be handed over later")
 					}
 					if !deleted && !strings.Contains(s.report(t).Refused, "is not a copy") {
@@ -854,7 +854,7 @@ func TestMergedAndNotGivenBack(t *testing.T) {
 func TestGivingBackThatFailsIsTold(t *testing.T) {
 	src := sourceOf(func(o *unstructured.Unstructured) { o.SetDeletionTimestamp(&metav1.Time{Time: time.Now()}) })
 	s := newServer(t, src, copied(t))
-	s.pass.merged.Store(s.pass.id(), s.pass.dst.GetUID())
+	s.pass.place.remember(s.pass.id(), memory{merged: s.pass.dst.GetUID()})
 	s.err = apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "a", errors.New("a policy denies it"))
 	for range tellAfter {
 		s.pass.queue.AddRateLimited(s.pass.id())
@@ -991,7 +991,7 @@ func TestScaledCopy(t *testing.T) {
 	live := s.pass.dst.DeepCopy()
 	live.Object["spec"] = map[string]any{"replicas": int64(5)} // without what is left out as a zero value
 	s.cache(t, s.pass.lane.down, live)
-	s.pass.settlements.Clear() // as after a restart
+	s.pass.place.memories.Clear() // as after a restart
 	if _, err := s.run(t); err != nil || len(s.applied) != 2 {
 		t.Errorf("at rest: run() = %v after %d applies", err, len(s.applied))
 	}

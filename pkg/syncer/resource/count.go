@@ -114,13 +114,12 @@ func (e *Engine) isLate(p *place, l *lane) (late bool) {
 // isExplained tells whether it is told that, and why, an object is not as it should be.
 func (e *Engine) isExplained(p *place, l *lane, o *unstructured.Unstructured) bool {
 	report := parseReport(e.told(o))
-	return e.isUnmarked(p, l, o) || report.blamed() || report.Ready == string(kstatus.FailedStatus)
+	return isUnmarked(p, l, o) || report.blamed() || report.Ready == string(kstatus.FailedStatus)
 }
 
 // isUnmarked tells whether the workspace refuses our marks on an object.
-func (e *Engine) isUnmarked(p *place, l *lane, o *unstructured.Unstructured) bool {
-	_, found := e.warned.Load(item{namespace: p.namespace, resource: l.resource.GroupResource, name: o.GetName()})
-	return found
+func isUnmarked(p *place, l *lane, o *unstructured.Unstructured) bool {
+	return !p.remembered(l.resource.GroupResource, o.GetName()).unmarked.IsZero()
 }
 
 // resourceStatus is what is to be told of the resources. What cannot be counted yet, as after a start, stays as it was
@@ -182,7 +181,7 @@ func (e *Engine) count(places map[string]*place, resource workloadv1alpha1.Group
 		}
 		for _, key := range l.up.objects.keys() {
 			o, _ := l.up.objects.get(key)
-			if o == nil || !e.marks(o) && !e.isUnmarked(p, l, o) {
+			if o == nil || !e.marks(o) && !isUnmarked(p, l, o) {
 				continue
 			}
 			objects++

@@ -10,6 +10,7 @@
 //	plan      which Namespaces are opened and closed
 //	place     one opened Namespace: the informers on both sides of it
 //	close     the end of a place
+//	memory    what a pass over an object leaves to the next
 //	object    one pass over one object: carry it, or withdraw its copy
 //	apply     the way down
 //	tell      the way up: the finalizer, the status and the report

@@ -69,16 +69,6 @@ type Engine struct {
 	asked, changed, learned chan struct{}
 	// heard is when the physical cluster last answered an apply, in nanoseconds since 1970.
 	heard atomic.Int64
-	// settlements are the applies that need not be tried again, by item. Forgotten when the copy is gone.
-	settlements sync.Map
-	// restored is when copies were last brought back from what somebody had changed, by item. Forgotten when the copy is gone.
-	restored sync.Map
-	// merged are the UIDs of what is of somebody else's and was merged into, until it is given back, by item.
-	merged sync.Map
-	// warned is when it was last told in an Event that the workspace refuses our marks, by item. Forgotten when it takes them.
-	warned sync.Map
-	// pruned are the statuses that the workspace has taken without a change, by item. Forgotten when the copy is gone.
-	pruned sync.Map
 }
 
 // New returns an Engine that is ready to Start.

@@ -41,6 +41,8 @@ type pass struct {
 	src, dst *unstructured.Unstructured
 	// changedAt and answeredAt are since when a change of the object, and of the copy, wait; zero where none does.
 	changedAt, answeredAt time.Time
+	// memory is what the last pass has left, and what this one leaves.
+	memory memory
 	// began is when the pass did.
 	began time.Time
 	// again is when what is told now is looked at again without an event; 0 is never.
@@ -57,7 +59,7 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 		return 0, nil // everything is looked at when it has
 	}
 	src, srcAhead := l.up.objects.get(p.namespace + "/" + name)
-	o := &pass{Engine: e, place: p, lane: l, name: name, src: src, changedAt: l.up.takeSeen(name), began: e.clock.Now()}
+	o := &pass{Engine: e, place: p, lane: l, name: name, src: src, changedAt: l.up.takeSeen(name), memory: p.remembered(l.resource.GroupResource, name), began: e.clock.Now()}
 	if l.isBarred() {
 		again, err := o.explainBarred(ctx)
 		if p.ending() != nil && o.free() && !o.marked() {
@@ -72,15 +74,13 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 	}
 	again, err := o.run(ctx)
 	if o.free() && !o.marked() {
-		e.settlements.Delete(o.id())
-		e.restored.Delete(o.id())
-		e.pruned.Delete(o.id())
+		o.memory = memory{merged: o.memory.merged, unmarked: o.memory.unmarked}
 		if err == nil && p.ending() != nil {
 			e.queue.Add(item{namespace: p.namespace}) // was it the last?
 		}
 	}
 	if err == nil {
-		e.warned.Delete(o.id())
+		o.memory.unmarked = time.Time{}
 	} else {
 		o.warn(ctx, err)
 		l.up.stillSeen(name, o.changedAt)
@@ -88,6 +88,7 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 			l.down.stillSeen(name, o.answeredAt)
 		}
 	}
+	p.remember(o.id(), o.memory)
 	if done := err == nil && !o.putOff || o.src != nil && e.isExplained(p, l, o.src); done && p.met(o.id()) {
 		signal(e.learned)
 	}

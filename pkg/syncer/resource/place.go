@@ -28,8 +28,9 @@ import (
 type place struct {
 	namespace, counterpart string
 
-	// passes are those over its objects.
-	passes passes
+	// passes are those over its objects, and memories what is remembered of each, by item.
+	passes   passes
+	memories sync.Map
 
 	mu sync.Mutex
 	// closing is set when a live read has shown that everything of ours is to go. Set by the engine.

@@ -141,7 +141,7 @@ func (o *pass) tellStatus(ctx context.Context) (refused string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("encoding the status of %s: %w", o, err)
 	}
-	if pruned, _ := o.pruned.Load(o.id()); pruned == hash {
+	if o.memory.pruned == hash {
 		return "", nil
 	}
 	patch := []map[string]any{
@@ -162,7 +162,7 @@ func (o *pass) tellStatus(ctx context.Context) (refused string, err error) {
 		return refused, fmt.Errorf("writing the status of %s: %w", o, err)
 	}
 	if o.src.GetResourceVersion() == version {
-		o.pruned.Store(o.id(), hash)
+		o.memory.pruned = hash
 		return "", nil
 	}
 	o.metrics.told(o.lane.resource.GroupResource, o.clock, o.answeredAt)
@@ -243,15 +243,14 @@ func (o *pass) warn(ctx context.Context, failure error) {
 		return
 	}
 	answer, kind := refusal(unmarked)
-	last, _ := o.warned.Load(o.id())
-	if at, ok := last.(time.Time); kind == passing || ok && o.clock.Since(at) < refusalRetry {
+	if last := o.memory.unmarked; kind == passing || !last.IsZero() && o.clock.Since(last) < refusalRetry {
 		return
 	}
 	now := metav1.NewTime(o.clock.Now())
 	event := o.eventOn(o.src, string(o.src.GetUID()))
 	event.Type, event.Reason, event.Count, event.FirstTimestamp, event.LastTimestamp = corev1.EventTypeWarning, "SyncRefused", 1, now, now
 	event.Message = "The workspace does not let the syncer change its finalizer and annotation on this object, without which it is neither synced nor let go; the admission policy or webhook that refuses it must let these pass: " + answer.Refused
-	o.warned.Store(o.id(), o.clock.Now())
+	o.memory.unmarked = o.clock.Now()
 	if err := o.writeEvent(ctx, event); err != nil {
 		log.FromContext(ctx).Info("An object is not synced, which cannot be told in its workspace", "object", o.String(), "cause", failure.Error(), "refused", err.Error())
 	}

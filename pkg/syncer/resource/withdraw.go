@@ -169,23 +169,22 @@ func (o *pass) deleteCopy(ctx context.Context) error {
 }
 
 // giveBackMerged gives back what was merged into, before anything else is made of it: it carries our marks. The server is
-// asked for it, as the cache may not show it yet. After a restart this is not known any more.
+// asked for it, as the cache may not show it yet.
 func (o *pass) giveBackMerged(ctx context.Context) error {
-	uid, found := o.merged.Load(o.id())
-	if !found || o.lane.down == nil {
+	if o.memory.merged == "" || o.lane.down == nil {
 		return nil
 	}
 	live, err := o.lane.down.client.Get(ctx, o.name, metav1.GetOptions{})
 	if err != nil && !isGone(err, o.name) {
 		return o.heldUp(ctx, fmt.Errorf("reading %s in the physical cluster, to give it back: %w", o, err))
 	}
-	if err == nil && live.GetUID() == uid && o.ours(live) {
+	if err == nil && live.GetUID() == o.memory.merged && o.ours(live) {
 		o.dst = live
 		if err := o.giveBack(ctx); err != nil {
 			return o.heldUp(ctx, err)
 		}
 	}
-	o.merged.Delete(o.id())
+	o.memory.merged = ""
 	return nil
 }
 
