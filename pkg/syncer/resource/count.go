@@ -82,21 +82,25 @@ func (e *Engine) syncedNamespaces(catalog []Resource, told workloadv1alpha1.Sync
 	return names
 }
 
-// isSynced tells it of one; until everything has been listed, as after a start, it is as was told before.
+// isSynced tells it of one; until everything has been looked at once, as after a start, it is as was told before.
 func (e *Engine) isSynced(p *place, catalog []Resource, told bool) bool {
 	if p == nil {
 		return told
 	}
+	all, before := p.missesNothing()
 	for _, r := range catalog {
 		switch l := p.lane(r.GroupResource); {
 		case !r.followed(), l != nil && l.isBarred():
 		case l == nil, !l.begun.Load():
-			return told
+			all = false
 		case e.isLate(p, l):
 			return false
 		}
 	}
-	return p.ending() == nil && p.isComplete()
+	if all {
+		p.setComplete()
+	}
+	return p.ending() == nil && (all || told && !before)
 }
 
 // isLate tells whether a change of an object has been on its way for long, and the object does not say why.

@@ -109,6 +109,9 @@ func TestSyncedNamespaces(t *testing.T) {
 	s.cache(t, l.up, s.live(t))
 	p.miss(l)
 	expect("listed", false, false)
+	told.SyncedNamespaces = []string{"shop"}
+	expect("listed, after a restart", true, false)
+	told.SyncedNamespaces = nil
 
 	s.err = errors.New("connection refused")
 	if _, err := s.run(t); err == nil {
@@ -129,6 +132,22 @@ func TestSyncedNamespaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("applied", true, true)
+	told.SyncedNamespaces = []string{"shop"}
+	p.miss(l)
+	expect("opened again, or another resource is named", false, false)
+	if !p.met(s.pass.id()) {
+		t.Error("something is missing all the same")
+	}
+	another := &lane{resource: l.resource, up: l.up, stop: func() {}}
+	p.lanes[l.resource.GroupResource] = another
+	expect("a resource is followed anew", false, false)
+	if p.miss(l); len(p.missing) > 0 {
+		t.Error("what a lane lists that has ended is missing for good")
+	}
+	p.miss(another)
+	p.end(another)
+	p.lanes[l.resource.GroupResource] = l
+	expect("what is followed no more is not missing", true, false)
 
 	s.cache(t, l.up, s.live(t))
 	l.up.stillSeen("a", clock.Now())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -42,8 +43,10 @@ type place struct {
 	lanes   map[workloadv1alpha1.GroupResource]*lane
 
 	// missing are the objects that were there when their resource was first listed, or the place was opened again, until a pass
-	// has dealt with each.
-	missing map[item]bool
+	// has dealt with each. complete is set once nothing was missing, or the place was opened again: then what is missing is
+	// new, and not only to this process.
+	missing  map[item]bool
+	complete bool
 
 	// warnings are the Warning Events in the counterpart, and told what was written of them, by name. Set by listen.
 	warnings *side
@@ -246,6 +249,9 @@ func (p *place) mayTell(object types.UID, why, event, words string, now time.Tim
 func (p *place) miss(l *lane) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.lanes[l.resource.GroupResource] != l {
+		return // it is followed no more, or anew
+	}
 	for _, name := range l.up.names() {
 		p.missing[item{namespace: p.namespace, resource: l.resource.GroupResource, name: name}] = true
 	}
@@ -266,11 +272,25 @@ func (p *place) met(i item) (last bool) {
 	return true
 }
 
-// isComplete tells whether nothing is missing.
-func (p *place) isComplete() bool {
+// missesNothing tells whether all is there that was to be brought, and before, whether that was so before.
+func (p *place) missesNothing() (now, before bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.missing) == 0
+	return len(p.missing) == 0, p.complete
+}
+
+// setComplete notes that nothing was missing, or that what is from now on is new.
+func (p *place) setComplete() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.complete = true
+}
+
+// end stops following a resource. The caller holds mu.
+func (p *place) end(l *lane) {
+	l.stop()
+	delete(p.lanes, l.resource.GroupResource)
+	maps.DeleteFunc(p.missing, func(i item, _ bool) bool { return i.resource == l.resource.GroupResource })
 }
 
 // answered tells whether everything in the place has been listed, as far as can be.

@@ -96,6 +96,7 @@ func (e *Engine) openPlace(ctx context.Context, namespace string, ending *closin
 	}
 	e.mu.Unlock()
 	if p.setEnding(ending) {
+		p.setComplete()
 		for _, l := range p.all() {
 			if ending == nil && l.begun.Load() {
 				p.miss(l)
@@ -120,14 +121,13 @@ func (e *Engine) ensureLanes(p *place, followed []Resource) {
 			if l.resource.sameWay(r) {
 				continue
 			}
-			l.stop()
+			p.end(l)
 		}
 		p.lanes[r.GroupResource] = e.newLane(p, r)
 	}
 	for gr, l := range p.lanes {
 		if !keep[gr] {
-			l.stop()
-			delete(p.lanes, gr)
+			p.end(l)
 		}
 	}
 }
@@ -175,7 +175,7 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 			e.listed(r.GroupResource)
 			p.miss(l)
 			e.lookAtAll(p, l)
-			if p.isComplete() {
+			if all, _ := p.missesNothing(); all {
 				signal(e.learned)
 			}
 		}
