@@ -95,6 +95,23 @@ func TestSaidAgain(t *testing.T) {
 	}
 }
 
+// TestClosingIsLearned: that a Namespace is synced is taken back when it closes, before it may be opened again.
+func TestClosingIsLearned(t *testing.T) {
+	e := newTestEngine(t, &kcp{})
+	defer e.queue.ShutDown()
+	p := newPlace(testOwner.Key, "shop")
+	p.deafen = func() {}
+	e.places["shop"] = p
+	for _, ending := range []*closing{{}, nil} {
+		e.openPlace(t.Context(), "shop", ending, nil)
+		select {
+		case <-e.learned:
+		default:
+			t.Errorf("nothing is reported of %+v", ending)
+		}
+	}
+}
+
 // reporting is a SyncTarget in kcp that takes reports.
 type reporting struct {
 	target

@@ -87,29 +87,43 @@ func (e *Engine) isSynced(p *place, catalog []Resource, told bool) bool {
 	if p == nil {
 		return told
 	}
-	all, before := p.missesNothing()
+	begun := true
 	for _, r := range catalog {
 		switch l := p.lane(r.GroupResource); {
 		case !r.followed(), l != nil && l.isBarred():
 		case l == nil, !l.begun.Load():
-			all = false
+			begun = false
 		case e.isLate(p, l):
 			return false
 		}
 	}
-	if all {
+	all, before := p.missesNothing() // a lane that has begun has said before what it misses
+	if all = all && begun; all {
 		p.setComplete()
 	}
 	return p.ending() == nil && (all || told && !before)
 }
 
-// isLate tells whether a change of an object has been on its way for long, and the object does not say why.
+// isLate tells whether a change of an object has been on its way for long, or its copy has been gone, and the object does not
+// say why. It counts from when the lane began.
 func (e *Engine) isLate(p *place, l *lane) (late bool) {
-	l.up.seen.Range(func(name, since any) bool {
-		if e.clock.Since(since.(time.Time)) > lateAfter {
-			o, _ := l.up.objects.get(p.namespace + "/" + name.(string))
-			late = o != nil && wanted(o) && !e.isExplained(p, l, o)
-		}
+	of := func(name string) bool {
+		o, _ := l.up.objects.get(p.namespace + "/" + name)
+		return o != nil && wanted(o) && !e.isExplained(p, l, o)
+	}
+	isOld := func(since time.Time) bool {
+		return e.clock.Since(since) > lateAfter && e.clock.Since(l.began) > lateAfter
+	}
+	l.up.waiting(func(name string, since time.Time) bool {
+		late = isOld(since) && of(name)
+		return !late
+	})
+	if late || l.down == nil {
+		return late
+	}
+	l.down.waiting(func(name string, since time.Time) bool {
+		copy, _ := l.down.objects.get(p.counterpart + "/" + name)
+		late = copy == nil && isOld(since) && of(name)
 		return !late
 	})
 	return late

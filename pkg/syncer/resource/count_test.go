@@ -107,7 +107,7 @@ func TestSyncedNamespaces(t *testing.T) {
 	told.SyncedNamespaces = nil
 	expect("not listed yet, in a Namespace that is new", false, false)
 	s.cache(t, l.up, s.live(t))
-	p.miss(l)
+	p.miss(l, clock.Now())
 	expect("listed", false, false)
 	told.SyncedNamespaces = []string{"shop"}
 	expect("listed, after a restart", true, false)
@@ -133,7 +133,7 @@ func TestSyncedNamespaces(t *testing.T) {
 	}
 	expect("applied", true, true)
 	told.SyncedNamespaces = []string{"shop"}
-	p.miss(l)
+	p.miss(l, clock.Now())
 	expect("opened again, or another resource is named", false, false)
 	if !p.met(s.pass.id()) {
 		t.Error("something is missing all the same")
@@ -141,10 +141,10 @@ func TestSyncedNamespaces(t *testing.T) {
 	another := &lane{resource: l.resource, up: l.up, stop: func() {}}
 	p.lanes[l.resource.GroupResource] = another
 	expect("a resource is followed anew", false, false)
-	if p.miss(l); len(p.missing) > 0 {
+	if p.miss(l, clock.Now()); len(p.missing) > 0 {
 		t.Error("what a lane lists that has ended is missing for good")
 	}
-	p.miss(another)
+	p.miss(another, clock.Now())
 	p.end(another)
 	p.lanes[l.resource.GroupResource] = l
 	expect("what is followed no more is not missing", true, false)
@@ -155,6 +155,21 @@ func TestSyncedNamespaces(t *testing.T) {
 	expect("a change is on its way", true, false)
 	clock.Step(1)
 	expect("for long", false, false)
+	l.up.takeSeen("a")
+	expect("and a pass is at it", false, false)
+	l.up.dealtWith("a")
+	expect("and has dealt with it", true, false)
+	l.down.objects.drop(p.counterpart + "/a")
+	l.down.stillSeen("a", clock.Now().Add(-time.Hour))
+	expect("its copy has been gone for long", false, false)
+	s.cache(t, l.down, s.applied[len(s.applied)-1])
+	expect("its copy has changed", true, false)
+	l.down.takeSeen("a")
+	l.down.dealtWith("a")
+	l.up.stillSeen("a", clock.Now().Add(-time.Hour))
+	l.began = clock.Now()
+	expect("since before everything was listed", true, false)
+	clock.Step(lateAfter + 1)
 	refused := s.live(t)
 	refused.SetAnnotations(map[string]string{workloadv1alpha1.SyncAnnotation(testOwner.Key): Report{Refused: "no"}.String()})
 	s.cache(t, l.up, refused)

@@ -60,6 +60,7 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 	}
 	src, srcAhead := l.up.objects.get(p.namespace + "/" + name)
 	o := &pass{Engine: e, place: p, lane: l, name: name, src: src, changedAt: l.up.takeSeen(name), memory: p.remembered(l.resource.GroupResource, name), began: e.clock.Now()}
+	defer l.up.dealtWith(name)
 	if l.isBarred() {
 		again, err := o.explainBarred(ctx)
 		if p.ending() != nil && o.free() && !o.marked() {
@@ -70,6 +71,7 @@ func (e *Engine) syncObject(ctx context.Context, p *place, l *lane, name string)
 	dstAhead := false
 	if l.down != nil {
 		o.answeredAt = l.down.takeSeen(name)
+		defer l.down.dealtWith(name)
 		o.dst, dstAhead = l.down.objects.get(p.counterpart + "/" + name)
 	}
 	again, err := o.run(ctx)

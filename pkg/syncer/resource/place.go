@@ -70,8 +70,9 @@ type lane struct {
 	// down is nil for a resource that the physical cluster does not serve.
 	down *side
 	stop context.CancelFunc
-	// begun is set when all that was there at first is known to be missing.
+	// begun is set when all that was there at first is known to be missing, and began is when that was.
 	begun atomic.Bool
+	began time.Time
 }
 
 // side is one resource in one Namespace of one server.
@@ -87,15 +88,28 @@ type side struct {
 	failures int
 	failed   time.Time
 	objects  *overlay
-	// seen is when a change was first seen that no pass has dealt with, by name.
-	seen sync.Map
+	// seen is when a change was first seen that no pass has dealt with, by name, and taken when one that is being dealt with was.
+	seen, taken sync.Map
 }
 
-// takeSeen returns since when a change waits, zero for none; the next one begins anew.
+// takeSeen returns since when a change waits, zero for none; the next one begins anew. dealtWith follows.
 func (s *side) takeSeen(name string) time.Time {
 	since, _ := s.seen.LoadAndDelete(name)
 	at, _ := since.(time.Time)
+	if !at.IsZero() {
+		s.taken.Store(name, at)
+	}
 	return at
+}
+
+// dealtWith ends what takeSeen has begun.
+func (s *side) dealtWith(name string) { s.taken.Delete(name) }
+
+// waiting tells, until it returns false, of the changes that no pass has dealt with yet.
+func (s *side) waiting(tell func(name string, since time.Time) bool) {
+	for _, changes := range []*sync.Map{&s.seen, &s.taken} {
+		changes.Range(func(name, since any) bool { return tell(name.(string), since.(time.Time)) })
+	}
 }
 
 // stillSeen puts back what a pass took and could not deal with.
@@ -246,7 +260,7 @@ func (p *place) mayTell(object types.UID, why, event, words string, now time.Tim
 }
 
 // miss notes what is to be brought to the physical cluster before the place is synced.
-func (p *place) miss(l *lane) {
+func (p *place) miss(l *lane, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.lanes[l.resource.GroupResource] != l {
@@ -255,7 +269,10 @@ func (p *place) miss(l *lane) {
 	for _, name := range l.up.names() {
 		p.missing[item{namespace: p.namespace, resource: l.resource.GroupResource, name: name}] = true
 	}
-	l.begun.Store(true)
+	if !l.begun.Load() {
+		l.began = now
+		l.begun.Store(true)
+	}
 }
 
 // met notes that a pass has dealt with an object, and tells whether it was the last one that was missing.

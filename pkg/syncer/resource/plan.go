@@ -99,10 +99,11 @@ func (e *Engine) openPlace(ctx context.Context, namespace string, ending *closin
 		p.setComplete()
 		for _, l := range p.all() {
 			if ending == nil && l.begun.Load() {
-				p.miss(l)
+				p.miss(l, e.clock.Now())
 			}
 			e.lookAtAll(p, l)
 		}
+		signal(e.learned) // that it is not synced any more, before it may be opened again
 	}
 	e.ensureLanes(p, followed)
 }
@@ -173,7 +174,7 @@ func (e *Engine) newLane(p *place, r Resource) *lane {
 		}
 		if l.down == nil || cache.WaitFor(ctx, "", l.down.informer.HasSyncedChecker()) {
 			e.listed(r.GroupResource)
-			p.miss(l)
+			p.miss(l, e.clock.Now())
 			e.lookAtAll(p, l)
 			if all, _ := p.missesNothing(); all {
 				signal(e.learned)

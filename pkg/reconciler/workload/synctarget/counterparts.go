@@ -83,7 +83,7 @@ func (r *Reconciler) furnish(ctx context.Context, s *scope, cfg agent.Config, cl
 		objects := agent.Counterpart(cfg, n.Name)
 		if said, seen := s.round.seen.Load(n.Name); seen {
 			if n.Message = said.(string); n.Message == "" {
-				bindings[i] = objects[len(objects)-1]
+				n.State, bindings[i] = workloadv1alpha1.NamespaceOpen, objects[len(objects)-1]
 			}
 			return nil
 		}

@@ -262,9 +262,52 @@ func TestObstructedNamespace(t *testing.T) {
 	}
 }
 
+// TestOpenedBesideAnObstructedOne: what could not be told, since the write was lost, is told by the next pass.
+func TestOpenedBesideAnObstructedOne(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	forbidden := apierrors.NewForbidden(corev1.Resource("namespaces"), "x", errInjected)
+	w.there.refuse = func(request string) error {
+		return map[bool]error{true: forbidden}[request == fmt.Sprintf("apply Namespace %q", w.counterpartOf("bank")[0].GetName())]
+	}
+	lost := true
+	w.kcp.refuse = func(write string) error {
+		return map[bool]error{true: errInjected}[lost && strings.HasPrefix(write, "patch-status")]
+	}
+	w.create(namespace("bank"))
+	w.create(namespace("shop"))
+	if _, err := w.reconcile(); err == nil {
+		t.Fatal("a status that is not written is an error")
+	}
+	lost = false
+	w.pass()
+	if got := w.namespaces(); !strings.HasSuffix(got, ", shop Open") {
+		t.Errorf("namespaces: %s", got)
+	}
+}
+
+// TestObstructedWithoutWatches: where nothing is watched, all is read again all the same.
+func TestObstructedWithoutWatches(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	w.there.refusal = apierrors.NewForbidden(corev1.Resource("namespaces"), "", errInjected)
+	forbidden := apierrors.NewForbidden(corev1.Resource("namespaces"), "x", errInjected)
+	w.there.refuse = func(request string) error {
+		return map[bool]error{true: forbidden}[request == fmt.Sprintf("apply Namespace %q", w.counterpartOf("bank")[0].GetName())]
+	}
+	w.create(namespace("bank"))
+	w.pass()
+	if again := w.pass().RequeueAfter; again != namespaceRecheck || len(w.r.installed.rounds) != 0 {
+		t.Errorf("RequeueAfter = %s, and what was seen is remembered in %d rounds", again, len(w.r.installed.rounds))
+	}
+}
+
 // TestRestingRound: what was found right is looked at again when something may have changed, and after a while in any case.
 func TestRestingRound(t *testing.T) {
 	i, now := newInstalled(), time.Unix(0, 0)
+	if got := i.rest(testUID, now); got != namespaceRecheck {
+		t.Errorf("rest() = %s of a target that was forgotten", got)
+	}
 	first := i.begin(testUID, [32]byte{}, now)
 	i.forget(testUID)
 	if i.begin(testUID, [32]byte{}, now) != first {

@@ -88,7 +88,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 		if err := r.updateStatus(ctx, s, verdicts); err != nil {
 			return reconcile.Result{}, err
 		}
-		if v.begun {
+		if v.begun || v.undecided && v.recheck > 0 {
 			return reconcile.Result{RequeueAfter: v.recheck}, nil
 		}
 		return reconcile.Result{RequeueAfter: min(removalRecheck(elapsed), untilDue(elapsed, r.DeleteDeadline))}, nil

@@ -57,13 +57,15 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 	if s.unfinished {
 		return v, nil
 	}
-	if err == nil && v.ok() && s.unsettled() {
+	if err == nil && v.ok() && v.recheck == 0 && s.unsettled() {
 		return v.after(r.installed.rest(s.target.UID, r.Clock.Now())), nil
 	}
 	defer r.installed.end(s.target.UID)
 	switch {
 	case err != nil || !v.ok():
 		return v, err
+	case s.unsettled():
+		return v.after(min(v.recheck, namespaceRecheck)), nil
 	case v.recheck == 0:
 		v = v.after(wait.Jitter(driftInterval*4/5, 0.5))
 	}

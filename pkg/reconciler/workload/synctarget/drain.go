@@ -56,6 +56,9 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 	if len(s.namespaces) > 0 && (silent || s.letGo) {
 		leave, ok := r.lanes.enter(s.clusterName)
 		if !ok {
+			for _, n := range s.namespaces {
+				s.held = append(s.held, n.Name)
+			}
 			return busy(workloadv1alpha1.ReasonRemoving), nil
 		}
 		defer leave()
@@ -87,7 +90,7 @@ func (r *Reconciler) endNamespaces(ctx context.Context, s *scope) (waiting, faul
 		case soon:
 			waiting = "to admit the service in the place of the syncer, whose token is no longer good"
 			continue
-		case err != nil && (s.letGo && isBusy(err) || short.Err() != nil) && r.mayWait(s):
+		case err != nil && (s.letGo && isBusy(err) || short.Err() != nil && !s.abandoned()) && r.mayWait(s):
 			waiting = fmt.Sprintf("to let the syncer's finalizer be taken off: %s", err)
 			continue
 		}

@@ -2,6 +2,7 @@ package synctarget
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,7 +105,8 @@ func TestStrippingHasItsLane(t *testing.T) {
 	w.pass()
 	abandon(t, w)
 	leave, _ := w.r.lanes.enter(testCluster)
-	if got := w.pass().RequeueAfter; !until.IsZero() || w.gone() || got == 0 {
+	w.clock.Step(deadline - time.Minute)
+	if got := w.pass().RequeueAfter; !until.IsZero() || w.gone() || got < laneRetry || got > 2*laneRetry {
 		t.Errorf("stripped without a lane; gone = %t, RequeueAfter = %s", w.gone(), got)
 	}
 	leave()
@@ -114,18 +116,40 @@ func TestStrippingHasItsLane(t *testing.T) {
 	}
 }
 
-func TestStrippingGoesOn(t *testing.T) {
+// TestNeverStripped: what nobody came to do is named as left.
+func TestNeverStripped(t *testing.T) {
 	w := open(t)
 	w.delete()
 	w.pass()
-	abandon(t, w)
-	s := &scope{clusterName: testCluster, target: w.target(), key: testKey(), upstream: w.kcp, letGo: true, namespaces: w.target().Status.Namespaces}
-	w.r.stripWith = func(ctx context.Context, _ agent.Config, _ *rest.Config, _ string) error { return ctx.Err() }
-	over, cancel := context.WithTimeout(t.Context(), 0)
-	defer cancel()
-	waiting, fault, err := w.r.endNamespaces(over, s)
-	if waiting == "" || fault != "" || err != nil || len(s.held) != 0 {
-		t.Errorf("endNamespaces() = %q, %q, %v; given up in %q", waiting, fault, err, s.held)
+	leave, _ := w.r.lanes.enter(testCluster)
+	defer leave()
+	w.clock.Step(deadline + settling)
+	w.pass()
+	want := `Warning Abandoned: Deletion let go after 15m0s. May be left behind: finalizer "` + workloadv1alpha1.SyncerFinalizer(testKey()) + `" on the objects in Namespace shop of the workspace`
+	if !slices.ContainsFunc(w.events.events, func(e string) bool { return strings.HasPrefix(e, want) }) {
+		t.Errorf("Events: %q", w.events.events)
+	}
+}
+
+// TestStrippingGoesOn: where there is more than half a pass has time for, the rest has its turn, unless the user does not wait.
+func TestStrippingGoesOn(t *testing.T) {
+	for name, abandoned := range map[string]bool{"deadline": false, "abandoned": true} {
+		t.Run(name, func(t *testing.T) {
+			w := open(t)
+			w.delete()
+			w.pass()
+			if w.clock.Step(deadline); abandoned {
+				abandon(t, w)
+			}
+			s := &scope{clusterName: testCluster, target: w.target(), key: testKey(), upstream: w.kcp, letGo: true, namespaces: w.target().Status.Namespaces}
+			w.r.stripWith = func(ctx context.Context, _ agent.Config, _ *rest.Config, _ string) error { return ctx.Err() }
+			over, cancel := context.WithTimeout(t.Context(), 0)
+			defer cancel()
+			waiting, fault, err := w.r.endNamespaces(over, s)
+			if goesOn := waiting != "" && fault == "" && len(s.held) == 0; goesOn == abandoned || err != nil {
+				t.Errorf("endNamespaces() = %q, %q, %v; given up in %q", waiting, fault, err, s.held)
+			}
+		})
 	}
 }
 

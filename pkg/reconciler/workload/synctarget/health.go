@@ -59,6 +59,13 @@ func (r *Reconciler) isSilent(s *scope) bool {
 	return r.Clock.Since(r.pulses.get(s.target).since()) >= r.HeartbeatThreshold
 }
 
+// isKnownSilent tells also what was found before, by a controller that was restarted since, until a heartbeat arrives.
+func (r *Reconciler) isKnownSilent(s *scope) bool {
+	ready := meta.FindStatusCondition(s.target.Status.Conditions, workloadv1alpha1.ConditionReady)
+	before := ready != nil && ready.Reason == workloadv1alpha1.ReasonUnhealthy
+	return r.isSilent(s) || before && r.Clock.Since(r.pulses.get(s.target).changed) >= r.HeartbeatThreshold
+}
+
 // healthFailed is the verdict when health could not be judged.
 func healthFailed(err error) verdict {
 	return unknown(workloadv1alpha1.ReasonHealthCheckFailed, "%s", fmt.Sprint(err))

@@ -58,6 +58,9 @@ func (i *installed) rest(uid types.UID, now time.Time) time.Duration {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	found := i.rounds[uid]
+	if found == nil {
+		return namespaceRecheck // the target was forgotten meanwhile
+	}
 	found.resting = true
 	found.seen.Range(func(name, message any) bool {
 		if message != "" {

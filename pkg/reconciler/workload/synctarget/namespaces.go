@@ -34,7 +34,7 @@ func (r *Reconciler) followNamespaces(ctx context.Context, s *scope) error {
 		return err
 	}
 	err := r.closeNamespaces(ctx, s)
-	if r.isSilent(s) {
+	if r.isKnownSilent(s) {
 		s.tellSilence()
 	}
 	if err != nil && !isHiccup(err) {

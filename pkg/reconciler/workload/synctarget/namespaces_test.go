@@ -290,6 +290,10 @@ func TestClosingWithoutASyncer(t *testing.T) {
 	if got := w.condition(workloadv1alpha1.ConditionSynced); !strings.HasPrefix(got, `False NotSynced: Namespace "shop": the syncer, which is silent`) {
 		t.Errorf("Synced = %s", got)
 	}
+	w.r.pulses = newPulses(w.clock) // as after a restart of the controller
+	if w.pass(); !strings.HasPrefix(w.namespaces(), want) {
+		t.Errorf("namespaces: %s after a restart", w.namespaces())
+	}
 	w.beat(w.clock.Now())
 	w.settle()
 	if got := w.namespaces(); got != "shop Closing" {
