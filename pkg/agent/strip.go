@@ -26,34 +26,44 @@ func (c *Config) AsSyncer(token []byte) *rest.Config {
 	return &rest.Config{Host: c.KcpURL, BearerToken: string(token), TLSClientConfig: rest.TLSClientConfig{CAData: c.KcpCA}, QPS: -1}
 }
 
+// ErrUnfinished tells that there was more to strip than time for it, and that there is less now.
+var ErrUnfinished = errors.New("there is more to do than time for it")
+
 // Strip takes the syncer's finalizer and report off everything in a Namespace of the workspace, in the place of a syncer
 // that is gone. The config of the workspace is AsSyncer, or that of a user whom Admit has let in. What fails keeps nothing
-// else from being stripped, but for a config that is no longer good.
+// else from being stripped, but for a config that is no longer good. The error is ErrUnfinished where the time of ctx has ended
+// and something was stripped.
 func Strip(ctx context.Context, c Config, as *rest.Config, namespace string) error {
 	workspace, err := client.New(as, client.Options{})
 	if err != nil {
 		return fmt.Errorf("making a client of the workspace: %w", err)
 	}
 	var failures []error
+	stripped := 0
 	for _, resource := range slices.Concat(c.Target.Spec.Synced(), c.Target.Leaving()) {
 		if resource.Syncable() != nil {
 			continue
 		}
-		err := stripResource(ctx, workspace, c.key(), schema.GroupResource(resource), namespace)
+		done, err := stripResource(ctx, workspace, c.key(), schema.GroupResource(resource), namespace)
+		stripped += done
 		if failures = append(failures, err); apierrors.IsUnauthorized(err) || ctx.Err() != nil {
 			break
 		}
 	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && stripped > 0 {
+		return ErrUnfinished
+	}
 	return errors.Join(failures...)
 }
 
-func stripResource(ctx context.Context, workspace client.Client, key string, resource schema.GroupResource, namespace string) error {
+// stripResource returns how many objects it has stripped.
+func stripResource(ctx context.Context, workspace client.Client, key string, resource schema.GroupResource, namespace string) (stripped int, err error) {
 	gvk, err := workspace.RESTMapper().KindFor(resource.WithVersion(""))
 	if meta.IsNoMatchError(err) {
-		return nil // not served: there is nothing to hold
+		return 0, nil // not served: there is nothing to hold
 	}
 	if err != nil {
-		return fmt.Errorf("finding out about %s: %w", resource, err)
+		return 0, fmt.Errorf("finding out about %s: %w", resource, err)
 	}
 	var failures []error
 	for next, more := "", true; more; more = next != "" {
@@ -61,23 +71,33 @@ func stripResource(ctx context.Context, workspace client.Client, key string, res
 		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
 		if err := workspace.List(ctx, list, client.InNamespace(namespace), client.Limit(pageSize), client.Continue(next)); err != nil {
-			return errors.Join(append(failures, fmt.Errorf("listing %s: %w", resource, err))...)
+			return stripped, errors.Join(append(failures, fmt.Errorf("listing %s: %w", resource, err))...)
 		}
 		for i := range list.Items {
 			object := &list.Items[i]
 			object.SetGroupVersionKind(gvk)
+			if !leaves(key, object) {
+				continue
+			}
 			err := stripLatest(ctx, workspace, key, object)
 			if err == nil || apierrors.IsNotFound(err) {
+				stripped++
 				continue
 			}
 			failures = append(failures, fmt.Errorf("taking the syncer's finalizer and report off %s: %w", describe(object), err))
 			if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) || ctx.Err() != nil {
-				return errors.Join(failures...)
+				return stripped, errors.Join(failures...)
 			}
 		}
 		next = list.Continue
 	}
-	return errors.Join(failures...)
+	return stripped, errors.Join(failures...)
+}
+
+// leaves tells whether a syncer has left anything on an object: of what is refused it reports, and does not hold it.
+func leaves(key string, object *metav1.PartialObjectMetadata) bool {
+	_, told := object.Annotations[workloadv1alpha1.SyncAnnotation(key)]
+	return told || slices.Contains(object.Finalizers, workloadv1alpha1.SyncerFinalizer(key))
 }
 
 // stripLatest strips an object, read again where it has changed: a syncer that lives may still be at it.
@@ -127,8 +147,7 @@ func clearStatus(ctx context.Context, workspace client.Client, key string, objec
 
 // stripObject takes what a syncer has left off an object, unless it has changed since it was read.
 func stripObject(ctx context.Context, workspace client.Client, key string, object *metav1.PartialObjectMetadata) error {
-	_, told := object.Annotations[workloadv1alpha1.SyncAnnotation(key)] // of what is refused it reports, and does not hold it
-	if !told && !slices.Contains(object.Finalizers, workloadv1alpha1.SyncerFinalizer(key)) {
+	if !leaves(key, object) {
 		return nil
 	}
 	log.FromContext(ctx).Info("Taking the syncer's finalizer and report off", "object", describe(object))

@@ -54,7 +54,7 @@ func TestStrip(t *testing.T) {
 			workspace := fake.NewClientBuilder().WithRESTMapper(mapper).WithObjects(object).Build()
 			before := live(t, workspace, tc.namespace)
 			for _, resource := range []string{"configmaps", "widgets"} { // widgets are not served
-				if err := stripResource(t.Context(), workspace, testKey(), schema.GroupResource{Resource: resource}, "shop"); err != nil {
+				if _, err := stripResource(t.Context(), workspace, testKey(), schema.GroupResource{Resource: resource}, "shop"); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -129,7 +129,7 @@ func TestStripTakesTheStatusOff(t *testing.T) {
 			if _, ok := tc.object.(*batchv1.Job); ok {
 				resource = schema.GroupResource{Group: "batch", Resource: "jobs"}
 			}
-			if err := stripResource(t.Context(), workspace, testKey(), resource, "shop"); (err != nil) != tc.fails {
+			if _, err := stripResource(t.Context(), workspace, testKey(), resource, "shop"); (err != nil) != tc.fails {
 				t.Fatalf("%s\nstripResource() = %v", tc.reason, err)
 			}
 			left := &unstructured.Unstructured{}
@@ -179,8 +179,8 @@ func TestStripInPages(t *testing.T) {
 			return nil
 		},
 	}).Build()
-	if err := stripResource(t.Context(), workspace, testKey(), schema.GroupResource{Resource: "configmaps"}, "shop"); err != nil || !slices.Equal(stripped, []string{"a", "c"}) {
-		t.Errorf("stripResource() = %v, stripped %q", err, stripped)
+	if count, err := stripResource(t.Context(), workspace, testKey(), schema.GroupResource{Resource: "configmaps"}, "shop"); err != nil || count != 2 || !slices.Equal(stripped, []string{"a", "c"}) {
+		t.Errorf("stripResource() = %d, %v, stripped %q", count, err, stripped)
 	}
 }
 
@@ -204,7 +204,7 @@ func TestStripGoesOn(t *testing.T) {
 			return c.Patch(ctx, o, patch, opts...)
 		},
 	}).Build()
-	err := stripResource(t.Context(), workspace, testKey(), schema.GroupResource{Resource: "configmaps"}, "shop")
+	_, err := stripResource(t.Context(), workspace, testKey(), schema.GroupResource{Resource: "configmaps"}, "shop")
 	if err == nil || !strings.Contains(err.Error(), "broken") {
 		t.Errorf("stripResource() = %v", err)
 	}

@@ -327,6 +327,30 @@ func (r *rig) quiet() time.Time {
 	return busy
 }
 
+// counted waits until the SyncTarget tells of all ConfigMaps that are held, as it does within half a minute: before, there is
+// something to write.
+func (r *rig) counted() {
+	r.t.Helper()
+	r.tenant.eventually("all ConfigMaps are counted", func() (bool, string) {
+		target := &workloadv1alpha1.SyncTarget{}
+		require.NoError(r.t, r.tenant.Get(r.t.Context(), client.ObjectKeyFromObject(r.target), target))
+		all, err := r.up.Resource(configMaps).Namespace("sync").List(r.t.Context(), metav1.ListOptions{})
+		require.NoError(r.t, err)
+		held, told := 0, 0
+		for i := range all.Items {
+			if slices.Contains(all.Items[i].GetFinalizers(), workloadv1alpha1.SyncerFinalizer(r.target.Status.Key)) {
+				held++
+			}
+		}
+		for _, resource := range target.Status.SyncedResources {
+			if resource.Resource == configMaps.Resource {
+				told = int(resource.Objects)
+			}
+		}
+		return held == told, fmt.Sprintf("%d of %d", told, held)
+	})
+}
+
 // waiting is how much waits in the engine's queue.
 func (r *rig) waiting() float64 {
 	families, err := r.registry.Gather()
@@ -483,6 +507,7 @@ func TestSync(t *testing.T) {
 	}
 	pair()
 
+	r.counted()
 	r.quiet()
 	one, before := heap(), r.requests.writes.Load()
 	r.stop()

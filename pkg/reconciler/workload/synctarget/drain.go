@@ -84,13 +84,19 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 func (r *Reconciler) endNamespaces(ctx context.Context, s *scope) (waiting, fault string, failure error) {
 	short, cancel := context.WithTimeout(ctx, stripTime)
 	defer cancel()
+	progress := false
 	for _, n := range slices.Clone(s.namespaces) {
 		soon, err := r.strip(short, s, n.Name)
+		unfinished := errors.Is(err, agent.ErrUnfinished)
+		progress = progress || unfinished || err == nil
 		switch {
+		case unfinished:
+			waiting = "to let the syncer's finalizer be taken off the many objects" // of which each pass leaves fewer
+			continue
 		case soon:
 			waiting = "to admit the service in the place of the syncer, whose token is no longer good"
 			continue
-		case err != nil && (s.letGo && isBusy(err) || short.Err() != nil && !s.abandoned()) && r.mayWait(s):
+		case err != nil && (s.letGo && isBusy(err) || short.Err() != nil && (progress || !s.abandoned())) && r.mayWait(s):
 			waiting = fmt.Sprintf("to let the syncer's finalizer be taken off: %s", err)
 			continue
 		}

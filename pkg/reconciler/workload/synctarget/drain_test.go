@@ -133,21 +133,35 @@ func TestNeverStripped(t *testing.T) {
 
 // TestStrippingGoesOn: where there is more than half a pass has time for, the rest has its turn, unless the user does not wait.
 func TestStrippingGoesOn(t *testing.T) {
-	for name, abandoned := range map[string]bool{"deadline": false, "abandoned": true} {
+	for name, tc := range map[string]struct{ abandoned, getsOn, waits bool }{
+		"deadline":               {false, false, true},
+		"abandoned":              {true, false, false},
+		"abandoned, and gets on": {true, true, true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := open(t)
+			w.create(namespace("bank"))
+			w.settle()
 			w.delete()
 			w.pass()
-			if w.clock.Step(deadline); abandoned {
+			if w.clock.Step(deadline); tc.abandoned {
 				abandon(t, w)
 			}
 			s := &scope{clusterName: testCluster, target: w.target(), key: testKey(), upstream: w.kcp, letGo: true, namespaces: w.target().Status.Namespaces}
-			w.r.stripWith = func(ctx context.Context, _ agent.Config, _ *rest.Config, _ string) error { return ctx.Err() }
+			w.r.stripWith = func(ctx context.Context, _ agent.Config, _ *rest.Config, namespace string) error {
+				if tc.getsOn && namespace == s.namespaces[0].Name {
+					return agent.ErrUnfinished
+				}
+				return ctx.Err()
+			}
 			over, cancel := context.WithTimeout(t.Context(), 0)
 			defer cancel()
 			waiting, fault, err := w.r.endNamespaces(over, s)
-			if goesOn := waiting != "" && fault == "" && len(s.held) == 0; goesOn == abandoned || err != nil {
+			if goesOn := waiting != "" && fault == "" && len(s.held) == 0; goesOn != tc.waits || err != nil {
 				t.Errorf("endNamespaces() = %q, %q, %v; given up in %q", waiting, fault, err, s.held)
+			}
+			if kept := w.granted("shop") && w.granted("bank"); kept != tc.waits {
+				t.Errorf("the rights that are needed for the rest are kept: %t", kept)
 			}
 		})
 	}
