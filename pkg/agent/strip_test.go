@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -243,5 +245,73 @@ func TestStripRefused(t *testing.T) {
 	c.KcpURL, c.KcpCA = kcp.URL, nil
 	if err := Strip(t.Context(), c, c.AsSyncer(c.Token), "shop"); !apierrors.IsUnauthorized(err) {
 		t.Errorf("Strip() = %v", err)
+	}
+}
+
+// ending is a context whose time is over when done is closed.
+type ending struct {
+	context.Context
+	done chan struct{}
+}
+
+func (e ending) Done() <-chan struct{} { return e.done }
+
+func (e ending) Err() error {
+	select {
+	case <-e.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// TestStripUnfinished: that the time was over is told as that, and not as a failure, if something was stripped; otherwise it
+// would be begun again and again in vain.
+func TestStripUnfinished(t *testing.T) {
+	for name, tc := range map[string]struct {
+		hangs      string
+		unfinished bool
+	}{
+		"after the first": {"b", true},
+		"at the first":    {"a", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := ending{t.Context(), make(chan struct{})}
+			const all = "/api/v1/namespaces/shop/configmaps"
+			held := func(name string) metav1.PartialObjectMetadata {
+				return metav1.PartialObjectMetadata{
+					TypeMeta:   typeMeta("meta.k8s.io/v1", "PartialObjectMetadata"),
+					ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, ResourceVersion: "1", Finalizers: []string{workloadv1alpha1.SyncerFinalizer(testKey())}},
+				}
+			}
+			answers := map[string]any{
+				"/api":  metav1.APIVersions{TypeMeta: typeMeta("", "APIVersions"), Versions: []string{"v1"}},
+				"/apis": metav1.APIGroupList{TypeMeta: typeMeta("v1", "APIGroupList")},
+				"/api/v1": metav1.APIResourceList{TypeMeta: typeMeta("v1", "APIResourceList"), GroupVersion: "v1", APIResources: []metav1.APIResource{
+					{Name: "configmaps", SingularName: "configmap", Kind: "ConfigMap", Namespaced: true, Verbs: metav1.Verbs{"list", "patch"}},
+				}},
+				all: metav1.PartialObjectMetadataList{
+					TypeMeta: typeMeta("meta.k8s.io/v1", "PartialObjectMetadataList"), Items: []metav1.PartialObjectMetadata{held("a"), held("b")},
+				},
+				all + "/a": held("a"), all + "/b": held("b"),
+			}
+			kcp := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == all+"/"+tc.hangs {
+					_, _ = io.Copy(io.Discard, r.Body) // or the server does not see the client leave
+					close(ctx.done)
+					<-r.Context().Done()
+					return
+				}
+				w.Header().Set("Content-Type", "application/json")
+				_ = json.NewEncoder(w).Encode(answers[r.URL.Path])
+			}))
+			defer kcp.Close()
+			c := testConfig()
+			c.KcpURL, c.KcpCA = kcp.URL, nil
+			c.Target.Spec.SyncedResources = []workloadv1alpha1.GroupResource{{Resource: "configmaps"}}
+			if err := Strip(ctx, c, c.AsSyncer(c.Token), "shop"); err == nil || errors.Is(err, ErrUnfinished) != tc.unfinished {
+				t.Errorf("Strip() = %v", err)
+			}
+		})
 	}
 }
