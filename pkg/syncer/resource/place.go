@@ -2,24 +2,13 @@ package resource
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/tools/cache"
-	"k8s.io/utils/clock"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/mapping"
@@ -75,50 +64,6 @@ type lane struct {
 	began time.Time
 }
 
-// side is one resource in one Namespace of one server.
-type side struct {
-	client   dynamic.ResourceInterface
-	informer cache.SharedIndexInformer
-	// listed tells whether the informer has listed everything, and barred, until then, how the server keeps it from that; nil
-	// where it does not, or does not answer.
-	listed func() bool
-	barred atomic.Pointer[string]
-	// failures are how often in refusalLife of one another it has not listed, and failed is when it last did not; the
-	// informer's alone.
-	failures int
-	failed   time.Time
-	objects  *overlay
-	// seen is when a change was first seen that no pass has dealt with, by name, and taken when one that is being dealt with was.
-	seen, taken sync.Map
-}
-
-// takeSeen returns since when a change waits, zero for none; the next one begins anew. dealtWith follows.
-func (s *side) takeSeen(name string) time.Time {
-	since, _ := s.seen.LoadAndDelete(name)
-	at, _ := since.(time.Time)
-	if !at.IsZero() {
-		s.taken.Store(name, at)
-	}
-	return at
-}
-
-// dealtWith ends what takeSeen has begun.
-func (s *side) dealtWith(name string) { s.taken.Delete(name) }
-
-// waiting tells, until it returns false, of the changes that no pass has dealt with yet.
-func (s *side) waiting(tell func(name string, since time.Time) bool) {
-	for _, changes := range []*sync.Map{&s.seen, &s.taken} {
-		changes.Range(func(name, since any) bool { return tell(name.(string), since.(time.Time)) })
-	}
-}
-
-// stillSeen puts back what a pass took and could not deal with.
-func (s *side) stillSeen(name string, since time.Time) {
-	if !since.IsZero() {
-		s.seen.Store(name, since)
-	}
-}
-
 func newPlace(key, namespace string) *place {
 	return &place{
 		namespace: namespace, counterpart: mapping.Namespace(key, namespace),
@@ -160,38 +105,6 @@ func (p *place) stay() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.left = false
-}
-
-// passes are under way, in groups by when they began: those that began before a moment can be waited for, and hold nobody up.
-type passes struct {
-	mu     sync.Mutex
-	groups []*sync.WaitGroup // what begins joins the last one
-}
-
-// begin notes that a pass begins; end that it has ended.
-func (p *passes) begin() (end func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.groups) == 0 {
-		p.groups = []*sync.WaitGroup{{}}
-	}
-	group := p.groups[len(p.groups)-1]
-	group.Add(1)
-	return group.Done
-}
-
-// await returns when no pass is under way that began before: from then on everybody knows what was set before.
-func (p *passes) await() {
-	p.mu.Lock()
-	before := slices.Clone(p.groups)
-	p.groups = append(p.groups, &sync.WaitGroup{})
-	p.mu.Unlock()
-	for _, group := range before {
-		group.Wait()
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.groups = slices.DeleteFunc(p.groups, func(group *sync.WaitGroup) bool { return slices.Contains(before, group) })
 }
 
 // stop ends everything that follows the place.
@@ -259,50 +172,6 @@ func (p *place) mayTell(object types.UID, why, event, words string, now time.Tim
 	return true
 }
 
-// miss notes what is to be brought to the physical cluster before the place is synced.
-func (p *place) miss(l *lane, now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.lanes[l.resource.GroupResource] != l {
-		return // it is followed no more, or anew
-	}
-	for _, name := range l.up.names() {
-		p.missing[item{namespace: p.namespace, resource: l.resource.GroupResource, name: name}] = true
-	}
-	if !l.begun.Load() {
-		l.began = now
-		l.begun.Store(true)
-	}
-}
-
-// met notes that a pass has dealt with an object, and tells whether it was the last one that was missing.
-func (p *place) met(i item) (last bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.missing[i] {
-		return false
-	}
-	if delete(p.missing, i); len(p.missing) > 0 {
-		return false
-	}
-	p.missing = map[item]bool{} // a map does not shrink
-	return true
-}
-
-// missesNothing tells whether all is there that was to be brought, and before, whether that was so before.
-func (p *place) missesNothing() (now, before bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.missing) == 0, p.complete
-}
-
-// setComplete notes that nothing was missing, or that what is from now on is new.
-func (p *place) setComplete() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.complete = true
-}
-
 // end stops following a resource. The caller holds mu.
 func (p *place) end(l *lane) {
 	l.stop()
@@ -329,84 +198,4 @@ func (l *lane) isBarred() bool {
 // only where an object is held.
 func (l *lane) answered() bool {
 	return l.up.listed() && (l.down == nil || l.down.listed() || l.down.barred.Load() != nil)
-}
-
-// listAttempts is how often it fails before it is told, within half a minute or so.
-const listAttempts = 6
-
-// bar notes how a list or a watch has failed, and returns what is to be told of that, at once where it is forbidden, and of
-// another answer about this resource once it has come again and again; empty for nothing. What may be an outage of the server
-// is none.
-func (s *side) bar(err error, where string, now time.Time) (why string) {
-	if now.Sub(s.failed) > refusalLife {
-		s.failures = 0
-	}
-	s.failed = now
-	verb := "refuses"
-	if _, kind := refusal(err); kind == passing || apierrors.IsNotFound(err) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
-		s.failures = 0
-		s.barred.Store(nil)
-		return ""
-	} else if !apierrors.IsForbidden(err) {
-		verb = "fails"
-		if s.failures++; s.failures < listAttempts {
-			return ""
-		}
-	}
-	var answer apierrors.APIStatus
-	if !errors.As(err, &answer) {
-		return "" // nobody has said so
-	}
-	why = fmt.Sprintf("the %s %s to list it in an opened Namespace: %s", where, verb, clip(answer.Status().Message))
-	s.barred.Store(&why)
-	return why
-}
-
-// newSide prepares the informer of a resource in a Namespace, of all objects if fieldSelector is empty.
-func newSide(client dynamic.Interface, gvr schema.GroupVersionResource, namespace string, clock clock.PassiveClock, fieldSelector string) *side {
-	c := client.Resource(gvr).Namespace(namespace)
-	informer := cache.NewSharedIndexInformerWithOptions(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			options.FieldSelector = fieldSelector
-			return c.List(ctx, options)
-		},
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			options.FieldSelector = fieldSelector
-			return c.Watch(ctx, options)
-		},
-	}, client), &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{ObjectDescription: gvr.String()})
-	_ = informer.SetTransform(pack)
-	return &side{client: c, informer: informer, listed: informer.HasSynced, objects: newOverlay(informer.GetStore(), clock)}
-}
-
-// follow calls notify with the name of every object that changes otherwise than by what we wrote ourselves.
-// atStart tells of one that is in the first list.
-func (s *side) follow(notify func(name string, atStart bool)) error {
-	changed := func(object any, atStart bool) {
-		if o, ok := object.(*packed); ok && s.objects.delivered(o.namespace+"/"+o.name, o.version) {
-			notify(o.name, atStart)
-		}
-	}
-	_, err := s.informer.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
-		AddFunc:    changed,
-		UpdateFunc: func(_, object any) { changed(object, false) },
-		DeleteFunc: func(object any) {
-			if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
-				s.objects.drop(key)
-				_, name, _ := cache.SplitMetaNamespaceKey(key)
-				notify(name, false)
-			}
-		},
-	})
-	return err
-}
-
-// names of everything that the informer knows.
-func (s *side) names() []string {
-	var names []string
-	for _, key := range s.objects.keys() {
-		_, name, _ := cache.SplitMetaNamespaceKey(key)
-		names = append(names, name)
-	}
-	return names
 }

@@ -190,6 +190,17 @@ func TestMoreNamespacesThanAPassHasTimeFor(t *testing.T) {
 	look(1, "Unknown ClusterUnreachable")
 }
 
+// obstruct has the physical cluster refuse the counterpart of a Namespace.
+func (w *world) obstruct(namespace string) {
+	apply := fmt.Sprintf("apply Namespace %q", w.counterpartOf(namespace)[0].GetName())
+	w.there.refuse = func(request string) error {
+		if request == apply {
+			return apierrors.NewForbidden(corev1.Resource("namespaces"), "x", errInjected)
+		}
+		return nil
+	}
+}
+
 // TestObstructedNamespace: what an API server has against one Namespace is told on that one, and keeps nothing else from being
 // done: the others are opened, the syncer is kept as it should be. It is tried again ever more rarely, and the others are not
 // looked at again for it.
@@ -201,9 +212,7 @@ func TestObstructedNamespace(t *testing.T) {
 		want     string
 	}{
 		"in the physical cluster": {func(w *world) {
-			w.there.refuse = func(request string) error {
-				return map[bool]error{true: forbidden}[request == fmt.Sprintf("apply Namespace %q", w.counterpartOf("bank")[0].GetName())]
-			}
+			w.obstruct("bank")
 		}, func(w *world) { w.there.refuse = func(string) error { return nil } }, "is forbidden"},
 		"in the workspace": {func(w *world) {
 			w.kcp.refuse = func(request string) error {
@@ -266,10 +275,7 @@ func TestObstructedNamespace(t *testing.T) {
 func TestOpenedBesideAnObstructedOne(t *testing.T) {
 	w := usual(t)
 	w.ready()
-	forbidden := apierrors.NewForbidden(corev1.Resource("namespaces"), "x", errInjected)
-	w.there.refuse = func(request string) error {
-		return map[bool]error{true: forbidden}[request == fmt.Sprintf("apply Namespace %q", w.counterpartOf("bank")[0].GetName())]
-	}
+	w.obstruct("bank")
 	lost := true
 	w.kcp.refuse = func(write string) error {
 		return map[bool]error{true: errInjected}[lost && strings.HasPrefix(write, "patch-status")]
@@ -291,10 +297,7 @@ func TestObstructedWithoutWatches(t *testing.T) {
 	w := usual(t)
 	w.ready()
 	w.there.refusal = apierrors.NewForbidden(corev1.Resource("namespaces"), "", errInjected)
-	forbidden := apierrors.NewForbidden(corev1.Resource("namespaces"), "x", errInjected)
-	w.there.refuse = func(request string) error {
-		return map[bool]error{true: forbidden}[request == fmt.Sprintf("apply Namespace %q", w.counterpartOf("bank")[0].GetName())]
-	}
+	w.obstruct("bank")
 	w.create(namespace("bank"))
 	w.pass()
 	if again := w.pass().RequeueAfter; again != namespaceRecheck || len(w.r.installed.rounds) != 0 {
