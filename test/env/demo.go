@@ -10,6 +10,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/test/framework"
+	"github.com/synctarget/synctarget/test/framework/toolchain"
 )
 
 const (
@@ -19,12 +20,16 @@ const (
 
 // demo brings everything up and registers cluster-1 from a tenant's workspace, as its user would.
 func demo(ctx context.Context, env *framework.Environment) error {
+	begin := time.Now()
+	if err := announce(env); err != nil {
+		return err
+	}
 	if err := up(ctx, env); err != nil {
 		return err
 	}
-	const workspace = "root:demo"
+	const workspace = "root:" + framework.DemoWorkspace
 	fmt.Println("\nA tenant's workspace, root:demo: binding, Secret, SyncTarget")
-	if err := env.EnsureWorkspace(ctx, "demo"); err != nil {
+	if err := env.EnsureWorkspace(ctx, framework.DemoWorkspace); err != nil {
 		return err
 	}
 	if _, err := env.Kubectl(ctx, workspace, "", "apply", "-k", env.Repo+"/config/samples/binding"); err != nil {
@@ -52,7 +57,33 @@ func demo(ctx context.Context, env *framework.Environment) error {
 	if err := runWorkload(ctx, env, workspace); err != nil {
 		return err
 	}
+	fmt.Printf("\nThe demo took %s.\n", time.Since(begin).Round(time.Second))
 	return tryNext(ctx, env, workspace)
+}
+
+// announce says what the demo will do and about how long that takes.
+func announce(env *framework.Environment) error {
+	mode, err := toolchain.ParseMode(os.Getenv("TOOLS"))
+	if err != nil {
+		return err
+	}
+	tools, err := toolchain.New(env.Repo, mode, nil)
+	if err != nil {
+		return err
+	}
+	fmt.Println("This starts kcp, a Kubernetes cluster and the controller, and registers the cluster as a SyncTarget:")
+	plan, err := tools.Plan()
+	if err != nil {
+		return err
+	}
+	for _, line := range append(plan,
+		"kcp and the cluster start: about 1 min",
+		"controller and syncer are built and started: a few seconds, 2 min for the first time",
+		"the SyncTarget becomes Ready and a Deployment runs: about 15 s",
+	) {
+		fmt.Println("  - " + line)
+	}
+	return nil
 }
 
 // runWorkload binds the workload APIs, opens a Namespace to the SyncTarget and has a Deployment run in the cluster.
@@ -71,7 +102,7 @@ func runWorkload(ctx context.Context, env *framework.Environment, workspace stri
 		{"", []string{"apply", "-k", env.Repo + "/config/samples/compute"}},
 		{"", []string{"wait", "apibinding/compute", "--for=condition=Ready", "--timeout=60s"}},
 		{namespace, []string{"apply", "-f", "-"}},
-		{fmt.Sprintf(demoDeployment, idleImage(env)), []string{"apply", "-f", "-"}},
+		{demoWorkload(env), []string{"apply", "-f", "-"}},
 		{"", []string{"-n=shop", "wait", "deployment/web", "--for=condition=Available", "--timeout=120s"}},
 	} {
 		if _, err := env.Kubectl(ctx, workspace, step.stdin, step.args...); err != nil {
@@ -87,12 +118,12 @@ func runWorkload(ctx context.Context, env *framework.Environment, workspace stri
 	return nil
 }
 
-// idleImage does nothing, on a cluster of the user's too.
-func idleImage(env *framework.Environment) string {
+// demoWorkload serves HTTP. A cluster of the user's pulls the image that Kubernetes' own tests use.
+func demoWorkload(env *framework.Environment) string {
 	if env.Physical() {
-		return "registry.k8s.io/pause:3.10"
+		return fmt.Sprintf(demoManifests, "registry.k8s.io/e2e-test-images/agnhost:2.53", "[netexec, --http-port=8080]")
 	}
-	return framework.PauseImage
+	return fmt.Sprintf(demoManifests, framework.WebImage, "[]")
 }
 
 const demoNamespace = `apiVersion: v1
@@ -100,7 +131,7 @@ kind: Namespace
 metadata: {name: shop, labels: {%s: %s}}
 `
 
-const demoDeployment = `apiVersion: apps/v1
+const demoManifests = `apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web, namespace: shop}
 spec:
@@ -108,10 +139,17 @@ spec:
   selector: {matchLabels: {app: web}}
   template:
     metadata: {labels: {app: web}}
-    spec: {containers: [{name: web, image: %q}]}
+    spec: {containers: [{name: web, image: %q, args: %s}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]
 `
 
-// tryNext shows the SyncTarget and prints commands that work as they stand, on a machine without kubectl too.
+// tryNext shows the SyncTarget and prints commands to copy, for a machine without kubectl, too.
 func tryNext(ctx context.Context, env *framework.Environment, workspace string) error {
 	table, err := env.Kubectl(ctx, workspace, "", "get", "synctargets", "-o=wide")
 	if err != nil {
@@ -130,12 +168,12 @@ func tryNext(ctx context.Context, env *framework.Environment, workspace string) 
 	for _, line := range []string{
 		"export PATH=" + env.Dir + "/bin:$PATH",
 		"export KUBECONFIG=" + env.KCPKubeconfig(),
-		"alias k='kubectl --server " + env.WorkspaceURL(workspace) + "'",
-		"k describe synctarget demo",
-		"k -n shop scale deployment web --replicas=3",
+		"kubectl config use-context demo",
+		"kubectl describe synctarget demo",
+		"kubectl -n shop scale deployment web --replicas=3",
 		cluster + " get pods -A",
 		cluster + " -n " + workloadv1alpha1.SyncerNamespace(demoTarget, key) + " delete deployment syncer    # it comes back",
-		"k delete synctarget demo    # nothing is left on either side",
+		"kubectl delete synctarget demo    # nothing is left on either side",
 		down,
 	} {
 		fmt.Println("  " + line)

@@ -3,8 +3,9 @@
 //	go run ./test/env demo|up|down|status|packages|images
 //
 // Options come from the environment: CLUSTERS (how many, default 1), KCP_BINARY (a kcp instead of building one),
-// PHYSICAL_KUBECONFIG (an existing cluster instead of building one), with it SYNCER_IMAGE and KCP_ADDRESS (where its pods
-// reach kcp), STATE_DIR (default .local in the repository), SYNCTARGET_CACHE (where tools are built); for images
+// PHYSICAL_KUBECONFIG (an existing cluster instead of building one) or PHYSICAL=kind (a cluster by kind), with the former SYNCER_IMAGE and KCP_ADDRESS (where its pods
+// reach kcp), TOOLS (auto, download or build: where kcp and Kubernetes come from), STATE_DIR (default .local in the
+// repository), SYNCTARGET_CACHE (where these programs are kept); for images
 // IMAGE_REGISTRY, VERSION and ARCH, see images.go.
 package main
 
@@ -17,6 +18,7 @@ import (
 	"syscall"
 
 	"github.com/synctarget/synctarget/test/framework"
+	"github.com/synctarget/synctarget/test/framework/toolchain"
 )
 
 // command is one word of the command line.
@@ -108,6 +110,17 @@ func optionsFromEnv() (framework.Options, error) {
 		PhysicalKubeconfig: os.Getenv("PHYSICAL_KUBECONFIG"),
 		KCPAddress:         os.Getenv("KCP_ADDRESS"),
 		SyncerImage:        os.Getenv("SYNCER_IMAGE"),
+	}
+	var err error
+	if o.Tools, err = toolchain.ParseMode(os.Getenv("TOOLS")); err != nil {
+		return o, err
+	}
+	switch physical := os.Getenv("PHYSICAL"); physical {
+	case "":
+	case "kind":
+		o.Kind = true
+	default:
+		return o, fmt.Errorf("PHYSICAL=%q is not kind, the only kind of cluster that is made besides the environment's own", physical)
 	}
 	if s := os.Getenv("CLUSTERS"); s != "" {
 		n, err := strconv.Atoi(s)

@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/synctarget/synctarget/test/framework/progress"
+	"github.com/synctarget/synctarget/test/framework/toolchain"
 )
 
 // Components of a physical cluster, for ProcessName.
@@ -31,15 +34,15 @@ type clusterPlan struct {
 	Address string
 	// Netns is the file of the network namespace that the whole cluster lives in.
 	Netns string
-	// Bin holds Kubernetes' programs.
-	Bin string
-	pki *pki
+	// programs provides etcd's and Kubernetes' programs.
+	programs *toolchain.Toolchain
+	pki      *pki
 }
 
 func clusterName(i int) string { return fmt.Sprintf("cluster-%d", i) }
 
-func (e *Environment) plan(i int, bin string) clusterPlan {
-	c := clusterPlan{Name: clusterName(i), Index: i, Address: e.state.Network.node(i), Bin: bin}
+func (e *Environment) plan(i int, programs *toolchain.Toolchain) clusterPlan {
+	c := clusterPlan{Name: clusterName(i), Index: i, Address: e.state.Network.node(i), programs: programs}
 	c.Dir = e.path("clusters", c.Name)
 	c.Netns = e.netns(c)
 	return c
@@ -54,10 +57,11 @@ func (c clusterPlan) server() string { return "https://" + c.Address + ":6443" }
 
 func (c clusterPlan) nodeName() string { return c.Name + "-node" }
 
+// process is a component of the cluster. Its Binary is the program's name until start has obtained the program.
 func (c clusterPlan) process(component, program, ready string, args ...string) Process {
 	return Process{
 		Name:   ProcessName(c.Name, component),
-		Binary: filepath.Join(c.Bin, program),
+		Binary: program,
 		Args:   args,
 		Netns:  c.Netns,
 		Ready:  ready,
@@ -65,7 +69,7 @@ func (c clusterPlan) process(component, program, ready string, args ...string) P
 }
 
 // startCluster brings one cluster up, from the network to a node that takes pods.
-func (e *Environment) startCluster(ctx context.Context, c clusterPlan, p *progress) error {
+func (e *Environment) startCluster(ctx context.Context, c clusterPlan, p *progress.Reporter) error {
 	if err := e.ensureNetns(ctx, c); err != nil {
 		return err
 	}
@@ -76,11 +80,19 @@ func (e *Environment) startCluster(ctx context.Context, c clusterPlan, p *progre
 		return err
 	}
 	for _, process := range c.controlPlane(e) {
-		if err := e.startAndTell(ctx, process, p); err != nil {
+		if err := e.startComponent(ctx, c, process, p); err != nil {
 			return err
 		}
 	}
 	return e.startNode(ctx, c, p)
+}
+
+// startComponent waits for a component's program and starts it.
+func (e *Environment) startComponent(ctx context.Context, c clusterPlan, process Process, p *progress.Reporter) (err error) {
+	if process.Binary, err = c.programs.Path(ctx, process.Binary); err != nil {
+		return err
+	}
+	return e.startAndTell(ctx, process, p)
 }
 
 // prepareCredentials makes the keys of everyone who speaks to the API server.
@@ -193,7 +205,7 @@ func (c *clusterPlan) controlPlane(e *Environment) []Process {
 }
 
 // startAndTell starts a process if need be and says so; what runs already is not worth a line.
-func (e *Environment) startAndTell(ctx context.Context, process Process, p *progress) error {
+func (e *Environment) startAndTell(ctx context.Context, process Process, p *progress.Reporter) error {
 	begin := time.Now()
 	started, err := e.Start(ctx, process)
 	if err != nil || !started {
@@ -203,6 +215,6 @@ func (e *Environment) startAndTell(ctx context.Context, process Process, p *prog
 	if strings.HasPrefix(process.Ready, "https://") {
 		where = " at " + strings.TrimSuffix(process.Ready, filepath.Join("/", filepath.Base(process.Ready)))
 	}
-	p.say("%s ready after %.0f s%s", process.Name, time.Since(begin).Seconds(), where)
+	p.Say("%s ready after %.0f s%s", process.Name, time.Since(begin).Seconds(), where)
 	return nil
 }

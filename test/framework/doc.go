@@ -14,11 +14,11 @@
 // (.1). Each cluster is one network namespace on that bridge with one address (.11, .12, …): its API server,
 // etcd, containerd, kubelet, kube-proxy and pods live in there with their usual ports, and its iptables rules
 // vanish with it. Host and pods reach kcp and the API servers at the same addresses. Pods reach nothing outside of
-// 10.N.0.0/16 and have no DNS; images are imported, never pulled.
+// 10.N.0.0/16 and find Services by name, by CoreDNS; images are imported, never pulled.
 //
 // Without root there is no node: give a cluster of your own (PhysicalKubeconfig). Its pods must reach kcp, which then
 // listens on loopback unless KCPAddress says where. Elsewhere than on Linux nothing of this runs.
 //
 // Read environment.go, then up.go and down.go, which are the tables of contents. process.go runs the processes;
-// fault.go breaks things for tests.
+// fault.go breaks things for tests; package toolchain downloads or builds the programs.
 package framework

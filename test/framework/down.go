@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/synctarget/synctarget/test/framework/progress"
 )
 
 // Down stops what Up and Start have started and removes every trace but the logs. It can be run
@@ -23,18 +25,19 @@ func (e *Environment) Down(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer unlock()
-	p := newProgress(out)
+	p := progress.New(out)
 	if err := e.load(); err != nil {
 		return err
 	}
-	if e.state.Physical {
-		p.say("your cluster keeps what SyncTargets installed in it that were not deleted before: Namespaces, ClusterRoles and ClusterRoleBindings kcp-syncer-*, which kubectl get ns,clusterrole,clusterrolebinding -l workload.kcp.io/key shows there")
+	if e.state.Physical && e.state.Kind == "" {
+		p.Say("your cluster keeps what SyncTargets installed in it that were not deleted before: Namespaces, ClusterRoles and ClusterRoleBindings kcp-syncer-*, which kubectl get ns,clusterrole,clusterrolebinding -l workload.kcp.io/key shows there")
 	}
 	steps := []struct {
 		what string
 		do   func(context.Context) error
 	}{
 		{"stopping processes", e.stopAll},
+		{"deleting the kind cluster", e.deleteKind},
 		{"stopping pods", e.killPods},
 		{"unmounting", e.unmountAll},
 		{"removing cgroups", e.deleteCgroups},
@@ -48,7 +51,7 @@ func (e *Environment) Down(ctx context.Context, out io.Writer) error {
 		}
 	}
 	e.state = state{}
-	p.say("down; logs are kept in %s", e.path("log"))
+	p.Say("down; logs are kept in %s", e.path("log"))
 	return nil
 }
 

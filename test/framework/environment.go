@@ -32,6 +32,10 @@ type Environment struct {
 	// mu guards state while Up starts clusters side by side.
 	mu    sync.Mutex
 	state state
+	// building keeps parallel stories from building a program into the same file at once.
+	building sync.Mutex
+	// linking keeps clusters that start side by side from linking kubectl at once.
+	linking sync.Mutex
 }
 
 // state is what the first Up decides and every later one keeps, so that addresses and URLs survive restarts.
@@ -43,6 +47,8 @@ type state struct {
 	Clusters []string `json:"clusters,omitempty"`
 	// Physical is true if clusters/cluster-1.kubeconfig was given by the user.
 	Physical bool `json:"physical,omitempty"`
+	// Kind is the name of the kind cluster that Up created; Physical is true with it.
+	Kind string `json:"kind,omitempty"`
 	// SyncerImage is the image that the user pushed for that cluster.
 	SyncerImage string `json:"syncerImage,omitempty"`
 	// KCPBinary is the kcp that the user gave, empty for the one we build: another one is not started on its data.

@@ -24,11 +24,16 @@ import (
 // PauseImage is on every node: the sandbox of every pod, and the cheapest workload there is.
 const PauseImage = "synctarget.local/pause:1"
 
+// WebImage is on every node too: a workload that serves HTTP at port 8080, see test/framework/web.
+const WebImage = "synctarget.local/web:1"
+
 var notInFileNames = regexp.MustCompile(`[^a-zA-Z0-9._-]+`)
 
 // BuildProgram builds a package of this repository as a static binary and returns its path in bin/ below the state
 // directory.
 func (e *Environment) BuildProgram(ctx context.Context, pkg string) (string, error) {
+	e.building.Lock()
+	defer e.building.Unlock()
 	out := e.path("bin", filepath.Base(pkg))
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", out, pkg)
 	cmd.Dir = e.Repo
@@ -130,6 +135,10 @@ var errNoSyncerImage = fmt.Errorf("%w (see make images), and give the syncer's w
 
 // Import brings an image archive to the node of every cluster.
 func (e *Environment) Import(ctx context.Context, tarPath string) error {
+	if e.state.Kind != "" {
+		_, err := run(ctx, "kind", "load", "image-archive", tarPath, "--name", e.state.Kind)
+		return err
+	}
 	if e.state.Physical {
 		return ErrNoImport
 	}
@@ -166,14 +175,19 @@ func (e *Environment) ensureImage(ctx context.Context, cluster, ref, binaryPath 
 	return nil
 }
 
-// ensurePauseImage brings the pause image to a node, and builds it only if it is not there.
-func (e *Environment) ensurePauseImage(ctx context.Context, cluster string) error {
-	if e.hasImage(ctx, cluster, PauseImage) {
-		return nil
+// ensureImages brings the pause and the web image to a node, and builds them only if they are not there.
+func (e *Environment) ensureImages(ctx context.Context, cluster string) error {
+	for image, pkg := range map[string]string{PauseImage: "./test/framework/pause", WebImage: "./test/framework/web"} {
+		if e.hasImage(ctx, cluster, image) {
+			continue
+		}
+		binary, err := e.BuildProgram(ctx, pkg)
+		if err != nil {
+			return err
+		}
+		if err := e.ensureImage(ctx, cluster, image, binary); err != nil {
+			return err
+		}
 	}
-	binary, err := e.BuildProgram(ctx, "./test/framework/pause")
-	if err != nil {
-		return err
-	}
-	return e.ensureImage(ctx, cluster, PauseImage, binary)
+	return nil
 }

@@ -8,10 +8,16 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/synctarget/synctarget/test/framework/progress"
+	"github.com/synctarget/synctarget/test/framework/toolchain"
 )
 
 // ProcessKCP is kcp's name in Start, Kill, LogPath and so on.
 const ProcessKCP = "kcp"
+
+// DemoWorkspace is the workspace below root in which `make demo` registers a cluster, and the kubeconfig's context for it.
+const DemoWorkspace = "demo"
 
 // kcpPlan is where kcp listens; it comes back at the same URL after every restart.
 type kcpPlan struct {
@@ -83,7 +89,11 @@ func (e *Environment) kcpProcess(binary string, p *pki) Process {
 }
 
 // startKCP starts kcp and writes the kubeconfig for its admin.
-func (e *Environment) startKCP(ctx context.Context, binary string, p *progress) error {
+func (e *Environment) startKCP(ctx context.Context, programs *toolchain.Toolchain, p *progress.Reporter) error {
+	binary, err := programs.Path(ctx, toolchain.KCP)
+	if err != nil {
+		return err
+	}
 	pki, err := e.prepareKCP()
 	if err != nil {
 		return err
@@ -123,6 +133,7 @@ func (e *Environment) writeKCPKubeconfig(p *pki) error {
 	return p.kubeconfig(e.KCPKubeconfig(), "root",
 		kubeContext{name: "base", cluster: "base", server: server, user: "kcp-admin"},
 		kubeContext{name: "root", cluster: "root", server: server + "/clusters/root", user: "kcp-admin"},
+		kubeContext{name: DemoWorkspace, cluster: DemoWorkspace, server: server + "/clusters/root:" + DemoWorkspace, user: "kcp-admin"},
 		kubeContext{name: "shard-base", cluster: "base", server: server, user: "shard-admin"},
 		kubeContext{name: "system:admin", cluster: "system:admin", server: server + "/clusters/system:admin", user: "shard-admin"},
 	)

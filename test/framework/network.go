@@ -35,6 +35,7 @@ func (n network) blackHole() string        { return n.address(0, 254) }
 func (n network) podCIDR(i int) string     { return n.address(16+i, 0) + "/24" }
 func (n network) serviceCIDR(i int) string { return n.address(128+i, 0) + "/24" }
 func (n network) serviceIP(i int) string   { return n.address(128+i, 1) }
+func (n network) dnsIP(i int) string       { return n.address(128+i, 10) }
 
 func (n network) prefix() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n.N), 0, 0}), 16)

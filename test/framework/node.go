@@ -15,10 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/synctarget/synctarget/test/framework/progress"
 )
 
 // startNode starts containerd, kubelet and kube-proxy and waits until pods can be created and run.
-func (e *Environment) startNode(ctx context.Context, c clusterPlan, p *progress) error {
+func (e *Environment) startNode(ctx context.Context, c clusterPlan, p *progress.Reporter) error {
 	if err := e.writeNodeConfig(c); err != nil {
 		return err
 	}
@@ -38,7 +40,7 @@ func (e *Environment) startNode(ctx context.Context, c clusterPlan, p *progress)
 	if err := e.startAndTell(ctx, containerd, p); err != nil {
 		return err
 	}
-	if err := e.ensurePauseImage(ctx, c.Name); err != nil {
+	if err := e.ensureImages(ctx, c.Name); err != nil {
 		return err
 	}
 	kubelet := c.process(Kubelet, "kubelet", "http://"+c.Address+":10248/healthz",
@@ -53,11 +55,14 @@ func (e *Environment) startNode(ctx context.Context, c clusterPlan, p *progress)
 		"--config="+c.path("kube-proxy.yaml"),
 	)
 	for _, process := range []Process{kubelet, proxy} {
-		if err := e.startAndTell(ctx, process, p); err != nil {
+		if err := e.startComponent(ctx, c, process, p); err != nil {
 			return err
 		}
 	}
-	return e.awaitNode(ctx, c)
+	if err := e.awaitNode(ctx, c); err != nil {
+		return err
+	}
+	return e.ensureDNS(ctx, c, p)
 }
 
 // awaitNode waits for what a first pod needs: a node that is Ready and the default ServiceAccount.
@@ -111,7 +116,7 @@ func (e *Environment) writeNodeConfig(c clusterPlan) error {
 		"Dir": cluster, "Address": c.Address, "NodeName": c.nodeName(), "Socket": e.containerdSocket(c.Name),
 		"PauseImage": PauseImage, "CNIBin": cniDir(), "CNINetwork": e.cniNetwork(c), "PodCIDR": e.state.Network.podCIDR(c.Index),
 		"CACert": c.pki.certFile("ca"), "KubeletCert": c.pki.certFile("kubelet"), "KubeletKey": c.pki.keyFile("kubelet"),
-		"ProxyKubeconfig": c.kubeconfig("kube-proxy"), "Cgroup": e.cgroup(c), "Snapshotter": snapshotter(c.Dir),
+		"DNSAddress": e.state.Network.dnsIP(c.Index), "ProxyKubeconfig": c.kubeconfig("kube-proxy"), "Cgroup": e.cgroup(c), "Snapshotter": snapshotter(c.Dir),
 	}
 	for file, text := range map[string]string{
 		"containerd.toml":      containerdConfig,
@@ -195,6 +200,8 @@ failSwapOn: false
 podLogsDir: {{.Dir}}/pod-logs
 volumePluginDir: {{.Dir}}/volume-plugins
 resolvConf: ""
+clusterDomain: cluster.local
+clusterDNS: [{{.DNSAddress}}]
 maxPods: 250
 # Images are imported, not pulled, so one that was collected would be gone for good.
 imageGCHighThresholdPercent: 100

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/synctarget/synctarget/test/framework/progress"
 )
 
 // cniDirs are where distributions put the CNI plugins.
@@ -36,12 +38,12 @@ const libcHeader = "/usr/include/stdlib.h"
 
 // EnsurePackages installs what building, testing and running a node need beyond Go, make and git.
 func EnsurePackages(ctx context.Context, out io.Writer) error {
-	return ensurePackages(ctx, true, newProgress(out))
+	return ensurePackages(ctx, true, progress.New(out))
 }
 
 // ensurePackages installs what the machine lacks, of a node's needs only where there is to be one. Where systemd runs, Debian starts containerd's own
 // service with it; ours is another process beside it, with folders and a socket of its own.
-func ensurePackages(ctx context.Context, node bool, p *progress) error {
+func ensurePackages(ctx context.Context, node bool, p *progress.Reporter) error {
 	missing := missingPackages(node)
 	if len(missing) == 0 {
 		return nil
@@ -54,7 +56,7 @@ func ensurePackages(ctx context.Context, node bool, p *progress) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("these packages (named as in Debian) are missing and there is no apt-get to install them: %s; install them%s", list, instead)
 	}
-	done := p.during("installing %s with apt-get", list)
+	done := p.During("installing %s with apt-get", list)
 	defer done()
 	for _, args := range [][]string{{"update"}, append([]string{"install", "-y", "--no-install-recommends"}, missing...)} {
 		cmd := exec.CommandContext(ctx, "apt-get", args...)

@@ -34,6 +34,8 @@ func (e *Environment) WithAddresses(s Service) (Service, error) {
 
 // portsOf returns the ports of a controller, and chooses them if this is the first time.
 func (e *Environment) portsOf(service string) (servicePorts, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if ports, ok := e.state.Services[service]; ok {
 		return ports, nil
 	}

@@ -17,6 +17,8 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/synctarget/synctarget/test/framework/progress"
 )
 
 // Service is one installation of the SyncTarget service: an APIExport in a provider workspace, and a controller.
@@ -39,12 +41,12 @@ func DefaultService() Service {
 // Install installs config/kcp into the provider workspace, and starts the controller with the identity that these
 // files give it. Run again, it brings both up to date.
 func (e *Environment) Install(ctx context.Context, s Service, out io.Writer) error {
-	p := newProgress(out)
+	p := progress.New(out)
 	s, err := e.WithAddresses(s)
 	if err != nil {
 		return err
 	}
-	p.say("building the controller and the syncer")
+	p.Say("building the controller and the syncer")
 	process, err := e.ControllerProcess(ctx, s)
 	if err != nil {
 		return err
@@ -52,11 +54,11 @@ func (e *Environment) Install(ctx context.Context, s Service, out io.Writer) err
 	if err := e.InstallExport(ctx, s); err != nil {
 		return err
 	}
-	p.say("workspace %s: config/kcp applied", s.Workspace)
+	p.Say("workspace %s: config/kcp applied", s.Workspace)
 	if err := e.startAndTell(ctx, process, p); err != nil {
 		return err
 	}
-	p.say("%s: http://%s/metrics", s.Name, s.MetricsAddress)
+	p.Say("%s: http://%s/metrics", s.Name, s.MetricsAddress)
 	return nil
 }
 
@@ -137,6 +139,13 @@ func (e *Environment) SyncerImage(ctx context.Context) (string, error) {
 		return "", err
 	}
 	image := "synctarget.local/syncer:" + build
+	if e.state.Kind != "" {
+		archive, err := e.BuildImage(ctx, image, binary)
+		if err != nil {
+			return "", err
+		}
+		return image, e.Import(ctx, archive)
+	}
 	if e.state.Physical {
 		// Nothing can be imported there: the user has pushed an image, and names it.
 		if e.state.SyncerImage == "" {

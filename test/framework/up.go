@@ -12,6 +12,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/synctarget/synctarget/test/framework/progress"
+	"github.com/synctarget/synctarget/test/framework/toolchain"
 )
 
 // Options of Up. The zero value is one cluster, everything built from source.
@@ -22,9 +25,13 @@ type Options struct {
 	KCPBinary string
 	// PhysicalKubeconfig is an existing cluster to use as cluster-1 instead of building any.
 	PhysicalKubeconfig string
+	// Kind creates a cluster with kind and Docker, and uses it as PhysicalKubeconfig.
+	Kind bool
 	// KCPAddress is an IP address of this machine, or a name of it, that kcp listens at and syncers find it by. Empty: as
 	// before, or one that this machine and its own clusters reach.
 	KCPAddress string
+	// Tools says whether programs are downloaded or built; empty: toolchain.Auto.
+	Tools toolchain.Mode
 	// SyncerImage is the syncer's image in PhysicalKubeconfig, where none can be imported; empty: as before.
 	SyncerImage string
 }
@@ -37,15 +44,25 @@ func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
 		return err
 	}
 	defer unlock()
-	p := newProgress(out)
+	p := progress.New(out)
 	if err := e.load(); err != nil {
 		return err
+	}
+	if o.Kind || e.state.Kind != "" {
+		if err := e.ensureKind(ctx, &o, p); err != nil {
+			return err
+		}
 	}
 	if err := e.checkOptions(&o); err != nil {
 		return err
 	}
 
-	kcp, kubernetes, err := e.ensureBinaries(ctx, o, p)
+	if os.Geteuid() == 0 { // without root nothing can be installed, and no network be built that needs it
+		if err := ensurePackages(ctx, o.PhysicalKubeconfig == "", p); err != nil {
+			return err
+		}
+	}
+	programs, err := e.startToolchain(ctx, o, p)
 	if err != nil {
 		return err
 	}
@@ -62,20 +79,21 @@ func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
 	}
 
 	all, ctx := errgroup.WithContext(ctx)
-	all.Go(func() error { return e.startKCP(ctx, kcp, p) })
+	all.Go(func() error { return e.startKCP(ctx, programs, p) })
+	all.Go(func() error { return e.linkKubectl(ctx, programs) })
 	for i := range e.state.Clusters {
-		c := e.plan(i+1, kubernetes)
+		c := e.plan(i+1, programs)
 		all.Go(func() error { return e.startCluster(ctx, c, p) })
 	}
 	if err := all.Wait(); err != nil {
 		return err
 	}
-	p.say("kcp: %s   KUBECONFIG=%s", e.state.KCP.url(), e.KCPKubeconfig())
+	p.Say("kcp: %s   KUBECONFIG=%s", e.state.KCP.url(), e.KCPKubeconfig())
 	for _, name := range e.Clusters() {
-		p.say("%s:   KUBECONFIG=%s", name, e.ClusterKubeconfig(name))
+		p.Say("%s:   KUBECONFIG=%s", name, e.ClusterKubeconfig(name))
 	}
 	if e.state.Physical {
-		p.say("the pods of this cluster must reach kcp at %s; KCP_ADDRESS= sets another address, in a new environment", e.state.KCP.url())
+		p.Say("the pods of this cluster must reach kcp at %s; KCP_ADDRESS= sets another address, in a new environment", e.state.KCP.url())
 	}
 	return nil
 }
@@ -95,15 +113,15 @@ func (e *Environment) checkOptions(o *Options) error {
 		o.Clusters = max(o.Clusters, known, 1)
 	}
 	if runtime.GOOS != "linux" {
-		return fmt.Errorf("this environment needs Linux, as it knows its processes by /proc, and this is %s: use a Linux machine, a virtual one too, or install the service beside a kcp that you have, see README", runtime.GOOS)
+		return fmt.Errorf("this environment needs Linux, as it knows its processes by /proc, and this is %s: use a Linux machine, a virtual one too, or install the service beside a kcp that you have, see docs/install.md", runtime.GOOS)
 	}
 	if at := e.state.KCP.Address; o.KCPAddress != "" && at != "" && o.KCPAddress != at {
 		return fmt.Errorf("this environment's kcp is at %s already: take it down before giving it another KCP_ADDRESS", at)
 	}
 	if os.Geteuid() != 0 && o.PhysicalKubeconfig == "" {
-		return errors.New("a Kubernetes node needs root (network namespaces, mounts, cgroups): run this as root, or give a cluster with PHYSICAL_KUBECONFIG=<file>; kcp alone needs no root")
+		return errors.New("a Kubernetes node needs root (network namespaces, mounts, cgroups): run this as root, or use kind and Docker with PHYSICAL=kind, or give a cluster with PHYSICAL_KUBECONFIG=<file>")
 	}
-	if o.PhysicalKubeconfig != "" && cmp.Or(o.SyncerImage, e.state.SyncerImage) == "" {
+	if o.PhysicalKubeconfig != "" && e.state.Kind == "" && cmp.Or(o.SyncerImage, e.state.SyncerImage) == "" {
 		return errNoSyncerImage
 	}
 	return errors.Join(makeAbsolute(&o.KCPBinary), makeAbsolute(&o.PhysicalKubeconfig))
@@ -121,35 +139,39 @@ func makeAbsolute(file *string) (err error) {
 	return err
 }
 
-// ensureBinaries finds or builds the programs.
-func (e *Environment) ensureBinaries(ctx context.Context, o Options, p *progress) (kcp, kubernetes string, err error) {
-	if os.Geteuid() == 0 { // without root nothing can be installed, and no network be built that needs it
-		if err := ensurePackages(ctx, o.PhysicalKubeconfig == "", p); err != nil {
-			return "", "", err
-		}
+// startToolchain begins to download or build the programs that are needed.
+func (e *Environment) startToolchain(ctx context.Context, o Options, p *progress.Reporter) (*toolchain.Toolchain, error) {
+	programs, err := toolchain.New(e.Repo, o.Tools, p)
+	if err != nil {
+		return nil, err
+	}
+	var needed []string
+	if o.KCPBinary != "" {
+		programs.Provide(toolchain.KCP, o.KCPBinary)
+	} else {
+		needed = append(needed, toolchain.KCP)
+	}
+	if kubectl := toolchain.FindKubectl(ctx); kubectl != "" {
+		programs.Provide(toolchain.Kubectl, kubectl)
+	} else {
+		needed = append(needed, toolchain.Kubectl)
 	}
 	if o.PhysicalKubeconfig == "" {
-		if kubernetes, err = e.ensureTool(ctx, kubernetesTool, p); err != nil {
-			return "", "", err
-		}
+		needed = append(needed, toolchain.NodePrograms()...)
 	}
-	if err := e.ensureKubectl(ctx, p); err != nil {
-		return "", "", err
-	}
-	if o.KCPBinary != "" {
-		return o.KCPBinary, kubernetes, nil
-	}
-	dir, err := e.ensureTool(ctx, kcpTool, p)
-	return filepath.Join(dir, "kcp"), kubernetes, err
+	programs.Start(ctx, needed...)
+	return programs, nil
 }
 
-// ensureKubectl links bin/kubectl to one that is built here: the machine may have none, or one of any age.
-func (e *Environment) ensureKubectl(ctx context.Context, p *progress) error {
-	dir, err := e.ensureTool(ctx, kubectlTool, p)
+// linkKubectl links bin/kubectl to one whose version fits kcp and the clusters.
+func (e *Environment) linkKubectl(ctx context.Context, programs *toolchain.Toolchain) error {
+	kubectl, err := programs.Path(ctx, toolchain.Kubectl)
 	if err != nil {
 		return err
 	}
-	link, kubectl := e.path("bin", "kubectl"), filepath.Join(dir, "kubectl")
+	e.linking.Lock()
+	defer e.linking.Unlock()
+	link := e.path("bin", "kubectl")
 	if target, err := os.Readlink(link); err == nil && target == kubectl {
 		return nil
 	}

@@ -1,5 +1,5 @@
 // Pause is the first process of every pod: it holds the pod's namespaces and reaps what the pod's containers leave behind.
-// It serves as an idle workload too.
+// It serves as an idle workload, too.
 package main
 
 import (
