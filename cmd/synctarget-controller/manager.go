@@ -85,6 +85,7 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 		KcpCA:              opts.kcpCA,
 		Kcp:                opts.kcp,
 		Proxy:              opts.proxy,
+		HeartbeatInterval:  opts.heartbeatInterval,
 		HeartbeatThreshold: opts.threshold,
 		DeleteDeadline:     opts.deleteDeadline,
 		Workspaces:         mgr,

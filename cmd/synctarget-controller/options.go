@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/synctarget/synctarget/pkg/agent"
+	syncer "github.com/synctarget/synctarget/pkg/syncer/options"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
@@ -34,6 +35,7 @@ type options struct {
 	syncerImage       string
 	kcpExternalURL    string
 	kcpExternalCAFile string
+	heartbeatInterval time.Duration
 	threshold         time.Duration
 	deleteDeadline    time.Duration
 	workers           int
@@ -61,6 +63,8 @@ func newOptions() *options {
 		healthAddress:  ":8081",
 		syncerImage:    "ghcr.io/synctarget/syncer:" + version,
 		threshold:      5 * time.Minute,
+
+		heartbeatInterval: syncer.DefaultHeartbeatInterval,
 		deleteDeadline: 15 * time.Minute,
 		workers:        10,
 	}
@@ -77,6 +81,7 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.syncerImage, "syncer-image", o.syncerImage, "Image of the syncer, where a SyncTarget names no other.")
 	fs.StringVar(&o.kcpExternalURL, "kcp-external-url", o.kcpExternalURL, "URL at which syncers reach kcp. Default: scheme and host of the kubeconfig's server.")
 	fs.StringVar(&o.kcpExternalCAFile, "kcp-external-ca-file", o.kcpExternalCAFile, "CA bundle by which syncers verify kcp. Default: the kubeconfig's, where --kcp-external-url is not given.")
+	fs.DurationVar(&o.heartbeatInterval, "syncer-heartbeat-interval", o.heartbeatInterval, "Mean time between two heartbeats of a syncer. Changing it rolls out all syncers that the service installed.")
 	fs.DurationVar(&o.threshold, "heartbeat-threshold", o.threshold, "How long a syncer may be silent before its SyncTarget is not Ready.")
 	fs.DurationVar(&o.deleteDeadline, "delete-deadline", o.deleteDeadline, "How long a deletion may be held up before it lets go of what it cannot remove.")
 	fs.IntVar(&o.workers, "workers", o.workers, "How many SyncTargets are reconciled at once.")
@@ -97,6 +102,11 @@ func (o *options) complete() error {
 	}
 	if o.threshold <= 0 {
 		errs = append(errs, fmt.Errorf("--heartbeat-threshold must be positive, not %s", o.threshold))
+	}
+	if o.heartbeatInterval < syncer.MinHeartbeatInterval || o.heartbeatInterval > syncer.MaxHeartbeatInterval {
+		errs = append(errs, fmt.Errorf("--syncer-heartbeat-interval must be between %s and %s, not %s", syncer.MinHeartbeatInterval, syncer.MaxHeartbeatInterval, o.heartbeatInterval))
+	} else if o.threshold > 0 && o.threshold < 2*o.heartbeatInterval {
+		errs = append(errs, fmt.Errorf("--heartbeat-threshold must be at least twice --syncer-heartbeat-interval, which is %s, not %s: one late heartbeat is no silence", o.heartbeatInterval, o.threshold))
 	}
 	if o.deleteDeadline <= 0 {
 		errs = append(errs, fmt.Errorf("--delete-deadline must be positive, not %s", o.deleteDeadline))

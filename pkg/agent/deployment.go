@@ -69,6 +69,7 @@ func (c *Config) container(spec *workloadv1alpha1.SyncerSpec) corev1.Container {
 	opts.Key = c.key()
 	opts.Namespace = c.namespace()
 	opts.LogLevel = int(ptr.Deref(spec.LogLevel, 0))
+	opts.HeartbeatInterval = cmp.Or(c.HeartbeatInterval, opts.HeartbeatInterval)
 	probe := func(path string, period int32) *corev1.Probe {
 		return &corev1.Probe{
 			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromString("health")}},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -46,6 +47,8 @@ type Config struct {
 	Token []byte
 	// Proxy is handed on to the syncer.
 	Proxy Proxy
+	// HeartbeatInterval is the mean time between two heartbeats; zero for the syncer's default.
+	HeartbeatInterval time.Duration
 }
 
 // Proxy is the proxy part of an environment.

@@ -41,6 +41,8 @@ type Config struct {
 	Kcp *rest.Config
 	// Proxy is handed to the syncers.
 	Proxy agent.Proxy
+	// HeartbeatInterval is the mean time between two heartbeats that syncers are installed with; zero for their default.
+	HeartbeatInterval time.Duration
 	// HeartbeatThreshold is how long a syncer may be silent.
 	HeartbeatThreshold time.Duration
 	// DeleteDeadline is how long a deletion may be held up.

@@ -29,6 +29,8 @@ func (r *Reconciler) agentConfig(s *scope) agent.Config {
 		KcpURL:      r.KcpURL + "/clusters/" + s.clusterName.String(),
 		KcpCA:       r.KcpCA,
 		Proxy:       r.Proxy,
+
+		HeartbeatInterval: r.HeartbeatInterval,
 	}
 }
 
