@@ -15,14 +15,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 
-	kcptesting "github.com/kcp-dev/sdk/testing"
-
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/test/framework"
 )
 
 // TestConfigAppliesWithKubectl builds every folder that users apply.
 func TestConfigAppliesWithKubectl(t *testing.T) {
+	t.Parallel()
 	kubectl := filepath.Join(env.Dir, "bin", "kubectl")
 	for _, dir := range []string{"crd", "kcp", "manager", "samples"} {
 		out, err := exec.CommandContext(t.Context(), kubectl, "kustomize", "../../config/"+dir).CombinedOutput()
@@ -43,6 +42,7 @@ func TestConfigAppliesWithKubectl(t *testing.T) {
 // TestReleasedManager makes a release as `make images` does, and builds what it says to apply: both images are the
 // release's, the syncer's too, which stands in a variable.
 func TestReleasedManager(t *testing.T) {
+	t.Parallel()
 	// Below the repository, for kustomize takes no absolute paths.
 	dir, err := os.MkdirTemp(env.Dir, "release-")
 	require.NoError(t, err)
@@ -64,11 +64,11 @@ func folder(t *testing.T, name string) string {
 	return path
 }
 
-// TestSamples goes the way of the README with the samples as they are: binding, then target, then the kubeconfig in the
+// TestSamples follows docs/register-cluster.md with the samples as they are: binding, then target, then the kubeconfig in the
 // Secret, and at last everything deleted with one command.
 func TestSamples(t *testing.T) {
-	server := kcptesting.SharedKcpServer(t)
-	n := newWorkspace(t, server)
+	t.Parallel()
+	n := newWorkspace(t)
 	kubectl := func(args ...string) string {
 		t.Helper()
 		out, err := env.Kubectl(t.Context(), n.path.String(), "", args...)
@@ -102,6 +102,7 @@ func TestSamples(t *testing.T) {
 // TestInstallerRights installs and removes the syncer with the rights of config/samples/installer and no others, rotates
 // the credentials, and revokes the old ones.
 func TestInstallerRights(t *testing.T) {
+	t.Parallel()
 	installer := folder(t, "samples/installer")
 	kubectl := func(args ...string) string {
 		t.Helper()

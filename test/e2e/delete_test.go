@@ -17,6 +17,7 @@ import (
 
 // TestDeleteLeavesNothing deletes a SyncTarget alone.
 func TestDeleteLeavesNothing(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	target := n.register("edge-1")
 	require.NoError(t, n.Delete(t.Context(), target))
@@ -31,6 +32,7 @@ func TestDeleteLeavesNothing(t *testing.T) {
 
 // TestDeleteEverythingAtOnce deletes what the sample applies, in one command: target, Secret and binding.
 func TestDeleteEverythingAtOnce(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	target := n.register("edge-1")
 	for _, object := range []client.Object{sampleBinding(t), kubeconfigSecret("edge-1", nil), syncTarget("edge-1")} {
@@ -48,6 +50,7 @@ func TestDeleteEverythingAtOnce(t *testing.T) {
 
 // TestDeleteBinding removes the binding first, under a living target.
 func TestDeleteBinding(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	target := n.register("edge-1")
 	binding := sampleBinding(t)
@@ -66,6 +69,7 @@ func TestDeleteBinding(t *testing.T) {
 
 // TestDeleteWorkspace removes the whole workspace.
 func TestDeleteWorkspace(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	target := n.register("edge-1")
 	n.deleteWorkspace()
@@ -73,14 +77,15 @@ func TestDeleteWorkspace(t *testing.T) {
 	requireNothingLeft(t, downstream(t), target.Status.Key)
 }
 
-// TestClusterGone deletes a target whose cluster does not answer: by the deadline, and at once when abandoned. A later
+// clusterGone deletes a target whose cluster does not answer: by the deadline, and at once when abandoned. A later
 // target of the same name clears away what was left.
-func TestClusterGone(t *testing.T) {
+func clusterGone(t *testing.T) {
 	n := newTenant(t)
+	n.cluster = secondCluster
 	byDeadline, abandoned := n.register("edge-1"), n.register("edge-2")
 
-	require.NoError(t, env.Partition(t.Context(), "cluster-1"))
-	t.Cleanup(func() { _ = env.Heal(context.Background(), "cluster-1") })
+	require.NoError(t, env.Partition(t.Context(), secondCluster))
+	t.Cleanup(func() { _ = env.Heal(context.Background(), secondCluster) })
 
 	require.NoError(t, n.Delete(t.Context(), abandoned))
 	n.await("edge-2", "Deployed", "RemovalFailed", "cannot be removed", workloadv1alpha1.AnnotationAbandon)
@@ -101,18 +106,20 @@ func TestClusterGone(t *testing.T) {
 		return strings.Contains(all, "Warning Abandoned") && strings.Contains(all, n.namespaceOf("edge-1")), all
 	})
 
-	require.NoError(t, env.Heal(t.Context(), "cluster-1"))
-	require.NoError(t, downstream(t).Get(t.Context(), client.ObjectKey{Name: n.namespaceOf("edge-1")}, &corev1.Namespace{}), "left behind, as the Warning said")
+	require.NoError(t, env.Heal(t.Context(), secondCluster))
+	require.NoError(t, n.physical().Get(t.Context(), client.ObjectKey{Name: n.namespaceOf("edge-1")}, &corev1.Namespace{}), "left behind, as the Warning said")
 	for _, name := range []string{"edge-1", "edge-2"} {
-		require.NoError(t, n.Create(t.Context(), syncTarget(name)))
+		again := syncTarget(name)
+		again.Spec.Cluster = secondCluster
+		require.NoError(t, n.Create(t.Context(), again))
 		n.await(name, "Deployed", "Deployed")
 		target := n.await(name, "Ready", "Ready")
 		namespace := &corev1.Namespace{}
-		require.NoError(t, downstream(t).Get(t.Context(), client.ObjectKey{Name: n.namespaceOf(name)}, namespace))
+		require.NoError(t, n.physical().Get(t.Context(), client.ObjectKey{Name: n.namespaceOf(name)}, namespace))
 		assert.Equal(t, string(target.UID), namespace.Labels[workloadv1alpha1.LabelUID])
 		require.NoError(t, n.Delete(t.Context(), target))
 		n.awaitGone(target)
-		requireNothingLeft(t, downstream(t), target.Status.Key)
+		requireNothingLeft(t, n.physical(), target.Status.Key)
 	}
 }
 

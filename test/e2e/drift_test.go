@@ -28,6 +28,7 @@ const mendedWithin = time.Minute
 
 // TestDriftIsMended deletes and changes by hand what the controller installed.
 func TestDriftIsMended(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	target := n.register("edge-1")
 	cluster := downstream(t)
@@ -104,6 +105,7 @@ func installed(t *testing.T, c client.Client, key string) map[string]client.Obje
 
 // TestSettingsRollOut changes a setting of the syncer, and takes it back.
 func TestSettingsRollOut(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	n.register("edge-1")
 	cluster := downstream(t)

@@ -24,6 +24,7 @@ import (
 
 // TestWrongSpec shows each fault of the spec, in the promised order, and its repair.
 func TestWrongSpec(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	require.NoError(t, n.Create(t.Context(), kubeconfigSecret("edge-1", clusterKubeconfig(t))))
 	target := syncTarget("edge-1")
@@ -62,6 +63,7 @@ func TestWrongSpec(t *testing.T) {
 
 // TestClaimsNotAccepted names the claims that are missing, and goes on when they are accepted.
 func TestClaimsNotAccepted(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t, func(binding *apisv1alpha2.APIBinding) {
 		for i := range binding.Spec.PermissionClaims {
 			if binding.Spec.PermissionClaims[i].Resource == "secrets" {
@@ -83,6 +85,7 @@ func TestClaimsNotAccepted(t *testing.T) {
 
 // TestSecretFaults goes through what can be wrong with the Secret, and mends it.
 func TestSecretFaults(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	require.NoError(t, n.Create(t.Context(), syncTarget("edge-1")))
 	n.await("edge-1", "Valid", "ValidationFailed", `Secret "default/edge-1" is not found`)
@@ -117,6 +120,7 @@ func TestSecretFaults(t *testing.T) {
 
 // TestOtherCluster points the Secret to another cluster: here, a workspace, which has a kube-system of its own.
 func TestOtherCluster(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	target := n.register("edge-1")
 	other := newTenant(t)
@@ -138,6 +142,7 @@ func TestOtherCluster(t *testing.T) {
 
 // TestUnreachable covers the ways in which a cluster does not answer, and the one in which it answers no.
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	good := string(clusterKubeconfig(t))
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(good))
@@ -188,6 +193,7 @@ func poorToken(t *testing.T) string {
 
 // TestRolloutStuck shows what a rollout is stuck on.
 func TestRolloutStuck(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	require.NoError(t, n.Create(t.Context(), kubeconfigSecret("edge-1", clusterKubeconfig(t))))
 	target := syncTarget("edge-1")
@@ -207,6 +213,7 @@ func TestRolloutStuck(t *testing.T) {
 
 // TestForeignNamespace never takes over what is not ours.
 func TestForeignNamespace(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	foreign := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.namespaceOf("edge-1")}}
 	require.NoError(t, downstream(t).Create(t.Context(), foreign))

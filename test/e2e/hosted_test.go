@@ -21,6 +21,7 @@ import (
 // TestHosted runs the controller as users do: from config/manager, in a hosting cluster, two replicas of which one
 // leads by a Lease there. It serves an export of its own.
 func TestHosted(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	hosted := framework.Service{Workspace: "root:e2e-hosted", Name: "e2e-hosted"}
 	require.NoError(t, env.InstallExport(ctx, hosted))

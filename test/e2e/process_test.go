@@ -31,6 +31,7 @@ import (
 // TestSyncerProcess runs the syncer's program outside any pod, as an operator may in pull mode: it beats, serves its
 // probes and metrics, reads a rotated token, and leaves cleanly on SIGTERM.
 func TestSyncerProcess(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	pull := syncTarget("edge-1")
 	pull.Spec.KubeconfigSecretRef = nil

@@ -24,6 +24,7 @@ import (
 
 // TestBindToReady is the main story: bind, register, Ready, and what the user sees then.
 func TestBindToReady(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	target := n.register("edge-1")
 
@@ -58,6 +59,7 @@ func TestBindToReady(t *testing.T) {
 
 // TestSyncerIdentityIsNarrow asks, with the syncer's own token, for what it must not get.
 func TestSyncerIdentityIsNarrow(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	n.register("edge-1")
 	other := syncTarget("other")
@@ -142,6 +144,7 @@ func (n *tenant) controllerWrites(since time.Time, targets []string) (upstream, 
 
 // TestSameNameInTwoWorkspaces registers one cluster twice under one name.
 func TestSameNameInTwoWorkspaces(t *testing.T) {
+	t.Parallel()
 	a, b := newTenant(t), newTenant(t)
 	one, two := a.register("edge-1"), b.register("edge-1")
 	assert.NotEqual(t, one.Status.Key, two.Status.Key)
@@ -157,6 +160,7 @@ func TestSameNameInTwoWorkspaces(t *testing.T) {
 
 // TestLongName installs for the longest name that there is.
 func TestLongName(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	name := strings.Repeat("a", 250) + ".b1"
 	require.Len(t, name, 253)
@@ -172,6 +176,7 @@ func TestLongName(t *testing.T) {
 
 // TestPullMode installs the syncer by hand, from what the service's own builders print.
 func TestPullMode(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	pull := syncTarget("edge-1")
 	pull.Spec.KubeconfigSecretRef = nil

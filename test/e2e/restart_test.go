@@ -19,7 +19,9 @@ import (
 // TestControllerRestart restarts the controller under two targets, one alive and one silent: neither may change its
 // Ready for that, and nothing may be written.
 func TestControllerRestart(t *testing.T) {
-	n := newTenant(t)
+	t.Parallel()
+	own := newOwnService(t, "restart")
+	n := own.newTenant(t)
 	n.register("alive")
 	n.register("silent")
 	change(n, syncTarget("silent"), func(st *workloadv1alpha1.SyncTarget) {
@@ -31,10 +33,8 @@ func TestControllerRestart(t *testing.T) {
 
 	before := conditionsOf(n)
 	start := time.Now()
-	require.NoError(t, env.Stop(service.Name))
-	_, err := env.Start(t.Context(), controller)
-	require.NoError(t, err)
-	t.Cleanup(func() { _, _ = env.Start(context.Background(), controller) })
+	own.stop(t)
+	own.start(t)
 	// Longer than the threshold: the silent one is judged anew in it, and must come out the same.
 	for time.Since(start) < threshold+15*time.Second {
 		require.Equal(t, before, conditionsOf(n))
@@ -63,7 +63,7 @@ func conditionsOf(n *tenant) map[string]string {
 // TestKcpRestart restarts kcp under the controller, and under the syncer: what was synced stays as it is, and what is
 // changed from then on travels as before.
 func TestKcpRestart(t *testing.T) {
-	n := newTenantThroughRestart(t)
+	n := newTenant(t)
 	target := n.register("edge-1")
 	s := n.openShop(target, "shop")
 	want := map[string]map[string]string{}
@@ -104,7 +104,7 @@ func TestKcpRestart(t *testing.T) {
 
 // TestControllerBeforeKcp starts the controller while kcp is down.
 func TestControllerBeforeKcp(t *testing.T) {
-	n := newTenantThroughRestart(t)
+	n := newTenant(t)
 	require.NoError(t, env.Stop(service.Name))
 	require.NoError(t, env.Kill("kcp"))
 	var once sync.Once

@@ -212,9 +212,9 @@ func (n *tenant) bindCompute() {
 	require.NoError(n.t, err)
 }
 
-// killSyncer kills the pods of a target's syncer in cluster-1, without giving them time for anything.
+// killSyncer kills the pods of a target's syncer, without giving them time for anything.
 func (n *tenant) killSyncer(name string) {
 	n.t.Helper()
-	_, err := env.ClusterKubectl(n.t.Context(), "cluster-1", "", "-n", n.namespaceOf(name), "delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false")
+	_, err := env.ClusterKubectl(n.t.Context(), n.cluster, "", "-n", n.namespaceOf(name), "delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false")
 	require.NoError(n.t, err)
 }

@@ -18,19 +18,20 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// TestSilentSyncer kills the syncer's pod and keeps another from starting for longer than the threshold.
-func TestSilentSyncer(t *testing.T) {
+// silentSyncer kills the syncer's pod and keeps another from starting for longer than the threshold.
+func silentSyncer(t *testing.T) {
 	n := newTenant(t)
+	n.cluster = secondCluster
 	n.register("edge-1")
 	kubectl := func(args ...string) string {
 		t.Helper()
-		out, err := env.ClusterKubectl(t.Context(), "cluster-1", "", args...)
+		out, err := env.ClusterKubectl(t.Context(), secondCluster, "", args...)
 		require.NoError(t, err)
 		return out
 	}
 	nodes := strings.Fields(kubectl("get", "nodes", "-o=name"))
 	t.Cleanup(func() {
-		_, _ = env.ClusterKubectl(context.Background(), "cluster-1", "", append([]string{"uncordon"}, nodes...)...)
+		_, _ = env.ClusterKubectl(context.Background(), secondCluster, "", append([]string{"uncordon"}, nodes...)...)
 	})
 	kubectl(append([]string{"cordon"}, nodes...)...)
 	kubectl("-n", n.namespaceOf("edge-1"), "delete", "pods", "--all", "--force", "--grace-period=0")
@@ -47,6 +48,7 @@ func TestSilentSyncer(t *testing.T) {
 // TestSkewedClock registers two syncers whose clocks are an hour off: they are as alive as any other while they beat,
 // and as dead when they stop.
 func TestSkewedClock(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	skews := map[string]time.Duration{"fast": time.Hour, "slow": -time.Hour}
 	for name := range skews {

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -24,6 +23,7 @@ import (
 // TestDeleteTargetWithCopies: by policy the copies go or stay, with a syncer or without one, and nothing of ours is left
 // on the user's objects.
 func TestDeleteTargetWithCopies(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	n.bindCompute()
 	shops := n.openShops("cluster-1", "cluster-1", "cluster-1", "cluster-1")
@@ -137,6 +137,7 @@ func (s *shop) leavesOrphan(name string) {
 // TestDeleteWorkspaceWithCopies: a workspace that is deleted takes the syncer's identity along with everything else, and
 // still neither a finalizer nor a copy is left, even if the syncer has no time to do its part.
 func TestDeleteWorkspaceWithCopies(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	s := n.openShop(n.register("edge-1"), "shop")
 	for i := range 20 {
@@ -155,7 +156,9 @@ func TestDeleteWorkspaceWithCopies(t *testing.T) {
 // TestDeleteWithoutIdentity: a syncer is dead and no controller runs while the syncer's token comes to its end, with the whole
 // workspace or by hand. The controller that comes back still takes the finalizers off, and keeps no right that it took for that.
 func TestDeleteWithoutIdentity(t *testing.T) {
-	whole, byHand := newTenant(t), newTenant(t)
+	t.Parallel()
+	own := newOwnService(t, "without-identity")
+	whole, byHand := own.newTenant(t), own.newTenant(t)
 	shops := []*shop{whole.openShop(whole.register("edge-1"), "shop"), byHand.openShop(byHand.register("edge-1"), "shop")}
 	for _, s := range shops {
 		for i := range 5 {
@@ -164,12 +167,7 @@ func TestDeleteWithoutIdentity(t *testing.T) {
 			s.awaitReport(config, `"ready":"Current"`)
 		}
 	}
-	require.NoError(t, env.Stop(service.Name))
-	start := func() {
-		_, err := env.Start(context.Background(), controller)
-		require.NoError(t, err)
-	}
-	t.Cleanup(start)
+	own.stop(t)
 	var tokens []string
 	for _, s := range shops {
 		_, err := env.ClusterKubectl(t.Context(), "cluster-1", "", "-n", s.namespaceOf("edge-1"), "scale", "deployment/"+agent.DeploymentName, "--replicas=0")
@@ -189,7 +187,7 @@ func TestDeleteWithoutIdentity(t *testing.T) {
 		require.NoError(t, s.Get(t.Context(), client.ObjectKeyFromObject(config), config))
 		require.Contains(t, config.Finalizers, workloadv1alpha1.SyncerFinalizer(s.target.Status.Key))
 	}
-	start()
+	own.start(t)
 
 	byHand.awaitGone(shops[1].target)
 	shops[1].requireFree()

@@ -22,6 +22,7 @@ import (
 // TestSyncOfDeployment: the workload that everybody means runs in the physical cluster, mounts what it needs, scales, and
 // reports upstream in terms of what the user wrote.
 func TestSyncOfDeployment(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	n.bindCompute()
 	s := n.openShop(n.register("edge-1"), "shop")

@@ -17,6 +17,7 @@ import (
 
 // TestSyncDown: what is in an opened Namespace is in the physical cluster, as far as it is the user's to say.
 func TestSyncDown(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	s := n.openShop(n.register("edge-1"), "shop")
 

@@ -24,6 +24,7 @@ import (
 // TestSyncerIsKilled: killed at random during 200 changes, the syncer converges; nothing is lost, nothing left over, and
 // what was never deleted is never made anew.
 func TestSyncerIsKilled(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	s := n.openShop(n.register("edge-1"), "shop")
 	ctx := t.Context()
@@ -123,10 +124,11 @@ func (s *shop) awaitExactly(want map[string]map[string]string) {
 	})
 }
 
-// TestSyncThroughPartition cuts the cluster off for longer than the threshold. What was deleted meanwhile goes, what was
+// syncThroughPartition cuts the cluster off for longer than the threshold. What was deleted meanwhile goes, what was
 // not stays and is not even made anew; what runs, runs on.
-func TestSyncThroughPartition(t *testing.T) {
+func syncThroughPartition(t *testing.T) {
 	n := newTenant(t)
+	n.cluster = secondCluster
 	n.bindCompute()
 	s := n.openShop(n.register("edge-1"), "shop")
 	for _, name := range []string{"stays", "goes"} {
@@ -140,15 +142,15 @@ func TestSyncThroughPartition(t *testing.T) {
 	before, err := s.copyOf("stays")
 	require.NoError(t, err)
 
-	require.NoError(t, env.Partition(t.Context(), "cluster-1"))
-	t.Cleanup(func() { _ = env.Heal(context.Background(), "cluster-1") })
+	require.NoError(t, env.Partition(t.Context(), secondCluster))
+	t.Cleanup(func() { _ = env.Heal(context.Background(), secondCluster) })
 	require.NoError(t, s.Delete(t.Context(), s.configMap("goes", nil)))
 	s.create(s.configMap("comes", map[string]string{"a": "1"}))
 	n.await("edge-1", "Ready", "Unhealthy")
 	goes := s.configMap("goes", nil)
 	require.NoError(t, s.Get(t.Context(), client.ObjectKeyFromObject(goes), goes), "it is held while its copy exists")
 
-	require.NoError(t, env.Heal(t.Context(), "cluster-1"))
+	require.NoError(t, env.Heal(t.Context(), secondCluster))
 	n.await("edge-1", "Ready", "Ready")
 	s.awaitExactly(map[string]map[string]string{"stays": {"a": "1"}, "comes": {"a": "1"}})
 	s.awaitGone(goes)

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,7 +25,9 @@ import (
 // TestSyncWithoutRights: a syncer that may not list one side of a Namespace, as it finds when it starts, concludes nothing
 // from that. When it has its rights again, what was deleted meanwhile goes, and nothing else has changed.
 func TestSyncWithoutRights(t *testing.T) {
-	n := newTenant(t)
+	t.Parallel()
+	own := newOwnService(t, "without-rights")
+	n := own.newTenant(t)
 	target := n.register("edge-1")
 	there, here, both := n.openShop(target, "blind-there"), n.openShop(target, "blind-here"), n.openShop(target, "seeing")
 	shops := []*shop{there, here, both}
@@ -39,12 +40,7 @@ func TestSyncWithoutRights(t *testing.T) {
 		before[s.namespace] = s.uids()
 	}
 	// The controller would give the rights back.
-	require.NoError(t, env.Stop(service.Name))
-	start := func() {
-		_, err := env.Start(context.Background(), controller)
-		require.NoError(t, err)
-	}
-	t.Cleanup(start)
+	own.stop(t)
 	require.NoError(t, there.there.Delete(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: there.counterpart, Name: agent.DeploymentName}}))
 	grants := here.grants()
 	require.NotEmpty(t, grants)
@@ -87,7 +83,7 @@ func TestSyncWithoutRights(t *testing.T) {
 		}
 	}
 
-	start()
+	own.start(t)
 	for _, s := range []*shop{there, here} {
 		s.awaitGone(s.configMap("goes", nil))
 		s.awaitExactly(map[string]map[string]string{"stays": {"a": "1"}})
@@ -99,6 +95,7 @@ func TestSyncWithoutRights(t *testing.T) {
 // TestSyncUnmarked: what the workspace's own policy does not let the syncer hold is not copied, which is told in an Event on the
 // object and counted on the SyncTarget; when the policy has gone it is synced.
 func TestSyncUnmarked(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	rule := admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
 		Operations: []admissionv1.OperationType{admissionv1.Update},

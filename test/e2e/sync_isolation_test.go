@@ -21,6 +21,7 @@ import (
 // TestSyncOfTwoWorkspaces: equal names of workspaces that share a cluster do not meet, nor can the one's syncer read
 // what the other, or another Namespace, holds.
 func TestSyncOfTwoWorkspaces(t *testing.T) {
+	t.Parallel()
 	one, two := newTenant(t), newTenant(t)
 	shops := []*shop{one.openShop(one.register("edge-1"), "shop"), two.openShop(two.register("edge-1"), "shop")}
 	for i, s := range shops {
@@ -45,12 +46,10 @@ func TestSyncOfTwoWorkspaces(t *testing.T) {
 	shops[1].awaitCopy("config", map[string]string{"of": "1"})
 }
 
-// TestSyncOfTwoTargets: what is opened to the one is closed to the other, on both sides. Where the environment has a
-// second cluster, the second target stands for it.
-func TestSyncOfTwoTargets(t *testing.T) {
+// syncOfTwoTargets: what is opened to the one, in one cluster, is closed to the other, in another, on both sides.
+func syncOfTwoTargets(t *testing.T) {
 	n := newTenant(t)
-	clusters := env.Clusters()
-	shops := n.openShops(clusters[0], clusters[min(1, len(clusters)-1)])
+	shops := n.openShops("cluster-1", secondCluster)
 	one, two := shops[0], shops[1]
 	for _, s := range shops {
 		s.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "password"}, StringData: map[string]string{"p": "x"}})
@@ -80,10 +79,6 @@ func TestSyncOfTwoTargets(t *testing.T) {
 		assert.True(t, apierrors.IsForbidden(syncer.Patch(t.Context(), other, patch)), "a write in the %s", side)
 	}
 
-	if len(clusters) == 1 {
-		t.Log("one cluster alone: with CLUSTERS=2, what is opened to the one would have to be absent from the other")
-		return
-	}
 	for i, s := range shops {
 		other := shops[1-i]
 		require.NotEqual(t, other.target.Status.ClusterID, s.target.Status.ClusterID)

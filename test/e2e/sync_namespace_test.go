@@ -22,6 +22,7 @@ import (
 // TestSyncOfNamespaces: Namespaces with credentials in them are refused, and those that are closed or deleted are left on
 // both sides, all beside one that stays as it is.
 func TestSyncOfNamespaces(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	target := n.register("edge-1")
 	stays, closes, goes := n.openShop(target, "stays"), n.openShop(target, "closes"), n.openShop(target, "goes")
@@ -67,6 +68,7 @@ func TestSyncOfNamespaces(t *testing.T) {
 // TestSyncedMeansThere: who opens a Namespace and waits for Synced finds everything there; what is refused is told first, and
 // a Namespace that is opened beside one that is synced takes the condition back until it is, too.
 func TestSyncedMeansThere(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	target := n.register("edge-1")
 	const many = 60 // which takes a few seconds
@@ -93,6 +95,7 @@ func TestSyncedMeansThere(t *testing.T) {
 // TestManyNamespacesEnd: Namespaces that are deleted together, and one that is opened and closed in quick turns, are left
 // without a finalizer of ours, and one that is opened again is synced.
 func TestManyNamespacesEnd(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	target := n.register("edge-1")
 	turns := n.openShop(target, "turns")
@@ -135,6 +138,7 @@ func TestManyNamespacesEnd(t *testing.T) {
 // TestSyncLeavesWhatIsOfOthers: a counterpart stays, without anything of ours, while somebody has something in it, be it of a
 // resource that is not synced, and goes when it is closed with nothing in it.
 func TestSyncLeavesWhatIsOfOthers(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	n.bindCompute()
 	s := n.openShop(n.register("edge-1"), "shop")

@@ -25,6 +25,7 @@ import (
 // TestSyncOfEveryDefaultResource: what every workspace can have travels, as far as the two schemas are concerned, and
 // fares as it would if it had been made in the physical cluster.
 func TestSyncOfEveryDefaultResource(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	n.bindCompute()
 	s := n.openShop(n.register("edge-1"), "shop")

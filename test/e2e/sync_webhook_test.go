@@ -31,6 +31,7 @@ import (
 // TestNamespaceThatHangs: a webhook in the physical cluster answers nothing that concerns one Namespace. Another Namespace
 // of the target is synced while all of that hangs, and the first when it hangs no longer.
 func TestNamespaceThatHangs(t *testing.T) {
+	t.Parallel()
 	n := newTenant(t)
 	target := n.register("edge-1")
 	slow, quick := n.openShop(target, "slow"), n.openShop(target, "quick")

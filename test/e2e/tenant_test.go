@@ -46,7 +46,9 @@ const (
 // tenant is a workspace that has bound the API.
 type tenant struct {
 	client.Client
-	t           *testing.T
+	t *testing.T
+	// cluster is the physical cluster that register registers.
+	cluster     string
 	path        logicalcluster.Path
 	clusterName string
 	config      *rest.Config
@@ -62,28 +64,24 @@ func newScheme(t *testing.T) *runtime.Scheme {
 	return scheme
 }
 
-// newTenant makes a workspace and binds the API with the sample's binding, which mutate may change first.
-func newTenant(t *testing.T, mutate ...func(*apisv1alpha2.APIBinding)) *tenant {
-	t.Helper()
-	return tenantOn(t, kcptesting.SharedKcpServer(t), mutate...)
-}
-
-// newTenantThroughRestart is for tests that restart kcp: nobody watches its health meanwhile.
-func newTenantThroughRestart(t *testing.T) *tenant {
+// kcpServer is the environment's kcp for kcp's test harness. SharedKcpServer would do, but it asks for kcp's health ten
+// times a second for each story, and stories restart kcp.
+func kcpServer(t *testing.T) kcptestingserver.RunningServer {
 	t.Helper()
 	server, err := kcptestingserver.NewExternalKCPServer("main", env.KCPKubeconfig(), map[string]string{"root": env.KCPKubeconfig()}, "")
 	require.NoError(t, err)
-	return tenantOn(t, server)
+	return server
 }
 
 // newWorkspace is a tenant that has not bound the API yet.
-func newWorkspace(t *testing.T, server kcptestingserver.RunningServer) *tenant {
+func newWorkspace(t *testing.T) *tenant {
 	t.Helper()
+	server := kcpServer(t)
 	path, workspace := kcptesting.NewWorkspaceFixture(t, server, core.RootCluster.Path(), onRootShard)
 	config := kcpclient.SetCluster(rest.CopyConfig(server.BaseConfig(t)), path)
 	c, err := client.New(config, client.Options{Scheme: newScheme(t)})
 	require.NoError(t, err)
-	n := &tenant{Client: c, t: t, path: path, clusterName: workspace.Spec.Cluster, config: config}
+	n := &tenant{Client: c, t: t, cluster: "cluster-1", path: path, clusterName: workspace.Spec.Cluster, config: config}
 	t.Cleanup(func() {
 		if t.Failed() {
 			n.dump()
@@ -92,9 +90,10 @@ func newWorkspace(t *testing.T, server kcptestingserver.RunningServer) *tenant {
 	return n
 }
 
-func tenantOn(t *testing.T, server kcptestingserver.RunningServer, mutate ...func(*apisv1alpha2.APIBinding)) *tenant {
+// newTenant makes a workspace and binds the API with the sample's binding, which mutate may change first.
+func newTenant(t *testing.T, mutate ...func(*apisv1alpha2.APIBinding)) *tenant {
 	t.Helper()
-	n := newWorkspace(t, server)
+	n := newWorkspace(t)
 	binding := sampleBinding(t)
 	for _, m := range mutate {
 		m(binding)
@@ -179,6 +178,12 @@ func (n *tenant) dump() {
 	}
 }
 
+// physical is the tenant's physical cluster, as its administrator.
+func (n *tenant) physical() client.Client {
+	n.t.Helper()
+	return clientOf(n.t, env.ClusterKubeconfig(n.cluster))
+}
+
 // kubeconfigSecret is a Secret as the samples have it.
 func kubeconfigSecret(name string, kubeconfig []byte) *corev1.Secret {
 	return &corev1.Secret{
@@ -206,11 +211,15 @@ func syncTarget(name string) *workloadv1alpha1.SyncTarget {
 	}
 }
 
-// register creates a Secret with cluster-1's kubeconfig and a SyncTarget, and waits until it is Ready and Deployed.
+// register creates a Secret with the cluster's kubeconfig and a SyncTarget, and waits until it is Ready and Deployed.
 func (n *tenant) register(name string) *workloadv1alpha1.SyncTarget {
 	n.t.Helper()
-	require.NoError(n.t, n.Create(n.t.Context(), kubeconfigSecret(name, clusterKubeconfig(n.t))))
-	require.NoError(n.t, n.Create(n.t.Context(), syncTarget(name)))
+	kubeconfig, err := os.ReadFile(env.ClusterKubeconfig(n.cluster))
+	require.NoError(n.t, err)
+	require.NoError(n.t, n.Create(n.t.Context(), kubeconfigSecret(name, kubeconfig)))
+	target := syncTarget(name)
+	target.Spec.Cluster = n.cluster
+	require.NoError(n.t, n.Create(n.t.Context(), target))
 	n.await(name, "Deployed", "Deployed")
 	return n.await(name, "Ready", "Ready")
 }

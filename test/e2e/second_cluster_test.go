@@ -1,0 +1,23 @@
+package e2e
+
+import "testing"
+
+// secondCluster is the physical cluster that stories cut off, cordon and otherwise break.
+const secondCluster = "cluster-2"
+
+// TestSecondCluster runs the stories that need the second cluster for themselves, one after the other, beside those that
+// use the first one.
+func TestSecondCluster(t *testing.T) {
+	t.Parallel()
+	for _, story := range []struct {
+		name string
+		tell func(*testing.T)
+	}{
+		{"ClusterGone", clusterGone},
+		{"SilentSyncer", silentSyncer},
+		{"SyncThroughPartition", syncThroughPartition},
+		{"SyncOfTwoTargets", syncOfTwoTargets},
+	} {
+		t.Run(story.name, story.tell)
+	}
+}
