@@ -4,6 +4,8 @@
 CACHE ?= $(or $(SYNCTARGET_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/synctarget)
 CLUSTERS ?= 1
 export CLUSTERS
+# Without cgo, so that programs, environment and stories share what is compiled. The race detector needs it: see unit.
+export CGO_ENABLED := 0
 ENV := go run ./test/env
 # Path of a tool in the cache, by the version in its module below test/tools.
 tool-path = $(CACHE)/tools/$(1)-$(shell cd test/tools/$(1) && GOWORK=off go list -m -f '{{.Version}}' $(2))/$(1)
@@ -47,8 +49,20 @@ images: ## Build the images; IMAGE_REGISTRY=registry/path pushes them. VERSION=v
 
 ##@ Test
 
-.PHONY: test
-test: verify lint unit fuzz e2e clusters demo ## Everything that CI checks.
+# Each part is a make of its own, so that the time it takes can be printed.
+timed = @start=$$(date +%s); $(MAKE) --no-print-directory $(1); status=$$?; \
+	echo "==> $(1): $$(( $$(date +%s) - start )) s"; exit $$status
+
+TEST_PARTS := verify lint unit fuzz e2e demo docs
+.PHONY: test $(TEST_PARTS:%=test-%)
+test: $(TEST_PARTS:%=test-%) ## Everything that CI checks.
+$(TEST_PARTS:%=test-%):
+	$(call timed,$(@:test-%=%))
+
+.PHONY: test-quick
+test-quick: ## Generated files, lint, unit tests and one story.
+	@$(MAKE) --no-print-directory test-verify test-lint test-unit
+	@$(MAKE) --no-print-directory e2e RUN=TestSyncDown
 
 .PHONY: packages
 packages:
@@ -56,13 +70,15 @@ packages:
 
 .PHONY: unit
 unit: packages ## Unit tests, with the race detector.
-	go test -race ./cmd/... ./config/... ./pkg/... ./test/framework/...
+	CGO_ENABLED=1 go test -race ./cmd/... ./config/... ./pkg/... ./test/framework/... ./test/docs/... ./test/docgen/...
 	cd test/tools/computegen && GOWORK=off go test ./...
 
 .PHONY: e2e
-e2e: ## Stories on a real kcp and a real cluster. RUN=regexp picks some.
+e2e: PARALLEL ?= 5
+e2e: export CLUSTERS := 2
+e2e: ## Stories on a real kcp and two real clusters. RUN=regexp picks some.
 	$(ENV) up
-	go test -count=1 -p 1 -timeout 45m -v ./test/e2e/... $(if $(RUN),-run '$(RUN)')
+	go test -count=1 -p 1 -parallel $(PARALLEL) -timeout 45m -v ./test/e2e/... $(if $(RUN),-run '$(RUN)')
 
 .PHONY: fuzz
 fuzz: FUZZTIME ?= 10s
@@ -71,12 +87,12 @@ fuzz: packages ## Fuzz what must hold for whatever comes; FUZZTIME=10m for longe
 	go test -run '^$$' -fuzz FuzzCompare -fuzztime $(FUZZTIME) ./pkg/syncer/compatibility
 	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./pkg/pcluster
 
-.PHONY: clusters
-clusters: ## The story that takes two clusters.
-	$(MAKE) e2e CLUSTERS=2 RUN=TestSyncOfTwoTargets
+.PHONY: docs
+docs: ## Run the commands that the documents show, in the environment of `make demo`.
+	go test -count=1 -tags docs -v ./test/docs/console -run TestPages
 
 .PHONY: bench
-bench: ## Measure the figures of the README.
+bench: ## Measure the figures of docs/benchmarks.md.
 	$(ENV) up
 	go test -count=1 -p 1 -timeout 45m -v -tags bench ./test/bench/...
 
@@ -94,11 +110,12 @@ verify: ## Generated files and modules are up to date.
 ##@ Generate
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(APIGEN) ## Deepcopy, CRD, APIResourceSchemas, APIExports.
+generate: $(CONTROLLER_GEN) $(APIGEN) ## Deepcopy, CRD, APIResourceSchemas, APIExports, reference pages.
 	$(CONTROLLER_GEN) object paths=./pkg/apis/...
 	$(CONTROLLER_GEN) crd paths=./pkg/apis/... output:crd:dir=config/crd/bases
 	$(APIGEN) --input-dir config/crd/bases --output-dir config/kcp
 	cd test/tools/computegen && GOWORK=off go run . --kubernetes ../kubernetes --output ../../../config/kcp-compute
+	go run ./test/docgen
 
 # Tools, one module each. Built aside and moved, so that an interrupted build is not taken for a finished one.
 tool = @mkdir -p $(@D) && echo "building $(@F) (once)" && cd test/tools/$(1) && GOWORK=off go build -o $@.tmp $(2) && mv $@.tmp $@

@@ -1,6 +1,6 @@
 //go:build bench
 
-// Package bench measures the figures that the README quotes, on the kcp and the cluster that `make up` starts:
+// Package bench measures the figures of docs/benchmarks.md, on the kcp and the cluster that `make up` starts:
 //
 //	TestTimeToReady  how much later a SyncTarget is Ready than a plain Deployment of the same image is Available
 //	TestBlackHoles   how much later when clusters of others do not answer
