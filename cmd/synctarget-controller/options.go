@@ -17,8 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/synctarget/synctarget/pkg/agent"
-	syncer "github.com/synctarget/synctarget/pkg/syncer/options"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	syncer "github.com/synctarget/synctarget/pkg/syncer/options"
 )
 
 // maxVerbosity is the highest level of the log that shows no Secret: from 8 on, client-go logs bodies.
@@ -65,8 +65,8 @@ func newOptions() *options {
 		threshold:      5 * time.Minute,
 
 		heartbeatInterval: syncer.DefaultHeartbeatInterval,
-		deleteDeadline: 15 * time.Minute,
-		workers:        10,
+		deleteDeadline:    15 * time.Minute,
+		workers:           10,
 	}
 }
 

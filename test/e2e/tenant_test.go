@@ -40,7 +40,7 @@ import (
 const (
 	// patience is for everything that should take seconds; a test that runs into it has failed.
 	patience = 2 * time.Minute
-	tick     = 200 * time.Millisecond
+	tick     = 500 * time.Millisecond
 )
 
 // tenant is a workspace that has bound the API.

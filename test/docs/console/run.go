@@ -46,9 +46,9 @@ func judge(c Command, r Result, err error) error {
 	}
 	text := fmt.Sprintf("%s:%d: %s\n%s", c.Page, c.Line, fault, indent("$ "+strings.ReplaceAll(c.Text, "\n", "\n> ")))
 	if diff == "" {
-		return fmt.Errorf("%s\n%s\nTo do: %s.", text, indent(r.Output), hint)
+		return fmt.Errorf("%s\n%s\nto do: %s", text, indent(r.Output), hint)
 	}
-	return fmt.Errorf("%s\nThe page (-) and the output (+):\n%s\nTo do: %s.", text, indent(diff), hint)
+	return fmt.Errorf("%s\nThe page (-) and the output (+):\n%s\nto do: %s", text, indent(diff), hint)
 }
 
 // lines divides an output into lines.

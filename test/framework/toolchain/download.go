@@ -144,7 +144,8 @@ func (a archive) verify(file string) error {
 		return err
 	}
 	defer in.Close()
-	name, want, sum := "SHA-256", a.SHA256, hash.Hash(sha256.New())
+	var sum hash.Hash = sha256.New()
+	name, want := "SHA-256", a.SHA256
 	if a.SHA512 != "" {
 		name, want, sum = "SHA-512", a.SHA512, sha512.New()
 	}

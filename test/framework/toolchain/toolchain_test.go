@@ -61,7 +61,7 @@ func newToolchain(t *testing.T, mode Mode, url, sum string, b *builds, log *byte
 func TestToolchain(t *testing.T) {
 	data, sum := release(t)
 	good := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) }))
-	bad := httptest.NewServer(http.HandlerFunc(http.NotFound))
+	bad := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(good.Close)
 	t.Cleanup(bad.Close)
 	for name, tc := range map[string]struct {
