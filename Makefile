@@ -15,6 +15,8 @@ GOLANGCI_LINT := $(call tool-path,golangci-lint,github.com/golangci/golangci-lin
 LDFLAGS := -s -w -X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
+# The parts of `make test` share two cores and one environment.
+.NOTPARALLEL:
 .PHONY: help
 help: ## List the commands.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,7 +91,7 @@ fuzz: packages ## Fuzz what must hold for whatever comes; FUZZTIME=10m for longe
 
 .PHONY: docs
 docs: ## Run the commands that the documents show, in the environment of `make demo`.
-	go test -count=1 -tags docs -v ./test/docs/console -run TestPages
+	go test -count=1 -timeout 30m -tags docs -v ./test/docs/console -run TestPages
 
 .PHONY: bench
 bench: ## Measure the figures of docs/benchmarks.md.

@@ -81,9 +81,9 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.syncerImage, "syncer-image", o.syncerImage, "Image of the syncer, where a SyncTarget names no other.")
 	fs.StringVar(&o.kcpExternalURL, "kcp-external-url", o.kcpExternalURL, "URL at which syncers reach kcp. Default: scheme and host of the kubeconfig's server.")
 	fs.StringVar(&o.kcpExternalCAFile, "kcp-external-ca-file", o.kcpExternalCAFile, "CA bundle by which syncers verify kcp. Default: the kubeconfig's, where --kcp-external-url is not given.")
-	fs.DurationVar(&o.heartbeatInterval, "syncer-heartbeat-interval", o.heartbeatInterval, "Mean time between two heartbeats of a syncer. Changing it rolls out all syncers that the service installed.")
-	fs.DurationVar(&o.threshold, "heartbeat-threshold", o.threshold, "How long a syncer may be silent before its SyncTarget is not Ready.")
-	fs.DurationVar(&o.deleteDeadline, "delete-deadline", o.deleteDeadline, "How long a deletion may be held up before it lets go of what it cannot remove.")
+	fs.DurationVar(&o.heartbeatInterval, "syncer-heartbeat-interval", o.heartbeatInterval, "Mean time between two heartbeats of a syncer, 1s to 2m. A change rolls out all syncers that the service installed.")
+	fs.DurationVar(&o.threshold, "heartbeat-threshold", o.threshold, "How long a syncer may send no heartbeat before its SyncTarget is not Ready. At least twice --syncer-heartbeat-interval.")
+	fs.DurationVar(&o.deleteDeadline, "delete-deadline", o.deleteDeadline, "How long a deletion is retried before the controller skips what it cannot remove.")
 	fs.IntVar(&o.workers, "workers", o.workers, "How many SyncTargets are reconciled at once.")
 	fs.StringSliceVar(&o.allowCIDRs, "allow-pcluster-cidr", o.allowCIDRs, "Address ranges of physical clusters that are dialled although they are loopback, link-local, unspecified or multicast.")
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
@@ -106,7 +106,7 @@ func (o *options) complete() error {
 	if o.heartbeatInterval < syncer.MinHeartbeatInterval || o.heartbeatInterval > syncer.MaxHeartbeatInterval {
 		errs = append(errs, fmt.Errorf("--syncer-heartbeat-interval must be between %s and %s, not %s", syncer.MinHeartbeatInterval, syncer.MaxHeartbeatInterval, o.heartbeatInterval))
 	} else if o.threshold > 0 && o.threshold < 2*o.heartbeatInterval {
-		errs = append(errs, fmt.Errorf("--heartbeat-threshold must be at least twice --syncer-heartbeat-interval, which is %s, not %s: one late heartbeat is no silence", o.heartbeatInterval, o.threshold))
+		errs = append(errs, fmt.Errorf("--heartbeat-threshold must be at least twice --syncer-heartbeat-interval, which is %s, not %s, so that one late heartbeat does not make a SyncTarget not Ready", o.heartbeatInterval, o.threshold))
 	}
 	if o.deleteDeadline <= 0 {
 		errs = append(errs, fmt.Errorf("--delete-deadline must be positive, not %s", o.deleteDeadline))

@@ -169,7 +169,7 @@ func TestCompleteRefuses(t *testing.T) {
 		"heartbeats too far apart": {
 			"One late heartbeat would make a SyncTarget not Ready.",
 			[]string{"--heartbeat-threshold=30s"},
-			[]string{"--heartbeat-threshold must be at least twice --syncer-heartbeat-interval, which is 20s, not 30s: one late heartbeat is no silence"},
+			[]string{"--heartbeat-threshold must be at least twice --syncer-heartbeat-interval, which is 20s, not 30s, so that one late heartbeat does not make a SyncTarget not Ready"},
 		},
 		"heartbeats out of range":        {"The syncer would refuse it.", []string{"--syncer-heartbeat-interval=500ms"}, []string{"--syncer-heartbeat-interval must be between 1s and 2m0s, not 500ms"}},
 		"a kubeconfig that is not there": {"", []string{"--kubeconfig=/nowhere"}, []string{"reading --kubeconfig: …"}},

@@ -25,8 +25,8 @@ const (
 	providerWorkspace = "root:e2e-synctarget"
 	// interval is between two heartbeats of a syncer.
 	interval = 4 * time.Second
-	// threshold is several heartbeats, so that stories that wait for silence are short and those beside them, on a machine
-	// that is busy with all, do not meet it.
+	// threshold is several heartbeats: short enough for stories that wait for Unhealthy, long enough that a busy machine
+	// does not cause it.
 	threshold = 25 * time.Second
 	// deadline is how long a deletion may be held up in this suite: longer than a syncer is waited for.
 	deadline = 50 * time.Second
@@ -87,6 +87,9 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	if _, err := env.Start(ctx, controller); err != nil {
+		return 1, err
+	}
+	if err := startServices(ctx); err != nil {
 		return 1, err
 	}
 	// Tenants that an interrupted run left would disturb this one; and what this one leaves needs its controller to go.

@@ -11,13 +11,13 @@ func TestSecondCluster(t *testing.T) {
 	t.Parallel()
 	for _, story := range []struct {
 		name string
-		tell func(*testing.T)
+		run  func(*testing.T)
 	}{
 		{"ClusterGone", clusterGone},
 		{"SilentSyncer", silentSyncer},
 		{"SyncThroughPartition", syncThroughPartition},
 		{"SyncOfTwoTargets", syncOfTwoTargets},
 	} {
-		t.Run(story.name, story.tell)
+		t.Run(story.name, story.run)
 	}
 }

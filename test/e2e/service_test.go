@@ -31,13 +31,28 @@ func newOwnService(t *testing.T, name string) *ownService {
 	return s
 }
 
-// newTenant is a tenant that binds this service's API. When the story ends, the controller runs, as the workspace could not
-// be deleted otherwise.
+// newTenant is a tenant that binds this service's API. When the story ends, the controller runs, as the workspace could
+// not be deleted otherwise.
 func (s *ownService) newTenant(t *testing.T) *tenant {
 	t.Helper()
 	n := newTenant(t, func(binding *apisv1alpha2.APIBinding) { binding.Spec.Reference.Export.Path = s.Workspace })
-	t.Cleanup(func() { _, _ = env.Start(context.Background(), s.process) })
+	t.Cleanup(func() {
+		if _, err := env.Start(context.Background(), s.process); err != nil {
+			t.Errorf("the workspace cannot be deleted without its controller: %v", err)
+		}
+	})
 	return n
+}
+
+// startServices starts the controllers that an interrupted run has stopped: its tenants cannot be deleted without them.
+func startServices(ctx context.Context) error {
+	all, err := env.Status(ctx)
+	for _, process := range all {
+		if strings.HasPrefix(process.Name, "e2e-") && process.State == "dead" {
+			err = errors.Join(err, env.Restart(ctx, process.Name))
+		}
+	}
+	return err
 }
 
 // stopServices stops all controllers of the suite, when no tenant is left that needs one.

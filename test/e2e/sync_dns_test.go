@@ -29,9 +29,10 @@ func TestSyncOfServiceByName(t *testing.T) {
 	kubectl(strings.ReplaceAll(callerAndCalled, "IMAGE", framework.WebImage), "apply", "-f", "-")
 	kubectl("", "wait", "deployment/caller", "--for=condition=Available", "--timeout=110s")
 
-	// The kubelet of a cluster without DNS says so on every Pod.
+	// The kubelet of a cluster without DNS says so in an Event on every Pod, which the syncer would report on the Deployment.
 	var events corev1.EventList
-	require.NoError(t, n.List(t.Context(), &events, client.InNamespace(s.namespace)))
+	require.NoError(t, s.there.List(t.Context(), &events, client.InNamespace(s.counterpart)))
+	require.NotEmpty(t, events.Items, "kubelet reports on the Pods")
 	for _, event := range events.Items {
 		assert.False(t, strings.Contains(event.Reason, "DNS"), "%s %s: %s", event.InvolvedObject.Name, event.Reason, event.Message)
 	}

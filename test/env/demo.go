@@ -10,7 +10,6 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/test/framework"
-	"github.com/synctarget/synctarget/test/framework/toolchain"
 )
 
 const (
@@ -21,7 +20,7 @@ const (
 // demo brings everything up and registers cluster-1 from a tenant's workspace, as its user would.
 func demo(ctx context.Context, env *framework.Environment) error {
 	begin := time.Now()
-	if err := announce(env); err != nil {
+	if err := printPlan(ctx, env); err != nil {
 		return err
 	}
 	if err := up(ctx, env); err != nil {
@@ -61,21 +60,17 @@ func demo(ctx context.Context, env *framework.Environment) error {
 	return tryNext(ctx, env, workspace)
 }
 
-// announce says what the demo will do and about how long that takes.
-func announce(env *framework.Environment) error {
-	mode, err := toolchain.ParseMode(os.Getenv("TOOLS"))
+// printPlan says what the demo will do and about how long that takes.
+func printPlan(ctx context.Context, env *framework.Environment) error {
+	o, err := optionsFromEnv()
 	if err != nil {
 		return err
 	}
-	tools, err := toolchain.New(env.Repo, mode, nil)
+	plan, err := env.Plan(ctx, o)
 	if err != nil {
 		return err
 	}
 	fmt.Println("This starts kcp, a Kubernetes cluster and the controller, and registers the cluster as a SyncTarget:")
-	plan, err := tools.Plan()
-	if err != nil {
-		return err
-	}
 	for _, line := range append(plan,
 		"kcp and the cluster start: about 1 min",
 		"controller and syncer are built and started: a few seconds, 2 min for the first time",
@@ -120,7 +115,7 @@ func runWorkload(ctx context.Context, env *framework.Environment, workspace stri
 
 // demoWorkload serves HTTP. A cluster of the user's pulls the image that Kubernetes' own tests use.
 func demoWorkload(env *framework.Environment) string {
-	if env.Physical() {
+	if !env.Imports() {
 		return fmt.Sprintf(demoManifests, "registry.k8s.io/e2e-test-images/agnhost:2.53", "[netexec, --http-port=8080]")
 	}
 	return fmt.Sprintf(demoManifests, framework.WebImage, "[]")

@@ -2,11 +2,18 @@
 //
 //	go run ./test/env demo|up|down|status|packages|images
 //
-// Options come from the environment: CLUSTERS (how many, default 1), KCP_BINARY (a kcp instead of building one),
-// PHYSICAL_KUBECONFIG (an existing cluster instead of building one) or PHYSICAL=kind (a cluster by kind), with the former SYNCER_IMAGE and KCP_ADDRESS (where its pods
-// reach kcp), TOOLS (auto, download or build: where kcp and Kubernetes come from), STATE_DIR (default .local in the
-// repository), SYNCTARGET_CACHE (where these programs are kept); for images
-// IMAGE_REGISTRY, VERSION and ARCH, see images.go.
+// Options come from environment variables:
+//
+//	CLUSTERS             how many clusters, default 1
+//	TOOLS                auto, download or build: where kcp and Kubernetes come from
+//	KCP_BINARY           a kcp to use
+//	PHYSICAL=kind        a cluster by kind in place of one of the environment's own
+//	PHYSICAL_KUBECONFIG  an existing cluster in place of one of the environment's own; with it
+//	SYNCER_IMAGE           the syncer's image, which that cluster pulls, and
+//	KCP_ADDRESS            where its pods reach kcp
+//	STATE_DIR            default .local in the repository
+//	SYNCTARGET_CACHE     where kcp's and Kubernetes' programs are kept
+//	IMAGE_REGISTRY, VERSION, ARCH  of `images`, see images.go
 package main
 
 import (

@@ -178,16 +178,21 @@ func (e *Environment) path(elem ...string) string {
 	return filepath.Join(append([]string{e.Dir}, elem...)...)
 }
 
-func (e *Environment) load() error {
+func (e *Environment) load() (err error) {
+	e.state, err = e.stored()
+	return err
+}
+
+// stored is the state on disk.
+func (e *Environment) stored() (s state, err error) {
 	data, err := os.ReadFile(e.path("state.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		e.state = state{}
-		return nil
+		return s, nil
 	}
 	if err != nil {
-		return err
+		return s, err
 	}
-	return json.Unmarshal(data, &e.state)
+	return s, json.Unmarshal(data, &s)
 }
 
 func (e *Environment) save() error {

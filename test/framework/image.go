@@ -64,7 +64,16 @@ func (e *Environment) writeArchive(dir, ref string, image v1.Image) (string, err
 		return "", err
 	}
 	path := filepath.Join(dir, notInFileNames.ReplaceAllString(ref, "-")+".tar")
-	return path, tarball.WriteToFile(path, tag, image)
+	// Aside and renamed, as two clusters that start side by side write and read the same archive.
+	temp, err := os.CreateTemp(dir, ".archive-")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(temp.Name())
+	if err := errors.Join(tarball.Write(tag, image, temp), temp.Close()); err != nil {
+		return "", err
+	}
+	return path, os.Rename(temp.Name(), path)
 }
 
 // imageOf is the image of a static binary, the same for the same binary: it carries no time.
@@ -132,6 +141,9 @@ func layerOf(path, program string) (io.ReadCloser, error) {
 var ErrNoImport = errors.New("images cannot be imported into a cluster given by PHYSICAL_KUBECONFIG: push them to a registry that it pulls from")
 
 var errNoSyncerImage = fmt.Errorf("%w (see make images), and give the syncer's with SYNCER_IMAGE=", ErrNoImport)
+
+// Imports says that images can be imported into the clusters; otherwise the user pushes them to a registry.
+func (e *Environment) Imports() bool { return !e.state.Physical || e.state.Kind != "" }
 
 // Import brings an image archive to the node of every cluster.
 func (e *Environment) Import(ctx context.Context, tarPath string) error {

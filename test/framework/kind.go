@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 
@@ -22,17 +21,27 @@ func (e *Environment) ensureKind(ctx context.Context, o *Options, p *progress.Re
 			return errNoKind
 		}
 	}
-	name := e.id()
-	clusters, err := run(ctx, "kind", "get", "clusters", "--quiet")
+	name, file := e.id(), e.kindKubeconfig()
+	exists, err := kindHas(ctx, name)
 	if err != nil {
-		return fmt.Errorf("%w; does Docker run?", err)
+		return err
 	}
-	if !hasLine(clusters, name) {
+	e.state.Kind = name // Down deletes it, whatever becomes of this Up
+	if err := e.save(); err != nil {
+		return err
+	}
+	if !exists {
 		done := p.During("creating the kind cluster %s", name)
-		// Its kubeconfig goes to a file of ours, and not into the user's own.
-		_, err := run(ctx, "kind", "create", "cluster", "--name", name, "--wait", "3m", "--kubeconfig", os.DevNull)
+		_, err := run(ctx, "kind", "create", "cluster", "--name", name, "--wait", "3m", "--kubeconfig", file)
 		done()
 		if err != nil {
+			return err
+		}
+		web, err := e.BuildProgram(ctx, "./test/framework/web")
+		if err != nil {
+			return err
+		}
+		if err := e.loadIntoKind(ctx, WebImage, web); err != nil {
 			return err
 		}
 	}
@@ -40,7 +49,6 @@ func (e *Environment) ensureKind(ctx context.Context, o *Options, p *progress.Re
 	if err != nil {
 		return err
 	}
-	file := e.path("kind.kubeconfig")
 	if err := writeFile(file, []byte(kubeconfig), 0o600); err != nil {
 		return err
 	}
@@ -55,16 +63,39 @@ func (e *Environment) ensureKind(ctx context.Context, o *Options, p *progress.Re
 			return fmt.Errorf(`docker's network "kind" has no IPv4 gateway in %q: say with KCP_ADDRESS= where its containers reach this machine`, found)
 		}
 	}
-	e.state.Kind = name
 	return nil
 }
 
-// deleteKind deletes the kind cluster, if Up created one.
+// kindKubeconfig is given to each call of kind, which would otherwise change the user's own kubeconfig.
+func (e *Environment) kindKubeconfig() string { return e.path("kind.kubeconfig") }
+
+func kindHas(ctx context.Context, name string) (bool, error) {
+	clusters, err := run(ctx, "kind", "get", "clusters", "--quiet")
+	if err != nil {
+		return false, fmt.Errorf("%w; does Docker run?", err)
+	}
+	return hasLine(clusters, name), nil
+}
+
+// loadIntoKind packs a binary into an image and loads it into the nodes.
+func (e *Environment) loadIntoKind(ctx context.Context, image, binary string) error {
+	archive, err := e.BuildImage(ctx, image, binary)
+	if err != nil {
+		return err
+	}
+	return e.Import(ctx, archive)
+}
+
+// deleteKind deletes the kind cluster, if Up created one and it is still there.
 func (e *Environment) deleteKind(ctx context.Context) error {
 	if e.state.Kind == "" {
 		return nil
 	}
-	_, err := run(ctx, "kind", "delete", "cluster", "--name", e.state.Kind, "--kubeconfig", os.DevNull)
+	exists, err := kindHas(ctx, e.state.Kind)
+	if err != nil || !exists {
+		return err
+	}
+	_, err = run(ctx, "kind", "delete", "cluster", "--name", e.state.Kind, "--kubeconfig", e.kindKubeconfig())
 	return err
 }
 

@@ -21,6 +21,7 @@ func fakeKind(t *testing.T) (calls func() string) {
 		"kind": `case "$1 $2" in
 "get clusters") cat %[1]s.clusters 2>/dev/null || true;;
 "create cluster") echo "$4" > %[1]s.clusters;;
+"delete cluster") rm %[1]s.clusters;;
 "get kubeconfig") echo "kind's kubeconfig";;
 esac`,
 		"docker": `printf 'fc00:f853::1\n172.18.0.1\n'`,
@@ -53,7 +54,31 @@ func TestKind(t *testing.T) {
 	require.NoError(t, e.Import(t.Context(), "image.tar"))
 	require.Contains(t, calls(), "kind load image-archive image.tar --name "+name)
 	require.NoError(t, e.deleteKind(t.Context()))
-	require.Contains(t, calls(), "kind delete cluster --name "+name)
+	require.NoError(t, e.deleteKind(t.Context()), "it is gone already")
+	require.Equal(t, 1, strings.Count(calls(), "kind delete cluster --name "+name), calls())
+	for _, call := range []string{"create cluster", "delete cluster"} {
+		require.Regexp(t, call+".* --kubeconfig "+e.Dir, calls(), "the user's own kubeconfig is left alone")
+	}
+}
+
+// TestKindRefused: an environment that has clusters of another sort is not given one by kind.
+func TestKindRefused(t *testing.T) {
+	for name, tc := range map[string]struct {
+		state   state
+		options Options
+		err     string
+	}{
+		"own clusters":        {state{Clusters: []string{"cluster-1"}}, Options{Kind: true}, "clusters of its own"},
+		"a cluster of theirs": {state{Physical: true}, Options{Kind: true}, "a cluster of yours"},
+		"both at once":        {state{}, Options{Kind: true, PhysicalKubeconfig: "file"}, "exclude each other"},
+		"own after kind":      {state{Physical: true, Kind: "st-1"}, Options{PhysicalKubeconfig: "file"}, "exclude each other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := local(t)
+			e.state = tc.state
+			require.ErrorContains(t, e.checkOptions(&tc.options), tc.err)
+		})
+	}
 }
 
 func TestNoKind(t *testing.T) {

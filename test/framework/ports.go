@@ -44,9 +44,11 @@ func (e *Environment) portsOf(service string) (servicePorts, error) {
 		return servicePorts{}, err
 	}
 	defer unlock()
-	if err := e.load(); err != nil {
+	stored, err := e.stored()
+	if err != nil {
 		return servicePorts{}, err
 	}
+	e.state.Services = stored.Services // and no other field: parallel stories read those without the lock
 	first := firstServicePort
 	for _, taken := range e.state.Services { // also those of controllers that do not run just now
 		first = max(first, taken.Metrics+1, taken.Health+1)

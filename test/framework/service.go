@@ -140,11 +140,7 @@ func (e *Environment) SyncerImage(ctx context.Context) (string, error) {
 	}
 	image := "synctarget.local/syncer:" + build
 	if e.state.Kind != "" {
-		archive, err := e.BuildImage(ctx, image, binary)
-		if err != nil {
-			return "", err
-		}
-		return image, e.Import(ctx, archive)
+		return image, e.loadIntoKind(ctx, image, binary)
 	}
 	if e.state.Physical {
 		// Nothing can be imported there: the user has pushed an image, and names it.

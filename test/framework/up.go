@@ -48,13 +48,13 @@ func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
 	if err := e.load(); err != nil {
 		return err
 	}
-	if o.Kind || e.state.Kind != "" {
+	if err := e.checkOptions(&o); err != nil {
+		return err
+	}
+	if o.Kind {
 		if err := e.ensureKind(ctx, &o, p); err != nil {
 			return err
 		}
-	}
-	if err := e.checkOptions(&o); err != nil {
-		return err
 	}
 
 	if os.Geteuid() == 0 { // without root nothing can be installed, and no network be built that needs it
@@ -62,10 +62,15 @@ func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
 			return err
 		}
 	}
-	programs, err := e.startToolchain(ctx, o, p)
+	ctx, cancel := context.WithCancel(ctx)
+	programs, needed, err := e.toolchain(ctx, o, p)
 	if err != nil {
+		cancel()
 		return err
 	}
+	defer programs.Wait() // a build that is canceled ends before the next command may begin the same
+	defer cancel()
+	programs.Start(ctx, needed...)
 	if err := e.decide(ctx, o); err != nil {
 		return err
 	}
@@ -98,34 +103,44 @@ func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
 	return nil
 }
 
-// checkOptions refuses what this machine cannot do and says what it can.
+// checkOptions refuses what this machine cannot do and says what it can. It fills in what an earlier Up was given.
 func (e *Environment) checkOptions(o *Options) error {
+	if runtime.GOOS != "linux" {
+		return fmt.Errorf("this environment needs Linux, as it knows its processes by /proc, and this is %s: "+
+			"use a Linux machine, a virtual one too, or install the service beside a kcp that you have, see docs/install.md", runtime.GOOS)
+	}
 	known := len(e.state.Clusters)
 	o.KCPBinary = cmp.Or(o.KCPBinary, e.state.KCPBinary)
+	o.Kind = o.Kind || e.state.Kind != ""
 	switch {
 	case o.Clusters < 0 || o.Clusters > maxClusters:
 		return fmt.Errorf("between 1 and %d clusters, not %d", maxClusters, o.Clusters)
-	case o.PhysicalKubeconfig != "" && known > 0:
-		return errors.New("this environment has clusters of its own already: take it down before giving it another with PHYSICAL_KUBECONFIG")
+	case o.Kind && o.PhysicalKubeconfig != "":
+		return errors.New("PHYSICAL=kind and PHYSICAL_KUBECONFIG exclude each other: give one of them")
+	case (o.Kind || o.PhysicalKubeconfig != "") && known > 0:
+		return errors.New("this environment has clusters of its own already: take it down before giving it another")
+	case o.Kind && e.state.Physical && e.state.Kind == "":
+		return errors.New("this environment uses a cluster of yours already: take it down before using kind")
 	case o.PhysicalKubeconfig == "" && e.state.Physical:
 		o.PhysicalKubeconfig = e.ClusterKubeconfig(clusterName(1))
-	case o.PhysicalKubeconfig == "":
+	case o.PhysicalKubeconfig == "" && !o.Kind:
 		o.Clusters = max(o.Clusters, known, 1)
-	}
-	if runtime.GOOS != "linux" {
-		return fmt.Errorf("this environment needs Linux, as it knows its processes by /proc, and this is %s: use a Linux machine, a virtual one too, or install the service beside a kcp that you have, see docs/install.md", runtime.GOOS)
 	}
 	if at := e.state.KCP.Address; o.KCPAddress != "" && at != "" && o.KCPAddress != at {
 		return fmt.Errorf("this environment's kcp is at %s already: take it down before giving it another KCP_ADDRESS", at)
 	}
-	if os.Geteuid() != 0 && o.PhysicalKubeconfig == "" {
-		return errors.New("a Kubernetes node needs root (network namespaces, mounts, cgroups): run this as root, or use kind and Docker with PHYSICAL=kind, or give a cluster with PHYSICAL_KUBECONFIG=<file>")
+	if os.Geteuid() != 0 && o.ownClusters() {
+		return errors.New("a Kubernetes node needs root (network namespaces, mounts, cgroups): run this as root, " +
+			"or use kind and Docker with PHYSICAL=kind, or give a cluster with PHYSICAL_KUBECONFIG=<file>")
 	}
-	if o.PhysicalKubeconfig != "" && e.state.Kind == "" && cmp.Or(o.SyncerImage, e.state.SyncerImage) == "" {
+	if o.PhysicalKubeconfig != "" && !o.Kind && cmp.Or(o.SyncerImage, e.state.SyncerImage) == "" {
 		return errNoSyncerImage
 	}
 	return errors.Join(makeAbsolute(&o.KCPBinary), makeAbsolute(&o.PhysicalKubeconfig))
 }
+
+// ownClusters says that the environment builds its clusters itself.
+func (o Options) ownClusters() bool { return o.PhysicalKubeconfig == "" && !o.Kind }
 
 // makeAbsolute makes a path, if one was given, absolute; its file must be there.
 func makeAbsolute(file *string) (err error) {
@@ -139,11 +154,23 @@ func makeAbsolute(file *string) (err error) {
 	return err
 }
 
-// startToolchain begins to download or build the programs that are needed.
-func (e *Environment) startToolchain(ctx context.Context, o Options, p *progress.Reporter) (*toolchain.Toolchain, error) {
-	programs, err := toolchain.New(e.Repo, o.Tools, p)
+// Plan says, line by line, which programs Up would download or build, and about how long that takes.
+func (e *Environment) Plan(ctx context.Context, o Options) ([]string, error) {
+	if err := e.checkOptions(&o); err != nil {
+		return nil, err
+	}
+	programs, needed, err := e.toolchain(ctx, o, progress.New(nil))
 	if err != nil {
 		return nil, err
+	}
+	return programs.Plan(needed...)
+}
+
+// toolchain returns where programs come from, and which of them have to be downloaded or built.
+func (e *Environment) toolchain(ctx context.Context, o Options, p *progress.Reporter) (*toolchain.Toolchain, []string, error) {
+	programs, err := toolchain.New(e.Repo, o.Tools, p)
+	if err != nil {
+		return nil, nil, err
 	}
 	var needed []string
 	if o.KCPBinary != "" {
@@ -151,17 +178,19 @@ func (e *Environment) startToolchain(ctx context.Context, o Options, p *progress
 	} else {
 		needed = append(needed, toolchain.KCP)
 	}
-	if kubectl := toolchain.FindKubectl(ctx); kubectl != "" {
+	if kubectl := toolchain.FindKubectl(ctx, e.kubectlLink()); kubectl != "" {
 		programs.Provide(toolchain.Kubectl, kubectl)
 	} else {
 		needed = append(needed, toolchain.Kubectl)
 	}
-	if o.PhysicalKubeconfig == "" {
+	if o.ownClusters() {
 		needed = append(needed, toolchain.NodePrograms()...)
 	}
-	programs.Start(ctx, needed...)
-	return programs, nil
+	return programs, needed, nil
 }
+
+// kubectlLink is the link to a kubectl that fits.
+func (e *Environment) kubectlLink() string { return e.path("bin", "kubectl") }
 
 // linkKubectl links bin/kubectl to one whose version fits kcp and the clusters.
 func (e *Environment) linkKubectl(ctx context.Context, programs *toolchain.Toolchain) error {
@@ -171,7 +200,7 @@ func (e *Environment) linkKubectl(ctx context.Context, programs *toolchain.Toolc
 	}
 	e.linking.Lock()
 	defer e.linking.Unlock()
-	link := e.path("bin", "kubectl")
+	link := e.kubectlLink()
 	if target, err := os.Readlink(link); err == nil && target == kubectl {
 		return nil
 	}

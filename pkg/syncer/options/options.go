@@ -80,7 +80,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.KcpKubeconfig, "kcp-kubeconfig", o.KcpKubeconfig, "Path of a kubeconfig whose current context leads to the workspace of the SyncTarget.")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "Path of a kubeconfig of the physical cluster. Empty inside a pod of that cluster.")
 	fs.StringVar(&o.SyncTargetName, "sync-target-name", o.SyncTargetName, "Name of the SyncTarget that this syncer acts for.")
-	fs.StringVar(&o.SyncTargetUID, "sync-target-uid", o.SyncTargetUID, "UID of the SyncTarget: one of the same name but another UID is left alone.")
+	fs.StringVar(&o.SyncTargetUID, "sync-target-uid", o.SyncTargetUID, "UID of the SyncTarget: one of the same name but another UID is ignored.")
 	fs.StringVar(&o.Key, "sync-target-key", o.Key, "The SyncTarget's status.key.")
 	fs.StringVar(&o.Namespace, "namespace", o.Namespace, "The syncer's own Namespace in the physical cluster, where its Lease lives.")
 	fs.DurationVar(&o.HeartbeatInterval, "heartbeat-interval", o.HeartbeatInterval, "Mean time between two heartbeats.")

@@ -20,15 +20,15 @@ func RunPage(dir string, commands []Command, timeout time.Duration, log func(for
 	for _, c := range commands {
 		log("%s:%d: $ %s", c.Page, c.Line, c.Text)
 		result, err := shell.Run(c.Text, timeout)
-		if err := judge(c, result, err); err != nil {
+		if err := checkResult(c, result, err); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// judge returns an error that says what is wrong with the result of a command, and how to mend it.
-func judge(c Command, r Result, err error) error {
+// checkResult returns an error that says what is wrong with the result of a command, and how to mend it.
+func checkResult(c Command, r Result, err error) error {
 	diff := Diff(c.Want, lines(r.Output))
 	var fault, hint string
 	switch {

@@ -25,12 +25,13 @@ import (
 // downloader downloads release archives.
 type downloader struct {
 	client *http.Client
-	// answerTimeout is how long a server may take to begin its answer.
+	// answerTimeout is how long a server may take to begin its answer. One that takes longer is not asked again.
 	answerTimeout time.Duration
 	// stallTimeout is how long a download may go without a byte.
 	stallTimeout time.Duration
-	// attempts is how often a download is begun or resumed.
+	// attempts is how often a download is begun or resumed, pause the time between two attempts.
 	attempts int
+	pause    time.Duration
 }
 
 // newDownloader uses the proxy that the environment names, like curl.
@@ -43,11 +44,12 @@ func newDownloader() *downloader {
 		answerTimeout: 5 * time.Second,
 		stallTimeout:  30 * time.Second,
 		attempts:      4,
+		pause:         time.Second,
 	}
 }
 
 // errPermanent marks a failure that another attempt would meet too.
-var errPermanent = errors.New("not worth another attempt")
+var errPermanent = errors.New("giving up")
 
 // fetch downloads an archive into a folder, resuming what an earlier attempt left there, and verifies it. The file's path
 // is returned only if its checksum is right.
@@ -56,18 +58,44 @@ func (d *downloader) fetch(ctx context.Context, a archive, dir string) (file str
 		return "", err
 	}
 	file = filepath.Join(dir, path.Base(a.URL)+".part")
-	for range d.attempts {
-		if err = d.fetchOnce(ctx, a.URL, file); err == nil || ctx.Err() != nil || errors.Is(err, errPermanent) {
+	_, err = os.Stat(file)
+	resumed := err == nil
+	for {
+		if err := d.fetchWhole(ctx, a.URL, file); err != nil {
+			return "", fmt.Errorf("downloading %s: %w", a.URL, err)
+		}
+		if err = a.verify(file); err == nil {
+			return file, nil
+		}
+		if err := errors.Join(err, os.Remove(file)); !resumed {
+			return "", err
+		}
+		resumed = false // what an earlier run left was wrong: once more from the beginning
+	}
+}
+
+// fetchWhole begins or resumes a download until the file is complete, an attempt meets what another would meet too, or the
+// attempts are used up.
+func (d *downloader) fetchWhole(ctx context.Context, from, file string) (err error) {
+	for attempt := range d.attempts {
+		if attempt > 0 && !sleep(ctx, d.pause) {
+			break
+		}
+		if err = d.fetchOnce(ctx, from, file); err == nil || ctx.Err() != nil || errors.Is(err, errPermanent) {
 			break
 		}
 	}
-	if err != nil {
-		return "", fmt.Errorf("downloading %s: %w", a.URL, err)
+	return err
+}
+
+// sleep returns false if the context ends before the time has passed.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
-	if err := a.verify(file); err != nil {
-		return "", errors.Join(err, os.Remove(file))
-	}
-	return file, nil
 }
 
 // fetchOnce asks for what the file does not have yet and appends it.
@@ -83,8 +111,10 @@ func (d *downloader) fetchOnce(ctx context.Context, from, file string) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silence := time.AfterFunc(d.answerTimeout, func() { cancel(fmt.Errorf("no answer within %s", d.answerTimeout)) })
-	defer silence.Stop()
+	timeout := time.AfterFunc(d.answerTimeout, func() {
+		cancel(fmt.Errorf("%w: no answer within %s", errPermanent, d.answerTimeout))
+	})
+	defer timeout.Stop()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
 		return err
@@ -106,12 +136,16 @@ func (d *downloader) fetchOnce(ctx context.Context, from, file string) error {
 	case http.StatusRequestedRangeNotSatisfiable: // nothing is missing; the checksum says whether that is so
 		return nil
 	default:
-		return fmt.Errorf("%w: the server answered %s", errPermanent, response.Status)
+		err := fmt.Errorf("the server answered %s", response.Status)
+		if response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= http.StatusInternalServerError {
+			return err
+		}
+		return fmt.Errorf("%w: %w", errPermanent, err)
 	}
-	silence.Stop()
-	silence = time.AfterFunc(d.stallTimeout, func() { cancel(fmt.Errorf("no data for %s", d.stallTimeout)) })
-	defer silence.Stop()
-	_, err = io.Copy(out, progressReader{response.Body, func() { silence.Reset(d.stallTimeout) }})
+	timeout.Stop()
+	timeout = time.AfterFunc(d.stallTimeout, func() { cancel(fmt.Errorf("no data for %s", d.stallTimeout)) })
+	defer timeout.Stop()
+	_, err = io.Copy(out, progressReader{response.Body, func() { timeout.Reset(d.stallTimeout) }})
 	return cause(ctx, err)
 }
 

@@ -44,7 +44,7 @@ func release(t *testing.T) (data []byte, sum string) {
 
 func impatient() *downloader {
 	d := newDownloader()
-	d.answerTimeout, d.stallTimeout = 200*time.Millisecond, 200*time.Millisecond
+	d.answerTimeout, d.stallTimeout, d.pause = 200*time.Millisecond, 200*time.Millisecond, 0
 	return d
 }
 
@@ -71,6 +71,14 @@ func TestFetch(t *testing.T) {
 		},
 		"not found": {
 			serve: func(int) http.HandlerFunc { return http.NotFound }, sum: sum, requests: 1, err: "the server answered 404",
+		},
+		"overloaded for a moment": {
+			serve: func(request int) http.HandlerFunc {
+				if request == 1 {
+					return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
+				}
+				return whole
+			}, sum: sum, requests: 2,
 		},
 		"redirected": {
 			serve: func(request int) http.HandlerFunc {
@@ -105,7 +113,7 @@ func TestFetch(t *testing.T) {
 			serve: func(int) http.HandlerFunc { return cut(nil) }, sum: sum, requests: 4, err: "unexpected EOF",
 		},
 		"an answer that does not come": {
-			serve: func(int) http.HandlerFunc { return hang }, sum: sum, requests: 4, err: "no answer within 200ms",
+			serve: func(int) http.HandlerFunc { return hang }, sum: sum, requests: 1, err: "no answer within 200ms",
 		},
 		"data that does not come": {
 			serve: func(int) http.HandlerFunc {
@@ -139,6 +147,22 @@ func TestFetch(t *testing.T) {
 				t.Errorf("the file has %d bytes, want %d: %v", len(got), len(data), err)
 			}
 		})
+	}
+}
+
+// TestFetchAfterABadLeftover: what an earlier run left is resumed, and downloaded anew if that gives a wrong checksum.
+func TestFetchAfterABadLeftover(t *testing.T) {
+	data, sum := release(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "a.tar.gz", time.Time{}, bytes.NewReader(data))
+	}))
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.tar.gz.part"), []byte("something else"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := impatient().fetch(t.Context(), archive{URL: server.URL + "/a.tar.gz", SHA256: sum}, dir); err != nil {
+		t.Fatal(err)
 	}
 }
 

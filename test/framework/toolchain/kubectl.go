@@ -3,6 +3,7 @@ package toolchain
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -10,9 +11,13 @@ import (
 )
 
 // FindKubectl returns the path of a kubectl in the PATH whose version fits both API servers, kcp's 1.35 and the clusters'
-// 1.34: kubectl supports one minor version to either side. It is empty if there is none.
-func FindKubectl(ctx context.Context) string {
+// 1.34: kubectl supports one minor version to either side. It is empty if there is none. link is the environment's own link to
+// a kubectl, which may be in the PATH too: what it links to is returned in its place.
+func FindKubectl(ctx context.Context, link string) string {
 	path, err := exec.LookPath(Kubectl)
+	if err == nil && path == link {
+		path, err = os.Readlink(link)
+	}
 	if err != nil {
 		return ""
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/synctarget/synctarget/test/framework/progress"
@@ -47,8 +48,9 @@ type Toolchain struct {
 	downloads    *downloader
 	// build builds one step of a module into a folder.
 	build func(ctx context.Context, module, dir, reported string, s source, st step) error
-	// available has a result for each program that was started.
+	// available has a result for each program that was started or provided.
 	available map[string]*result
+	running   sync.WaitGroup
 }
 
 // result is a program's path, or why there is none, once done is closed.
@@ -74,16 +76,20 @@ func New(repo string, mode Mode, report *progress.Reporter) (*Toolchain, error) 
 	}, nil
 }
 
-// Plan says, in one line per source, what would be downloaded or built and about how long that takes.
-func (t *Toolchain) Plan() ([]string, error) {
+// Plan says, in one line per source of these programs, what would be downloaded or built and about how long that takes.
+func (t *Toolchain) Plan(programs ...string) ([]string, error) {
 	var lines []string
 	for _, s := range sources() {
+		wanted := intersection(s.names(), programs)
+		if len(wanted) == 0 {
+			continue
+		}
 		gomod := filepath.Join(t.tools, s.folder, "go.mod")
 		_, reported, err := s.versions(gomod)
 		if err != nil {
 			return nil, err
 		}
-		absent := missing(filepath.Join(t.cache, "tools", s.folder+"-"+reported), s.names())
+		absent := missing(filepath.Join(t.cache, "tools", s.folder+"-"+reported), wanted)
 		name := s.folder + " " + reported
 		switch {
 		case len(absent) == 0:
@@ -103,17 +109,25 @@ func (t *Toolchain) Start(ctx context.Context, programs ...string) {
 		t.available[name] = &result{done: make(chan struct{})}
 	}
 	for _, s := range sources() {
-		wanted := slices.DeleteFunc(s.names(), func(name string) bool { return t.available[name] == nil })
+		wanted := intersection(s.names(), programs)
 		if len(wanted) == 0 {
 			continue
 		}
-		go func() {
+		t.running.Go(func() {
 			err := t.obtain(ctx, s, wanted)
 			for _, name := range wanted { // those that are available already stay so
 				t.available[name].finish("", err)
 			}
-		}()
+		})
 	}
+}
+
+// Wait waits until nothing is downloaded or built any more.
+func (t *Toolchain) Wait() { t.running.Wait() }
+
+// intersection returns the elements of all that are among some.
+func intersection(all, some []string) []string {
+	return slices.DeleteFunc(all, func(name string) bool { return !slices.Contains(some, name) })
 }
 
 func (r *result) finish(path string, err error) {
@@ -162,7 +176,7 @@ func (t *Toolchain) obtain(ctx context.Context, s source, wanted []string) error
 		return err
 	}
 	defer unlock()
-	if t.announce(dir, wanted) {
+	if t.publish(dir, wanted) {
 		return nil
 	}
 	if t.mode != Build {
@@ -183,13 +197,13 @@ func (t *Toolchain) obtain(ctx context.Context, s source, wanted []string) error
 		if err != nil {
 			return err
 		}
-		t.announce(dir, wanted)
+		t.publish(dir, wanted)
 	}
 	return nil
 }
 
-// announce makes known which of the wanted programs are in the folder, and returns whether all are.
-func (t *Toolchain) announce(dir string, wanted []string) (all bool) {
+// publish makes known which of the wanted programs are in the folder, and returns whether all are.
+func (t *Toolchain) publish(dir string, wanted []string) (all bool) {
 	absent := missing(dir, wanted)
 	for _, name := range wanted {
 		if !slices.Contains(absent, name) {
@@ -211,7 +225,7 @@ func (t *Toolchain) download(ctx context.Context, gomod, dir string, wanted []st
 		done()
 		switch {
 		case err == nil:
-			t.announce(dir, wanted)
+			t.publish(dir, wanted)
 		case t.mode == Download || ctx.Err() != nil:
 			return fmt.Errorf("%w; build from source instead with TOOLS=build", err)
 		default:

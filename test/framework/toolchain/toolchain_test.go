@@ -51,10 +51,12 @@ func newToolchain(t *testing.T, mode Mode, url, sum string, b *builds, log *byte
 		Module: "github.com/coredns/coredns", Version: "v1.14.4", Platform: platform(), URL: url, SHA256: sum,
 		Programs: map[string]string{CoreDNS: "bin/tool"},
 	}
-	return &Toolchain{
+	tools := &Toolchain{
 		tools: toolsDir, cache: t.TempDir(), mode: mode, report: progress.New(log),
 		archives: []archive{a}, downloads: impatient(), build: b.build, available: map[string]*result{},
 	}
+	t.Cleanup(tools.Wait) // before the cache is removed
+	return tools
 }
 
 // TestToolchain: what is downloaded, what is built, and what is said, by mode and by what the network does.
@@ -62,6 +64,10 @@ func TestToolchain(t *testing.T) {
 	data, sum := release(t)
 	good := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) }))
 	bad := httptest.NewServer(http.NotFoundHandler())
+	unwanted := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("request for %s", r.URL)
+	}))
+	t.Cleanup(unwanted.Close)
 	t.Cleanup(good.Close)
 	t.Cleanup(bad.Close)
 	for name, tc := range map[string]struct {
@@ -75,7 +81,7 @@ func TestToolchain(t *testing.T) {
 		"auto builds what cannot be downloaded":                   {mode: Auto, url: bad.URL, built: []string{CoreDNS, KCP}, said: "building from source, as this does not work"},
 		"download fails where the download fails":                 {mode: Download, url: bad.URL, built: []string{KCP}, err: "TOOLS=build"},
 		"download builds what has no checksum":                    {mode: Download, url: good.URL, built: []string{KCP}, said: "downloading"},
-		"build builds everything, and does not touch the network": {mode: Build, url: "http://127.0.0.1:0", built: []string{CoreDNS, KCP}, said: "building coredns"},
+		"build builds everything, and does not touch the network": {mode: Build, url: unwanted.URL, built: []string{CoreDNS, KCP}, said: "building coredns"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b builds
@@ -132,6 +138,42 @@ func TestCached(t *testing.T) {
 	again.Start(t.Context(), CoreDNS)
 	if path, err := again.Path(t.Context(), CoreDNS); err != nil || path != first || len(b.sorted()) != 1 {
 		t.Errorf("%q, %v after builds of %q", path, err, b.sorted())
+	}
+}
+
+// TestProvide: a program that the user has is neither built nor part of the plan.
+func TestProvide(t *testing.T) {
+	var b builds
+	tools := newToolchain(t, Build, "", "", &b, &bytes.Buffer{})
+	tools.Provide(KCP, "/usr/bin/kcp")
+	plan, err := tools.Plan(CoreDNS)
+	if err != nil || len(plan) != 1 || !strings.HasPrefix(plan[0], "coredns v1.14.4 is built from source") {
+		t.Errorf("plan %q, %v", plan, err)
+	}
+	tools.Start(t.Context(), CoreDNS)
+	tools.Wait()
+	if path, err := tools.Path(t.Context(), KCP); path != "/usr/bin/kcp" || err != nil {
+		t.Errorf("kcp: %q, %v", path, err)
+	}
+	if got := b.sorted(); !slices.Equal(got, []string{CoreDNS}) {
+		t.Errorf("built %q", got)
+	}
+}
+
+// TestFindKubectl: the environment's own link in the PATH stands for what it links to.
+func TestFindKubectl(t *testing.T) {
+	own, other := filepath.Join(t.TempDir(), Kubectl), filepath.Join(t.TempDir(), Kubectl)
+	script := "#!/bin/sh\necho '{\"clientVersion\": {\"major\": \"1\", \"minor\": \"34\"}}'\n"
+	if err := errors.Join(os.WriteFile(other, []byte(script), 0o755), os.Symlink(other, own)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", filepath.Dir(own)+":"+os.Getenv("PATH"))
+	if got := FindKubectl(t.Context(), own); got != other {
+		t.Errorf("FindKubectl() = %q, want %q", got, other)
+	}
+	t.Setenv("PATH", t.TempDir())
+	if got := FindKubectl(t.Context(), own); got != "" {
+		t.Errorf("FindKubectl() = %q without any in the PATH", got)
 	}
 }
 
