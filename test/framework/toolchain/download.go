@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"net/http"
@@ -178,8 +177,7 @@ func (a archive) verify(file string) error {
 		return err
 	}
 	defer in.Close()
-	var sum hash.Hash = sha256.New()
-	name, want := "SHA-256", a.SHA256
+	name, want, sum := "SHA-256", a.SHA256, sha256.New()
 	if a.SHA512 != "" {
 		name, want, sum = "SHA-512", a.SHA512, sha512.New()
 	}

@@ -35,7 +35,9 @@ type source struct {
 	minutes int
 }
 
-func (s source) about() string { return fmt.Sprintf("about %d min on 2 cores, beside the others", s.minutes) }
+func (s source) about() string {
+	return fmt.Sprintf("about %d min on 2 cores, beside the others", s.minutes)
+}
 
 // step is one `go build`. Programs that are needed first are built first; programs of one step share its work.
 type step struct {
