@@ -6,7 +6,8 @@ import "testing"
 const secondCluster = "cluster-2"
 
 // TestSecondCluster runs the stories that need the second cluster for themselves, one after the other, beside those that
-// use the first one.
+// use the first one. It takes longest of all: `go test` starts parallel tests about in reverse order of their
+// declaration, so this file is the last one of the package.
 func TestSecondCluster(t *testing.T) {
 	t.Parallel()
 	for _, story := range []struct {
