@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+	"github.com/synctarget/synctarget/pkg/syncer/naming"
 )
 
 const (
@@ -118,7 +118,7 @@ func (p Counterparts) lookAt(ctx context.Context, namespace string, resource met
 			object := &list.Items[i]
 			object.SetGroupVersionKind(gvk)
 			switch {
-			case mapping.IsCopy(object, p.Key):
+			case naming.IsManaged(object, p.Key):
 				if c.more = kept.Add(1) > maxCopies; !c.more {
 					c.copies = append(c.copies, lean(object))
 				}
@@ -149,7 +149,7 @@ func lean(object *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
 // isForeign tells what somebody has put into a counterpart from what is in every Namespace, and from what the control plane
 // makes of other objects there, which keep the Namespace themselves if they are not ours.
 func (p Counterparts) isForeign(object *metav1.PartialObjectMetadata, resource schema.GroupResource) bool {
-	if slices.ContainsFunc(object.OwnerReferences, p.isBeside) || resource.Group == "" && mapping.IsFixture(object.Kind, object.Name) {
+	if slices.ContainsFunc(object.OwnerReferences, p.isBeside) || resource.Group == "" && naming.IsClusterDefault(object.Kind, object.Name) {
 		return false
 	}
 	switch resource.String() {

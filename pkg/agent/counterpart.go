@@ -16,12 +16,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+	"github.com/synctarget/synctarget/pkg/syncer/naming"
 )
 
 // Counterpart returns what a Namespace of the workspace becomes in the physical cluster, in the order to apply it.
 func Counterpart(c Config, namespace string) []client.Object {
-	name := mapping.Namespace(c.key(), namespace)
+	name := naming.Namespace(c.key(), namespace)
 	place := &corev1.Namespace{TypeMeta: typeMeta("v1", "Namespace"), ObjectMeta: c.meta("", name)}
 	binding := &rbacv1.RoleBinding{
 		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "RoleBinding"), ObjectMeta: c.meta(name, DeploymentName),
@@ -176,7 +176,7 @@ func (p Counterparts) discard(ctx context.Context, live *unstructured.Unstructur
 }
 
 func (p Counterparts) delete(ctx context.Context, object *metav1.PartialObjectMetadata) error {
-	if object.GroupVersionKind().Group == "" && mapping.IsFixture(object.Kind, object.Name) {
+	if object.GroupVersionKind().Group == "" && naming.IsClusterDefault(object.Kind, object.Name) {
 		return p.orphan(ctx, object) // what the cluster itself has made may be in use by what stays
 	}
 	err := p.Client.Delete(ctx, object, client.Preconditions{UID: &object.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
@@ -241,7 +241,7 @@ func (p Counterparts) unmark(ctx context.Context, object client.Object, label, a
 	metadata := map[string]any{
 		"uid": object.GetUID(), "labels": nulls(object.GetLabels(), label), "annotations": nulls(object.GetAnnotations(), annotation),
 	}
-	if entries, found := mapping.Disowned(object.GetManagedFields()); found {
+	if entries, found := naming.WithoutSyncer(object.GetManagedFields()); found {
 		metadata["managedFields"], metadata["resourceVersion"] = entries, object.GetResourceVersion()
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": metadata})

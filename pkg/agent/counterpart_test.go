@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+	"github.com/synctarget/synctarget/pkg/syncer/naming"
 )
 
 // TestCounterpartIsTakenOver: what stands for the same Namespace is taken over, whoever left it; nothing else is.
@@ -108,7 +108,7 @@ func (p Counterparts) removeAll(t *testing.T, orphan bool) (waiting string, done
 	return waiting, done, err
 }
 
-func shop() string { return mapping.Namespace(testKey(), "shop") }
+func shop() string { return naming.Namespace(testKey(), "shop") }
 
 // standing is what is left: the Namespace and the objects in it, each with "ours" if it carries a mark.
 func (s *server) standing(t *testing.T) []string {

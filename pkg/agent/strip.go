@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+	"github.com/synctarget/synctarget/pkg/syncer/naming"
 )
 
 // AsSyncer is a config of the workspace with a token of the syncer.
@@ -117,13 +117,13 @@ func stripLatest(ctx context.Context, workspace client.Client, key string, objec
 // clearStatus takes off the status that the syncer has written: what it tells of is followed no more. That a Job has run stays
 // so. A status that the workspace does not let go keeps nothing else from being stripped.
 func clearStatus(ctx context.Context, workspace client.Client, key string, object *metav1.PartialObjectMetadata) error {
-	ours := slices.Contains(object.Finalizers, workloadv1alpha1.SyncerFinalizer(key)) && mapping.WroteStatus(object)
-	if !ours || object.DeletionTimestamp != nil || mapping.HeldByOthers(object, key) {
+	ours := slices.Contains(object.Finalizers, workloadv1alpha1.SyncerFinalizer(key)) && naming.HasStatusFromSyncer(object)
+	if !ours || object.DeletionTimestamp != nil || naming.HasFinalizerOfOthers(object, key) {
 		return nil
 	}
-	if mapping.IsJob(object.GroupVersionKind().GroupKind()) {
+	if naming.IsJob(object.GroupVersionKind().GroupKind()) {
 		job, err := get(ctx, workspace, object)
-		if err != nil || job == nil || mapping.HasRun(job) {
+		if err != nil || job == nil || naming.HasFinished(job) {
 			return err
 		}
 	}

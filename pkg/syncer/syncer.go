@@ -19,7 +19,8 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/downstream"
 	"github.com/synctarget/synctarget/pkg/syncer/heartbeat"
 	"github.com/synctarget/synctarget/pkg/syncer/options"
-	"github.com/synctarget/synctarget/pkg/syncer/resource"
+	"github.com/synctarget/synctarget/pkg/syncer/sync"
+	"github.com/synctarget/synctarget/pkg/syncer/transform"
 	"github.com/synctarget/synctarget/pkg/syncer/upstream"
 )
 
@@ -118,17 +119,17 @@ func addSync(mgr manager.Manager, upstreamConfig *rest.Config, o *options.Option
 	if err != nil {
 		return err
 	}
-	metrics, err := resource.NewMetrics(build.Registerer)
+	metrics, err := sync.NewMetrics(build.Registerer)
 	if err != nil {
 		return err
 	}
-	config := resource.Config{
+	config := sync.Config{
 		Workspace: paced(upstreamConfig, o), Cluster: paced(mgr.GetConfig(), o),
 		Target:  target,
-		Owner:   resource.Owner{Key: o.Key, UID: o.SyncTargetUID, Name: o.SyncTargetName, Workspace: path.Base(upstreamConfig.Host)},
+		Owner:   transform.Owner{Key: o.Key, UID: o.SyncTargetUID, Name: o.SyncTargetName, Workspace: path.Base(upstreamConfig.Host)},
 		Metrics: metrics,
 	}
-	engine, err := resource.New(config)
+	engine, err := sync.New(config)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ import (
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/pkg/syncer/options"
 	"github.com/synctarget/synctarget/test/framework"
 )
@@ -82,7 +82,7 @@ func newInstalled(t *testing.T) *installed {
 	targets.await(has("edge-1", workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ReasonDeployed))
 	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(s.target), s.target))
 	key := s.target.Status.Key
-	s.home, s.counterpart = workloadv1alpha1.SyncerNamespace("edge-1", key), mapping.Namespace(key, "sync")
+	s.home, s.counterpart = workloadv1alpha1.SyncerNamespace("edge-1", key), naming.Namespace(key, "sync")
 	config, err := clientcmd.BuildConfigFromFlags("", env.ClusterKubeconfig("cluster-1"))
 	require.NoError(t, err)
 	config.QPS = -1

@@ -35,9 +35,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/pkg/syncer/options"
-	"github.com/synctarget/synctarget/pkg/syncer/resource"
+	syncersync "github.com/synctarget/synctarget/pkg/syncer/sync"
+	"github.com/synctarget/synctarget/pkg/syncer/transform"
 	"github.com/synctarget/synctarget/pkg/syncer/upstream"
 )
 
@@ -115,7 +116,7 @@ func newRig(t *testing.T) *rig {
 		err := n.Get(t.Context(), client.ObjectKeyFromObject(r.target), r.target)
 		return err == nil && r.target.Status.Key != "", fmt.Sprint(err)
 	})
-	r.counterparts["sync"], r.counterparts["floor"] = mapping.Namespace(r.target.Status.Key, "sync"), "bench-floor-"+r.target.Status.Key
+	r.counterparts["sync"], r.counterparts["floor"] = naming.Namespace(r.target.Status.Key, "sync"), "bench-floor-"+r.target.Status.Key
 	for name, counterpart := range r.counterparts {
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		if name == "sync" {
@@ -250,11 +251,11 @@ func (r *rig) start() time.Time {
 	target, err := upstream.NewSyncTarget(up, r.target.Name)
 	require.NoError(r.t, err)
 	r.registry = prometheus.NewRegistry()
-	metrics, err := resource.NewMetrics(r.registry)
+	metrics, err := syncersync.NewMetrics(r.registry)
 	require.NoError(r.t, err)
-	engine, err := resource.New(resource.Config{
+	engine, err := syncersync.New(syncersync.Config{
 		Workspace: up, Cluster: down, Target: target, Metrics: metrics,
-		Owner: resource.Owner{Key: r.target.Status.Key, UID: string(r.target.UID), Name: r.target.Name, Workspace: path.Base(r.upC.Host)},
+		Owner: transform.Owner{Key: r.target.Status.Key, UID: string(r.target.UID), Name: r.target.Name, Workspace: path.Base(r.upC.Host)},
 	})
 	require.NoError(r.t, err)
 	ctx, cancel := context.WithCancel(logr.NewContext(r.t.Context(), logr.Discard()))

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+	"github.com/synctarget/synctarget/pkg/syncer/naming"
 )
 
 // shop is a Namespace of a tenant that is opened to a target, and its counterpart.
@@ -35,7 +35,7 @@ type shop struct {
 func (n *tenant) shopIn(target *workloadv1alpha1.SyncTarget, namespace string) *shop {
 	n.t.Helper()
 	there := clientOf(n.t, env.ClusterKubeconfig(target.Spec.Cluster))
-	return &shop{tenant: n, target: target, there: there, namespace: namespace, counterpart: mapping.Namespace(target.Status.Key, namespace)}
+	return &shop{tenant: n, target: target, there: there, namespace: namespace, counterpart: naming.Namespace(target.Status.Key, namespace)}
 }
 
 // openShop makes a Namespace and opens it to a target.

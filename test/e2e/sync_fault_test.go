@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/syncer/mapping"
+	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/test/framework"
 )
 
@@ -100,7 +100,7 @@ func (s *shop) awaitHeld(want map[string]map[string]string) {
 			switch {
 			case wanted && held:
 				found++
-			case wanted, held, !mapping.IsFixture("ConfigMap", c.Name):
+			case wanted, held, !naming.IsClusterDefault("ConfigMap", c.Name):
 				wrong = append(wrong, fmt.Sprintf("%s (finalizers %q, deleted %v)", c.Name, c.Finalizers, c.DeletionTimestamp))
 			}
 		}

@@ -1,0 +1,154 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+
+	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+)
+
+// ResourceCache is one resource in one Namespace of one server.
+type ResourceCache struct {
+	Client   dynamic.ResourceInterface
+	Informer toolscache.SharedIndexInformer
+	// HasSynced tells whether the informer has ever listed everything, and barred how the server has last kept it from that, before
+	// or since; nil where it has not, or did not answer.
+	HasSynced func() bool
+	ListError atomic.Pointer[string]
+	// failures are how often in refusalLife of one another it has not listed, and failed is when it last did not; the
+	// informer's alone.
+	failures int
+	failed   time.Time
+	Objects  *Assumed
+	// pendingSince is when a change was first seen that no pass has dealt with, by name, and taken when one that is being dealt with was.
+	pendingSince, inFlight sync.Map
+}
+
+// NotePending notes that a change waits for a pass, since now if none waits already.
+func (s *ResourceCache) NotePending(name string) {
+	s.pendingSince.LoadOrStore(name, s.Objects.clock.Now())
+}
+
+// TakePending returns since when a change waits, zero for none; the next one begins anew. dealtWith follows.
+func (s *ResourceCache) TakePending(name string) time.Time {
+	since, _ := s.pendingSince.LoadAndDelete(name)
+	at, _ := since.(time.Time)
+	if !at.IsZero() {
+		s.inFlight.Store(name, at)
+	}
+	return at
+}
+
+// Done ends what takeSeen has begun.
+func (s *ResourceCache) Done(name string) { s.inFlight.Delete(name) }
+
+// RangePending tells, until it returns false, of the changes that no pass has dealt with yet.
+func (s *ResourceCache) RangePending(tell func(name string, since time.Time) bool) {
+	for _, changes := range []*sync.Map{&s.pendingSince, &s.inFlight} {
+		changes.Range(func(name, since any) bool { return tell(name.(string), since.(time.Time)) })
+	}
+}
+
+// RequeuePending puts back what a pass took and could not deal with.
+func (s *ResourceCache) RequeuePending(name string, since time.Time) {
+	if !since.IsZero() {
+		s.pendingSince.Store(name, since)
+	}
+}
+
+// ListErrorLifetime is how long it is told that a side refuses to list a resource: the informer asks again twice a minute at least.
+const ListErrorLifetime = 2 * time.Minute
+
+// MaxListFailures is how often it fails before it is told, within half a minute or so.
+const MaxListFailures = 6
+
+// RecordListError notes how a list or a watch has failed, and returns what is to be told of that, at once where it is forbidden, and of
+// another answer about this resource once it has come again and again; empty for nothing. What may be an outage of the server
+// is none.
+func (s *ResourceCache) RecordListError(err error, where string, now time.Time) (why string) {
+	if now.Sub(s.failed) > ListErrorLifetime {
+		s.failures = 0
+	}
+	s.failed = now
+	verb := "refuses"
+	if _, kind := rejection.Classify(err); kind == rejection.Transient || apierrors.IsNotFound(err) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+		s.failures = 0
+		s.ListError.Store(nil)
+		return ""
+	} else if !apierrors.IsForbidden(err) {
+		verb = "fails"
+		if s.failures++; s.failures < MaxListFailures {
+			return ""
+		}
+	}
+	var answer apierrors.APIStatus
+	if !errors.As(err, &answer) {
+		return "" // nobody has said so
+	}
+	why = fmt.Sprintf("the %s %s to list it in an opened Namespace: %s", where, verb, rejection.Clip(answer.Status().Message))
+	s.ListError.Store(&why)
+	return why
+}
+
+// New prepares the informer of a resource in a Namespace, of all objects if fieldSelector is empty.
+func New(client dynamic.Interface, gvr schema.GroupVersionResource, namespace string, clock clock.PassiveClock, fieldSelector string) *ResourceCache {
+	c := client.Resource(gvr).Namespace(namespace)
+	informer := toolscache.NewSharedIndexInformerWithOptions(toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			options.FieldSelector = fieldSelector
+			return c.List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.FieldSelector = fieldSelector
+			return c.Watch(ctx, options)
+		},
+	}, client), &unstructured.Unstructured{}, toolscache.SharedIndexInformerOptions{ObjectDescription: gvr.String()})
+	_ = informer.SetTransform(Pack)
+	return &ResourceCache{Client: c, Informer: informer, HasSynced: informer.HasSynced, Objects: NewAssumed(informer.GetStore(), clock)}
+}
+
+// AddEventHandler calls notify with the name of every object that changes otherwise than by what we wrote ourselves.
+// atStart tells of one that is in the first list.
+func (s *ResourceCache) AddEventHandler(notify func(name string, atStart bool)) error {
+	changed := func(object any, atStart bool) {
+		if o, ok := object.(*packed); ok && s.Objects.delivered(o.namespace+"/"+o.name, o.version) {
+			notify(o.name, atStart)
+		}
+	}
+	_, err := s.Informer.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{
+		AddFunc:    changed,
+		UpdateFunc: func(_, object any) { changed(object, false) },
+		DeleteFunc: func(object any) {
+			if key, err := toolscache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
+				s.Objects.Forget(key)
+				_, name, _ := toolscache.SplitMetaNamespaceKey(key)
+				notify(name, false)
+			}
+		},
+	})
+	return err
+}
+
+// Names of everything that the informer knows.
+func (s *ResourceCache) Names() []string {
+	var names []string
+	for _, key := range s.Objects.Keys() {
+		_, name, _ := toolscache.SplitMetaNamespaceKey(key)
+		names = append(names, name)
+	}
+	return names
+}

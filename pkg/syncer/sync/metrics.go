@@ -1,0 +1,120 @@
+package sync
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/utils/clock"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+)
+
+// Metrics of the engine. That of a nil is nobody's.
+type Metrics struct {
+	applies        *prometheus.HistogramVec
+	syncs, reports *prometheus.HistogramVec
+	objects        *prometheus.GaugeVec
+	// depth is how much waits, as the engine says when it is asked.
+	depth atomic.Pointer[func() int]
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
+	buckets := prometheus.ExponentialBuckets(0.001, 2, 14)
+	m := &Metrics{
+		applies: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "syncer_apply_duration_seconds",
+			Help:    "How long the physical cluster took to apply a copy, by resource and result: success, conflict, refused or error.",
+			Buckets: buckets,
+		}, []string{"resource", "result"}),
+		syncs: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "syncer_sync_latency_seconds",
+			Help:    "From when a change in the workspace reached the syncer until the physical cluster had applied it, by resource: the wait for a turn, and all attempts.",
+			Buckets: buckets,
+		}, []string{"resource"}),
+		reports: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "syncer_status_latency_seconds",
+			Help:    "From when a change of a copy reached the syncer until its status was written to the workspace, by resource.",
+			Buckets: buckets,
+		}, []string{"resource"}),
+		objects: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "syncer_objects",
+			Help: "Objects of the workspace that have, or are to have, a copy, by resource and state: synced or failing. Counted when it is reported, at most every 30 s.",
+		}, []string{"resource", "state"}),
+	}
+	depth := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "syncer_queue_depth",
+		Help: "Objects, Events and Namespaces that wait for their turn, without those that back off after a failure.",
+	}, m.waiting)
+	for _, c := range []prometheus.Collector{m.applies, m.syncs, m.reports, m.objects, depth} {
+		if err := registerer.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// syncLatency notes that a change of the workspace is in the physical cluster; since is zero if the copy alone had changed.
+func (m *Metrics) syncLatency(resource workloadv1alpha1.GroupResource, clock clock.PassiveClock, since time.Time) {
+	if m != nil && !since.IsZero() {
+		m.syncs.WithLabelValues(resource.String()).Observe(clock.Since(since).Seconds())
+	}
+}
+
+// statusLatency notes that a change of a copy is in the workspace; since is zero if the object alone had changed.
+func (m *Metrics) statusLatency(resource workloadv1alpha1.GroupResource, clock clock.PassiveClock, since time.Time) {
+	if m != nil && !since.IsZero() {
+		m.reports.WithLabelValues(resource.String()).Observe(clock.Since(since).Seconds())
+	}
+}
+
+// setDepth tells whose queue it is.
+func (m *Metrics) setDepth(depth func() int) {
+	if m != nil {
+		m.depth.Store(&depth)
+	}
+}
+
+func (m *Metrics) waiting() float64 {
+	if depth := m.depth.Load(); depth != nil {
+		return float64((*depth)())
+	}
+	return 0
+}
+
+func (m *Metrics) applyDuration(resource workloadv1alpha1.GroupResource, took time.Duration, err error) {
+	if m == nil {
+		return
+	}
+	result := "success"
+	if err != nil {
+		report, kind := rejection.Classify(err)
+		switch {
+		case kind == rejection.Transient:
+			result = "error"
+		case report.Conflict != "":
+			result = "conflict"
+		default:
+			result = "refused"
+		}
+	}
+	m.applies.WithLabelValues(resource.String(), result).Observe(took.Seconds())
+}
+
+// setObjects takes over what is reported.
+func (m *Metrics) setObjects(report []workloadv1alpha1.SyncedResourceStatus) {
+	if m == nil {
+		return
+	}
+	m.objects.Reset()
+	for _, r := range report {
+		if r.State != workloadv1alpha1.ResourceAccepted {
+			continue
+		}
+		name := workloadv1alpha1.GroupResource{Group: r.Group, Resource: r.Resource}.String()
+		m.objects.WithLabelValues(name, "failing").Set(float64(r.Failing))
+		m.objects.WithLabelValues(name, "synced").Set(float64(r.Objects - r.Failing))
+	}
+}

@@ -1,0 +1,203 @@
+package sync
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/cache"
+	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/naming"
+)
+
+// namespaceSync is one Namespace of the workspace and its counterpart in the physical cluster.
+type namespaceSync struct {
+	upstreamNamespace, downstreamNamespace string
+
+	// passes are those over its objects, and memories what is remembered of each, by item.
+	passes       inFlightPasses
+	objectStates sync.Map
+
+	mu sync.Mutex
+	// drain is set when a live read has shown that everything of ours is to go. Set by the engine.
+	drain *drain
+	// drainReported is set while it is reported that nothing of ours is left: nothing is begun any more. Set by the engine.
+	drainReported bool
+	// stopped is set when nothing is followed any more, for good. Set by stop.
+	stopped   bool
+	resources map[workloadv1alpha1.GroupResource]*resourceSync
+
+	// unsynced are the objects that were there when their resource was first listed, or the place was opened again, until a pass
+	// has dealt with each. complete is set once nothing was missing, or the place was opened again: then what is missing is
+	// new, and not only to this process.
+	unsynced        map[queueKey]bool
+	initiallySynced bool
+
+	// events are the Warning Events in the counterpart, and told what was written of them, by name. Set by listen.
+	events        *cache.ResourceCache
+	writtenEvents sync.Map
+	stopEvents    context.CancelFunc
+	// recentEvents are the Events that were last told of an object for a reason: where hundreds of Pods of a Deployment fail alike,
+	// one of them speaks for all.
+	recentEvents map[eventKey][]eventRecord
+}
+
+// drain says how a place ends.
+type drain struct {
+	// orphan leaves the copies where they are, without our marks.
+	orphan bool
+}
+
+// resourceSync is one resource in one place.
+type resourceSync struct {
+	api discovery.Resource
+	up  *cache.ResourceCache
+	// down is nil for a resource that the physical cluster does not serve.
+	down *cache.ResourceCache
+	stop context.CancelFunc
+	// listed is set when all that was there at first is known to be missing, and began is when that was.
+	listed   atomic.Bool
+	listedAt time.Time
+}
+
+func newNamespaceSync(key, namespace string) *namespaceSync {
+	return &namespaceSync{
+		upstreamNamespace: namespace, downstreamNamespace: naming.Namespace(key, namespace),
+		resources: map[workloadv1alpha1.GroupResource]*resourceSync{}, unsynced: map[queueKey]bool{}, recentEvents: map[eventKey][]eventRecord{},
+	}
+}
+
+// draining returns how the place is to end, nil while it is open.
+func (p *namespaceSync) draining() *drain {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.drain
+}
+
+// setDrain begins, changes or, with nil, takes back the end of the place, unless it is just being left.
+func (p *namespaceSync) setDrain(c *drain) (changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.drainReported {
+		return false
+	}
+	if c == nil && p.drain == nil || c != nil && p.drain != nil && *c == *p.drain {
+		return false
+	}
+	p.drain = c
+	return true
+}
+
+// beginDrainReport tells whether the place has been ending in this way all the while, and keeps it so.
+func (p *namespaceSync) beginDrainReport(ending *drain) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drainReported = p.drain == ending
+	return p.drainReported
+}
+
+// cancelDrainReport takes leave back.
+func (p *namespaceSync) cancelDrainReport() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drainReported = false
+}
+
+// stop ends everything that follows the place.
+func (p *namespaceSync) stop() {
+	p.stopEvents()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	for _, l := range p.resources {
+		l.stop()
+	}
+}
+
+func (p *namespaceSync) resource(resource workloadv1alpha1.GroupResource) *resourceSync {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.resources[resource]
+}
+
+func (p *namespaceSync) allResources() []*resourceSync {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]*resourceSync, 0, len(p.resources))
+	for _, l := range p.resources {
+		out = append(out, l)
+	}
+	return out
+}
+
+// eventKey is why there are Events about an object of the workspace.
+type eventKey struct {
+	object types.UID
+	reason string
+}
+
+// eventRecord is an Event that was told for a reason.
+type eventRecord struct {
+	event, text string
+	at          time.Time
+}
+
+// maxEventsPerReason is how many Events of one reason are told of an object in eventPace: two containers may fail in two ways, but
+// a thousand Pods fail in one.
+const maxEventsPerReason = 3
+
+// shouldWriteEvent tells whether an Event may be told of an object, and notes that it is: one of each kind of words, and not too many.
+func (p *namespaceSync) shouldWriteEvent(object types.UID, why, event, words string, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, speakers := range p.recentEvents {
+		if p.recentEvents[id] = slices.DeleteFunc(speakers, func(s eventRecord) bool { return now.Sub(s.at) >= eventPace }); len(p.recentEvents[id]) == 0 {
+			delete(p.recentEvents, id)
+		}
+	}
+	id := eventKey{object, why}
+	speakers := p.recentEvents[id]
+	if i := slices.IndexFunc(speakers, func(s eventRecord) bool { return s.event == event }); i >= 0 {
+		speakers[i].text, speakers[i].at = words, now
+		return true
+	}
+	if len(speakers) >= maxEventsPerReason || slices.ContainsFunc(speakers, func(s eventRecord) bool { return s.text == words }) {
+		return false
+	}
+	p.recentEvents[id] = append(speakers, eventRecord{event, words, now})
+	return true
+}
+
+// stopResource stops following a resource. The caller holds mu.
+func (p *namespaceSync) stopResource(l *resourceSync) {
+	l.stop()
+	delete(p.resources, l.api.GroupResource)
+	maps.DeleteFunc(p.unsynced, func(i queueKey, _ bool) bool { return i.resource == l.api.GroupResource })
+}
+
+// allListed tells whether everything in the place has been listed, as far as can be.
+func (p *namespaceSync) allListed() bool {
+	return !slices.ContainsFunc(p.allResources(), func(l *resourceSync) bool { return !l.listAnswered() && l.up.ListError.Load() == nil })
+}
+
+// hasSynced tells whether both sides have been listed.
+func (l *resourceSync) hasSynced() bool {
+	return l.up.HasSynced() && (l.down == nil || l.down.HasSynced())
+}
+
+// isListDenied tells whether the workspace has been listed, and the physical cluster refuses to.
+func (l *resourceSync) isListDenied() bool {
+	return l.up.HasSynced() && l.down != nil && !l.down.HasSynced() && l.down.ListError.Load() != nil
+}
+
+// listAnswered tells whether the workspace has been listed, and the physical cluster too or refuses to: then there are copies
+// only where an object is held.
+func (l *resourceSync) listAnswered() bool {
+	return l.up.HasSynced() && (l.down == nil || l.down.HasSynced() || l.down.ListError.Load() != nil)
+}

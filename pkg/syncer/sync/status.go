@@ -1,0 +1,139 @@
+package sync
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+)
+
+// statusInterval is the least time between two reports on the resources.
+const statusInterval = 30 * time.Second
+
+// reportRetry is when a report that failed is tried again.
+const reportRetry = time.Second
+
+// runStatus tells how the resources and Namespaces fare: at once what was learned of a resource, which opened Namespaces wait
+// for, and that one of these is synced for the first time; the rest at most once in statusInterval.
+func (e *Controller) runStatus(ctx context.Context) {
+	var rested, retry <-chan time.Time
+	for {
+		changed := e.statusDirty
+		if rested != nil {
+			changed = nil
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-rested:
+			rested = nil
+			continue
+		case <-e.statusUrgent:
+		case <-retry:
+		case <-changed:
+		}
+		retry = nil
+		rested = e.clock.After(statusInterval)
+		if err := e.writeStatus(ctx); err != nil {
+			log.FromContext(ctx).V(1).Info("the report failed; it is tried again", "cause", err.Error())
+			retry = e.clock.After(reportRetry)
+		}
+	}
+}
+
+func (e *Controller) writeStatus(ctx context.Context) error {
+	target, catalog := e.cachedTarget(), e.catalog.Load()
+	if target == nil || catalog == nil {
+		return nil
+	}
+	resources, namespaces := e.resourceStatuses(*catalog, target.Status), e.syncedNamespaces(*catalog, target.Status)
+	if slices.EqualFunc(resources, target.Status.SyncedResources, sameStatus) && slices.Equal(namespaces, target.Status.SyncedNamespaces) {
+		return nil
+	}
+	live, err := e.target.Get(ctx) // the cache may be a heartbeat behind
+	if err != nil {
+		return err
+	}
+	return e.patchTargetStatus(ctx, live, map[string]any{"syncedResources": resources, "syncedNamespaces": namespaces})
+}
+
+// resourceStatuses is what is to be told of the resources. What cannot be counted yet, as after a start, stays as it was
+// told before.
+func (e *Controller) resourceStatuses(catalog []discovery.Resource, told workloadv1alpha1.SyncTargetStatus) []workloadv1alpha1.SyncedResourceStatus {
+	e.mu.Lock()
+	places, refused := maps.Clone(e.namespaces), maps.Clone(e.listErrors)
+	e.mu.Unlock()
+	out := make([]workloadv1alpha1.SyncedResourceStatus, 0, len(catalog))
+	for _, r := range catalog {
+		status := workloadv1alpha1.SyncedResourceStatus{
+			Group: r.Group, Resource: r.Resource, Versions: r.Versions, State: r.State, Message: r.Message,
+		}
+		if refusal := cmp.Or(refused[resourceOnSide{r.GroupResource, workspaceSide}].message, refused[resourceOnSide{r.GroupResource, clusterSide}].message); refusal != "" && r.State == workloadv1alpha1.ResourceAccepted {
+			status.State, status.Message = workloadv1alpha1.ResourceForbidden, refusal
+		}
+		if isCounted(places, r, told.Namespaces) {
+			status.Objects, status.Failing = e.countObjects(places, r.GroupResource)
+		} else {
+			status.Objects, status.Failing = lastCounts(told.SyncedResources, r.GroupResource)
+		}
+		out = append(out, status)
+	}
+	e.metrics.setObjects(out)
+	return out
+}
+
+// isCounted tells whether a resource has been listed in every Namespace that is open or closing.
+func isCounted(places map[string]*namespaceSync, resource discovery.Resource, namespaces []workloadv1alpha1.NamespaceStatus) bool {
+	return !resource.IsWatchable() || !slices.ContainsFunc(namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
+		if n.State != workloadv1alpha1.NamespaceOpen && n.State != workloadv1alpha1.NamespaceClosing {
+			return false
+		}
+		p := places[n.Name]
+		if p == nil {
+			return n.State == workloadv1alpha1.NamespaceOpen // a closing one may have been left already
+		}
+		l := p.resource(resource.GroupResource)
+		return l == nil || !l.hasSynced()
+	})
+}
+
+// lastCounts returns what was last told of a resource.
+func lastCounts(told []workloadv1alpha1.SyncedResourceStatus, resource workloadv1alpha1.GroupResource) (objects, failing int32) {
+	for _, s := range told {
+		if s.Group == resource.Group && s.Resource == resource.Resource {
+			return s.Objects, s.Failing
+		}
+	}
+	return 0, 0
+}
+
+// countObjects tells how many objects of a resource have, or are to have, a copy in these places, and how many of them fare badly.
+func (e *Controller) countObjects(places map[string]*namespaceSync, resource workloadv1alpha1.GroupResource) (objects, failing int32) {
+	for _, p := range places {
+		l := p.resource(resource)
+		if l == nil {
+			continue
+		}
+		for _, key := range l.up.Objects.Keys() {
+			o, _ := l.up.Objects.Get(key)
+			if o == nil || !e.hasOurMetadata(o) && !isMetadataRejected(p, l, o) {
+				continue
+			}
+			objects++
+			if e.isFailing(p, l, o) {
+				failing++
+			}
+		}
+	}
+	return objects, failing
+}
+
+func sameStatus(a, b workloadv1alpha1.SyncedResourceStatus) bool {
+	return a.Group == b.Group && a.Resource == b.Resource && a.State == b.State && a.Message == b.Message && a.Objects == b.Objects && a.Failing == b.Failing && slices.Equal(a.Versions, b.Versions)
+}

@@ -1,0 +1,185 @@
+package sync
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/cache"
+	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+)
+
+// TestCount: what is told before, say by an earlier process, stands until everything has been listed again; an absence
+// that is not yet known to be one is not counted.
+func TestCount(t *testing.T) {
+	gr := workloadv1alpha1.GroupResource{Resource: "configmaps"}
+	catalog := []discovery.Resource{{GroupResource: gr, Kind: "ConfigMap", Versions: []string{"v1"}, State: workloadv1alpha1.ResourceAccepted}}
+	open := []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}
+	failed := func(o *unstructured.Unstructured) {
+		o.SetAnnotations(map[string]string{workloadv1alpha1.SyncAnnotation(testOwner.Key): rejection.Report{Refused: "no"}.String()})
+	}
+	listed := func(t *testing.T, sources ...*unstructured.Unstructured) map[string]*namespaceSync {
+		var objects []runtime.Object
+		for i, o := range sources {
+			o.SetName(string(rune('a' + i)))
+			objects = append(objects, o)
+		}
+		client := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{configMaps: "ConfigMapList"}, objects...)
+		p := newNamespaceSync(testOwner.Key, "shop")
+		l := &resourceSync{api: catalog[0], up: cache.New(client, configMaps, p.upstreamNamespace, clock.RealClock{}, ""), down: cache.New(client, configMaps, p.downstreamNamespace, clock.RealClock{}, "")}
+		p.resources[gr] = l
+		go l.up.Informer.RunWithContext(t.Context())
+		go l.down.Informer.RunWithContext(t.Context())
+		if !toolscache.WaitForCacheSync(t.Context().Done(), l.hasSynced) {
+			t.Fatal("the informers do not sync")
+		}
+		return map[string]*namespaceSync{"shop": p}
+	}
+	unlisted := func(*testing.T, ...*unstructured.Unstructured) map[string]*namespaceSync {
+		p := newNamespaceSync(testOwner.Key, "shop")
+		client := dynamicfake.NewSimpleDynamicClient(runtime.NewScheme())
+		p.resources[gr] = &resourceSync{api: catalog[0], up: cache.New(client, configMaps, p.upstreamNamespace, clock.RealClock{}, "")}
+		return map[string]*namespaceSync{"shop": p}
+	}
+	none := func(*testing.T, ...*unstructured.Unstructured) map[string]*namespaceSync { return nil }
+	tests := map[string]struct {
+		places           func(*testing.T, ...*unstructured.Unstructured) map[string]*namespaceSync
+		namespaces       []workloadv1alpha1.NamespaceStatus
+		sources          []*unstructured.Unstructured
+		objects, failing int32
+	}{
+		"just started":      {none, open, nil, 7, 3},
+		"not listed":        {unlisted, open, nil, 7, 3},
+		"listed":            {listed, open, []*unstructured.Unstructured{sourceOf(), sourceOf(failed)}, 2, 1},
+		"listed, none held": {listed, open, []*unstructured.Unstructured{sourceOf(func(o *unstructured.Unstructured) { o.SetFinalizers(nil) })}, 0, 0},
+		"nothing is opened": {none, nil, nil, 0, 0},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := &Controller{owner: testOwner, namespaces: tc.places(t, tc.sources...)}
+			told := workloadv1alpha1.SyncTargetStatus{Namespaces: tc.namespaces, SyncedResources: []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", Objects: 7, Failing: 3}}}
+			got := e.resourceStatuses(catalog, told)
+			if len(got) != 1 || got[0].Objects != tc.objects || got[0].Failing != tc.failing {
+				t.Errorf("resourceStatus() = %+v, want %d objects, %d failing", got, tc.objects, tc.failing)
+			}
+		})
+	}
+}
+
+// TestSyncedNamespaces: a Namespace is synced when a pass has dealt with all that was there when it was opened, each object by
+// its copy or by words, and no longer when a change has been on its way for long.
+func TestSyncedNamespaces(t *testing.T) {
+	s := newServer(t, sourceOf(fresh), nil)
+	p, l, clock := s.pass.namespace, s.pass.resource, clocktesting.NewFakeClock(time.Now())
+	s.pass.clock, s.pass.statusUrgent = clock, make(chan struct{}, 1)
+	l.api.Versions = []string{"v1"}
+	catalog := []discovery.Resource{l.api, {GroupResource: workloadv1alpha1.GroupResource{Group: "example.com", Resource: "widgets"}, State: workloadv1alpha1.ResourceMissing}}
+	told := workloadv1alpha1.SyncTargetStatus{Namespaces: []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}}
+	expect := func(when string, synced, learned bool) {
+		t.Helper()
+		if got := s.pass.syncedNamespaces(catalog, told); slices.Contains(got, "shop") != synced || got == nil {
+			t.Errorf("%s: synced are %q", when, got)
+		}
+		if len(s.pass.statusUrgent) == 1 != learned {
+			t.Errorf("%s: learned is %t", when, !learned)
+		}
+		select {
+		case <-s.pass.statusUrgent:
+		default:
+		}
+	}
+	expect("not opened here yet", false, false)
+	told.SyncedNamespaces = []string{"shop"}
+	expect("after a restart", true, false)
+	s.pass.namespaces = map[string]*namespaceSync{"shop": p}
+	expect("not followed yet", true, false)
+	p.resources[l.api.GroupResource] = l
+	expect("not listed yet", true, false)
+	told.SyncedNamespaces = nil
+	expect("not listed yet, in a Namespace that is new", false, false)
+	s.cache(t, l.up, s.live(t))
+	p.markUnsynced(l, clock.Now())
+	expect("listed", false, false)
+	told.SyncedNamespaces = []string{"shop"}
+	expect("listed, after a restart", true, false)
+	told.SyncedNamespaces = nil
+
+	s.err = errors.New("connection refused")
+	if _, err := s.run(t); err == nil {
+		t.Fatal("it was applied")
+	}
+	expect("not applied", false, false)
+	s.err = apierrors.NewTooManyRequests("later", 7)
+	if _, err := s.run(t); err == nil {
+		t.Fatal("it was applied")
+	}
+	if _, err := s.run(t); err != nil { // it is put off
+		t.Fatal(err)
+	}
+	expect("put off", false, false)
+	clock.Step(time.Minute)
+	s.err = nil
+	if _, err := s.run(t); err != nil {
+		t.Fatal(err)
+	}
+	expect("applied", true, true)
+	told.SyncedNamespaces = []string{"shop"}
+	p.markUnsynced(l, clock.Now())
+	expect("opened again, or another resource is named", false, false)
+	if !p.markSynced(s.pass.key()) {
+		t.Error("something is missing all the same")
+	}
+	another := &resourceSync{api: l.api, up: l.up, stop: func() {}}
+	p.resources[l.api.GroupResource] = another
+	expect("a resource is followed anew", false, false)
+	if p.markUnsynced(l, clock.Now()); len(p.unsynced) > 0 {
+		t.Error("what a lane lists that has ended is missing for good")
+	}
+	p.markUnsynced(another, clock.Now())
+	p.stopResource(another)
+	p.resources[l.api.GroupResource] = l
+	expect("what is followed no more is not missing", true, false)
+
+	s.cache(t, l.up, s.live(t))
+	l.up.RequeuePending("a", clock.Now())
+	clock.Step(lateAfter)
+	expect("a change is on its way", true, false)
+	clock.Step(1)
+	expect("for long", false, false)
+	l.up.TakePending("a")
+	expect("and a pass is at it", false, false)
+	l.up.Done("a")
+	expect("and has dealt with it", true, false)
+	l.down.Objects.Forget(p.downstreamNamespace + "/a")
+	l.down.RequeuePending("a", clock.Now().Add(-time.Hour))
+	expect("its copy has been gone for long", false, false)
+	s.cache(t, l.down, s.applied[len(s.applied)-1])
+	expect("its copy has changed", true, false)
+	l.down.TakePending("a")
+	l.down.Done("a")
+	l.up.RequeuePending("a", clock.Now().Add(-time.Hour))
+	l.listedAt = clock.Now()
+	expect("since before everything was listed", true, false)
+	clock.Step(lateAfter + 1)
+	refused := s.live(t)
+	refused.SetAnnotations(map[string]string{workloadv1alpha1.SyncAnnotation(testOwner.Key): rejection.Report{Refused: "no"}.String()})
+	s.cache(t, l.up, refused)
+	expect("which is told", true, false)
+
+	p.setDrain(&drain{})
+	expect("closing", false, false)
+	told.Namespaces[0].State, told.SyncedNamespaces, s.pass.namespaces = workloadv1alpha1.NamespaceClosing, []string{"shop"}, nil
+	expect("said to be closing", false, false)
+}

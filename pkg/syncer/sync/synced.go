@@ -1,0 +1,135 @@
+package sync
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	kstatus "github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+	"github.com/synctarget/synctarget/pkg/syncer/transform"
+)
+
+// lateAfter is how long a change may be on its way to the physical cluster before its Namespace is not synced any more.
+const lateAfter = 10 * time.Second
+
+// syncedNamespaces are the open ones in which nothing is missing, and no change has waited for long.
+func (e *Controller) syncedNamespaces(catalog []discovery.Resource, told workloadv1alpha1.SyncTargetStatus) []string {
+	e.mu.Lock()
+	places := maps.Clone(e.namespaces)
+	e.mu.Unlock()
+	names := []string{}
+	for _, n := range told.Namespaces {
+		if n.State == workloadv1alpha1.NamespaceOpen && e.isNamespaceSynced(places[n.Name], catalog, slices.Contains(told.SyncedNamespaces, n.Name)) {
+			names = append(names, n.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// isNamespaceSynced tells it of one; until everything has been looked at once, as after a start, it is as was told before.
+func (e *Controller) isNamespaceSynced(p *namespaceSync, catalog []discovery.Resource, told bool) bool {
+	if p == nil {
+		return told
+	}
+	begun := true
+	for _, r := range catalog {
+		switch l := p.resource(r.GroupResource); {
+		case !r.IsWatchable(), l != nil && l.isListDenied():
+		case l == nil, !l.listed.Load():
+			begun = false
+		case e.isLate(p, l):
+			return false
+		}
+	}
+	all, before := p.allSynced() // a lane that has begun has said before what it misses
+	if all = all && begun; all {
+		p.setInitiallySynced()
+	}
+	return p.draining() == nil && (all || told && !before)
+}
+
+// isLate tells whether a change of an object has been on its way for long, or its copy has been gone, and the object does not
+// say why. It counts from when the lane began.
+func (e *Controller) isLate(p *namespaceSync, l *resourceSync) (late bool) {
+	of := func(name string) bool {
+		o, _ := l.up.Objects.Get(p.upstreamNamespace + "/" + name)
+		return o != nil && transform.IsWanted(o) && !e.isFailing(p, l, o)
+	}
+	isOld := func(since time.Time) bool {
+		return e.clock.Since(since) > lateAfter && e.clock.Since(l.listedAt) > lateAfter
+	}
+	l.up.RangePending(func(name string, since time.Time) bool {
+		late = isOld(since) && of(name)
+		return !late
+	})
+	if late || l.down == nil {
+		return late
+	}
+	l.down.RangePending(func(name string, since time.Time) bool {
+		copy, _ := l.down.Objects.Get(p.downstreamNamespace + "/" + name)
+		late = copy == nil && isOld(since) && of(name)
+		return !late
+	})
+	return late
+}
+
+// isFailing tells whether it is told that, and why, an object is not as it should be.
+func (e *Controller) isFailing(p *namespaceSync, l *resourceSync, o *unstructured.Unstructured) bool {
+	report := rejection.ParseReport(e.syncAnnotation(o))
+	return isMetadataRejected(p, l, o) || report.Rejected() || report.Ready == string(kstatus.FailedStatus)
+}
+
+// isMetadataRejected tells whether the workspace refuses our marks on an object.
+func isMetadataRejected(p *namespaceSync, l *resourceSync, o *unstructured.Unstructured) bool {
+	return !p.objectState(l.api.GroupResource, o.GetName()).metadataRejectedAt.IsZero()
+}
+
+// markUnsynced notes what is to be brought to the physical cluster before the place is synced.
+func (p *namespaceSync) markUnsynced(l *resourceSync, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.resources[l.api.GroupResource] != l {
+		return // it is followed no more, or anew
+	}
+	for _, name := range l.up.Names() {
+		p.unsynced[queueKey{namespace: p.upstreamNamespace, resource: l.api.GroupResource, name: name}] = true
+	}
+	if !l.listed.Load() {
+		l.listedAt = now
+		l.listed.Store(true)
+	}
+}
+
+// markSynced notes that a pass has dealt with an object, and tells whether it was the last one that was missing.
+func (p *namespaceSync) markSynced(i queueKey) (last bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.unsynced[i] {
+		return false
+	}
+	if delete(p.unsynced, i); len(p.unsynced) > 0 {
+		return false
+	}
+	p.unsynced = map[queueKey]bool{} // a map does not shrink
+	return true
+}
+
+// allSynced tells whether all is there that was to be brought, and before, whether that was so before.
+func (p *namespaceSync) allSynced() (now, before bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.unsynced) == 0, p.initiallySynced
+}
+
+// setInitiallySynced notes that nothing was missing, or that what is from now on is new.
+func (p *namespaceSync) setInitiallySynced() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.initiallySynced = true
+}
