@@ -1,86 +1,14 @@
 package rejection
 
 import (
-	"errors"
-	"net/http"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
-
-func TestStatusUp(t *testing.T) {
-	copyWith := func(generation int64, source string, status any) *unstructured.Unstructured {
-		o := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"generation": generation}}}
-		if source != "" {
-			o.SetAnnotations(map[string]string{"workload.kcp.io/source-generation": source})
-		}
-		if status != nil {
-			o.Object["status"] = status
-		}
-		return o
-	}
-	tests := map[string]struct {
-		reason string
-		dst    *unstructured.Unstructured
-		want   any
-	}{
-		"none":         {"", copyWith(1, "1", nil), nil},
-		"observed":     {"What was applied has been observed.", copyWith(7, "3", map[string]any{"observedGeneration": int64(7)}), map[string]any{"observedGeneration": int64(3)}},
-		"not observed": {"Neither downstream nor, then, upstream.", copyWith(7, "3", map[string]any{"observedGeneration": int64(6)}), map[string]any{"observedGeneration": int64(2)}},
-		"conditions": {"They have one of their own.", copyWith(2, "9", map[string]any{"conditions": []any{map[string]any{"type": "A", "observedGeneration": int64(2)}, "odd"}}),
-			map[string]any{"conditions": []any{map[string]any{"type": "A", "observedGeneration": int64(9)}, "odd"}}},
-		"no generation": {"Its objects have none upstream.", copyWith(2, "", map[string]any{"observedGeneration": int64(2)}), map[string]any{"observedGeneration": int64(2)}},
-		"no field":      {"None is made up.", copyWith(2, "9", map[string]any{"phase": "Bound"}), map[string]any{"phase": "Bound"}},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			before := tc.dst.DeepCopy()
-			if diff := cmp.Diff(tc.want, StatusUp(tc.dst)); diff != "" {
-				t.Errorf("%s\nstatusUp(): -want +got\n%s", tc.reason, diff)
-			}
-			if diff := cmp.Diff(before, tc.dst); diff != "" {
-				t.Errorf("the cached copy was changed:\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestRefusal(t *testing.T) {
-	widgets := schema.GroupResource{Group: "example.com", Resource: "widgets"}
-	ownership := apierrors.NewApplyConflict([]metav1.StatusCause{{Type: "FieldManagerConflict", Message: `conflict with "hpa"`, Field: ".spec.replicas"}}, `conflict with "hpa": .spec.replicas`)
-	tests := map[string]struct {
-		reason            string
-		err               error
-		refused, conflict string
-		kind              Class
-	}{
-		"invalid":     {"It stays invalid until it changes.", apierrors.NewInvalid(schema.GroupKind{Kind: "Widget"}, "a", nil), "is invalid", "", Terminal},
-		"ownership":   {"By manager and field, with the way out.", ownership, "", `"hpa": .spec.replicas. To take the fields over`, Terminal},
-		"forbidden":   {"An admission plugin says no, for now.", apierrors.NewForbidden(widgets, "a", errors.New("quota")), "quota", "", Persistent},
-		"webhook":     {"One that does not answer.", apierrors.NewInternalError(errors.New("failed calling webhook")), "failed calling webhook", "", Persistent},
-		"no schema":   {"A server-side apply of a field that is not in the schema is answered like this.", &apierrors.StatusError{ErrStatus: metav1.Status{Code: 500, Message: ".spec.new: field not declared in schema"}}, "not declared", "", Persistent},
-		"no place":    {"The counterpart is gone, and is made anew.", apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "kcp-1"), "kcp-1", "", Persistent},
-		"lost race":   {"A conflict of versions passes.", apierrors.NewConflict(widgets, "a", errors.New("changed")), "", "", Transient},
-		"outage":      {"So does no answer.", errors.New("connection refused"), "", "", Transient},
-		"busy":        {"", apierrors.NewTooManyRequests("later", 1), "", "", Transient},
-		"credentials": {"They are the SyncTarget's, not the object's.", apierrors.NewUnauthorized("no"), "", "", Transient},
-		"gateway":     {"", apierrors.NewGenericServerResponse(http.StatusBadGateway, "PATCH", widgets, "a", "", 0, true), "", "", Transient},
-		"none":        {"", nil, "", "", Transient},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			got, kind := Classify(tc.err)
-			if kind != tc.kind || !strings.Contains(got.Refused, tc.refused) || !strings.Contains(got.Conflict, tc.conflict) || (got.Refused != "") != (tc.refused != "") || (got.Conflict != "") != (tc.conflict != "") {
-				t.Errorf("%s\nrefusal(%v) = %+v, %d", tc.reason, tc.err, got, kind)
-			}
-		})
-	}
-}
 
 func TestReport(t *testing.T) {
 	deployment := &unstructured.Unstructured{Object: map[string]any{
@@ -91,45 +19,124 @@ func TestReport(t *testing.T) {
 	}}
 	got := Report{Time: "t"}.WithReadiness(deployment, false)
 	if got.Generation != 5 || got.Ready != "InProgress" || got.Message == "" || got.Time != "t" {
-		t.Errorf("of() = %+v", got)
+		t.Errorf("WithReadiness() = %+v", got)
 	}
 	if got := (Report{}).WithReadiness(deployment, true); got.Ready != "InProgress" || got.Message != "" {
-		t.Errorf("where the status comes along, of() = %+v, which changes with every Pod", got)
+		t.Errorf("where the status comes along, WithReadiness() = %+v, which changes with every Pod", got)
 	}
 	if diff := cmp.Diff(got, ParseReport(got.String())); diff != "" {
 		t.Errorf("a report does not survive its annotation:\n%s", diff)
 	}
-	if got := ParseReport("{nonsense"); got != (Report{}) {
-		t.Errorf("parseReport() = %+v of what a user has spoilt", got)
-	}
-	if got := Clip(strings.Repeat("ä\n ", 2*maxMessage)); len(got) > maxMessage+len("…") || strings.Contains(got, "\n") || !strings.HasSuffix(got, "…") {
-		t.Errorf("clip() = %d bytes: %q", len(got), got)
+	if got := ParseReport(`{"ready":"Current","refused":1}`); !got.IsZero() {
+		t.Errorf("ParseReport() = %+v of what a user has spoilt", got)
 	}
 }
 
-// TestIsScaled: replicas that an autoscaler has set are its own, and nothing else is.
-func TestIsScaled(t *testing.T) {
-	conflict := func(causes ...metav1.StatusCause) error {
-		return apierrors.NewApplyConflict(causes, "conflict")
+func TestReportEqual(t *testing.T) {
+	full := func() Report {
+		return Report{Generation: 1, Time: "t", Ready: "Current", Message: "m", Refused: "r", Conflict: "c", Differs: []string{"spec.a"}, Allocated: map[string]string{"spec.clusterIP": "10.0.0.1"}}
 	}
-	cause := func(field, by string) metav1.StatusCause {
-		return metav1.StatusCause{Type: metav1.CauseTypeFieldManagerConflict, Field: field, Message: `conflict with "manager"` + by + " using apps/v1"}
-	}
-	const byScale = ` with subresource "scale"`
-	for name, tc := range map[string]struct {
-		err  error
-		want bool
+	tests := map[string]struct {
+		reason string
+		change func(*Report)
+		want   bool
 	}{
-		"none":             {nil, false},
-		"scaled":           {conflict(cause(".spec.replicas", byScale)), true},
-		"edited":           {conflict(cause(".spec.replicas", "")), false},
-		"another field":    {conflict(cause(".spec.paused", byScale)), false},
-		"and more":         {conflict(cause(".spec.replicas", byScale), cause(".spec.paused", "")), false},
-		"a lost race":      {apierrors.NewConflict(schema.GroupResource{}, "a", errors.New("changed")), false},
-		"another weakness": {errors.New("connection refused"), false},
-	} {
-		if got := IsScaleConflict(tc.err); got != tc.want {
-			t.Errorf("%s: isScaled() = %t", name, got)
+		"same":       {"Two values with the same content.", func(*Report) {}, true},
+		"generation": {"", func(r *Report) { r.Generation++ }, false},
+		"time":       {"", func(r *Report) { r.Time = "" }, false},
+		"ready":      {"", func(r *Report) { r.Ready = "" }, false},
+		"message":    {"", func(r *Report) { r.Message = "" }, false},
+		"refused":    {"", func(r *Report) { r.Refused = "" }, false},
+		"conflict":   {"", func(r *Report) { r.Conflict = "" }, false},
+		"differs":    {"", func(r *Report) { r.Differs = []string{"spec.b"} }, false},
+		"allocated":  {"", func(r *Report) { r.Allocated = map[string]string{"spec.clusterIP": "10.0.0.2"} }, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			other := full()
+			tc.change(&other)
+			if got := full().Equal(other); got != tc.want {
+				t.Errorf("%s\nEqual() = %t", tc.reason, got)
+			}
+			if !ParseReport(other.String()).Equal(other) {
+				t.Errorf("a report that is read from its annotation is another: %s", other)
+			}
+			if other.IsZero() {
+				t.Errorf("%s is zero", other)
+			}
+		})
+	}
+	empty := Report{Differs: []string{}, Allocated: map[string]string{}}
+	if !empty.IsZero() || empty.String() != "{}" {
+		t.Errorf("a report that says nothing is %s", empty)
+	}
+}
+
+func TestReportSettled(t *testing.T) {
+	tests := map[string]struct {
+		reason   string
+		report   Report
+		ready    string
+		deviates bool
+		rejected bool
+	}{
+		"current":     {"", Report{Ready: "Current"}, "Current", false, false},
+		"differs":     {"A copy that differs is never reported as Current.", Report{Ready: "Current", Differs: []string{"spec.a"}}, "Differs", true, false},
+		"conflict":    {"Nor is one with fields of others.", Report{Ready: "Current", Conflict: "x"}, "Differs", true, true},
+		"failed":      {"That it fails is more than that it differs.", Report{Ready: "Failed", Differs: []string{"spec.a"}}, "Failed", true, false},
+		"in progress": {"It may still become what the object says.", Report{Ready: "InProgress", Conflict: "x"}, "InProgress", true, true},
+		"refused":     {"The copy is of an earlier generation, which the report says.", Report{Ready: "Current", Refused: "x"}, "Current", false, true},
+		"allocated":   {"What the cluster adds is no difference.", Report{Ready: "Current", Allocated: map[string]string{"spec.clusterIP": "10.0.0.1"}}, "Current", false, false},
+		"no copy":     {"", Report{Conflict: "x"}, "", true, true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tc.report.Settled(); got.Ready != tc.ready || got.Deviates() != tc.deviates || got.Rejected() != tc.rejected {
+				t.Errorf("%s\nSettled() = %+v, which deviates: %t, is rejected: %t", tc.reason, got, got.Deviates(), got.Rejected())
+			}
+		})
+	}
+}
+
+func TestReportWithDiffers(t *testing.T) {
+	fields := func(count int, text string) (fields []string) {
+		for i := range count {
+			fields = append(fields, fmt.Sprintf("spec.f%03d%s", i, text))
 		}
+		return fields
+	}
+	tests := map[string]struct {
+		reason string
+		in     []string
+		want   []string
+	}{
+		"none":        {"", nil, nil},
+		"sorted":      {"The report does not change with the order in which a map is read.", []string{"spec.b", "spec.a", "spec.b"}, []string{"spec.a", "spec.b"}},
+		"full":        {"", fields(20, ""), fields(20, "")},
+		"many":        {"The list does not look complete.", fields(25, ""), append(fields(25, "")[:19], "and 6 more")},
+		"long":        {"All together have 2 KiB.", fields(20, strings.Repeat("x", 191)), append(fields(10, strings.Repeat("x", 191)), "and 10 more")},
+		"to the byte": {"With the last entry.", fields(20, strings.Repeat("x", 119)), append(fields(15, strings.Repeat("x", 119)), "and 5 more")},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			in := slices.Clone(tc.in)
+			got := Report{}.WithDiffers(tc.in)
+			if diff := cmp.Diff(tc.want, got.Differs); diff != "" {
+				t.Errorf("%s\nWithDiffers(): -want +got\n%s", tc.reason, diff)
+			}
+			if diff := cmp.Diff(in, tc.in); diff != "" {
+				t.Errorf("the argument was changed:\n%s", diff)
+			}
+			if diff := cmp.Diff(got.Differs, ParseReport(got.String()).Differs); diff != "" {
+				t.Errorf("what is bounded is bounded again:\n%s", diff)
+			}
+		})
+	}
+	unbounded := Report{Differs: append(fields(100, ""), strings.Repeat("y", 3000))}
+	if got := unbounded.String(); len(got) > 600 || !strings.Contains(got, "and 82 more") {
+		t.Errorf("an annotation with all of it: %s", got)
+	}
+	if got := (Report{}).WithDiffers([]string{strings.Repeat("y", 3000)}).Differs; len(got) != 1 || len(got[0]) > maxField || !strings.HasPrefix(got[0], "yyy") {
+		t.Errorf("one long field becomes %q", got)
 	}
 }
