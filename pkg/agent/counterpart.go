@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -23,6 +24,8 @@ import (
 func Counterpart(c Config, namespace string) []client.Object {
 	name := naming.Namespace(c.key(), namespace)
 	place := &corev1.Namespace{TypeMeta: typeMeta("v1", "Namespace"), ObjectMeta: c.meta("", name)}
+	place.Labels[workloadv1alpha1.LabelDownstreamNamespace] = c.key()
+	maps.Copy(place.Labels, CarriedLabels(c.NamespaceLabels[namespace]))
 	binding := &rbacv1.RoleBinding{
 		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "RoleBinding"), ObjectMeta: c.meta(name, DeploymentName),
 		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: syncRole(c.namespace())},
@@ -32,6 +35,26 @@ func Counterpart(c Config, namespace string) []client.Object {
 		object.GetAnnotations()[workloadv1alpha1.AnnotationNamespace] = namespace
 	}
 	return []client.Object{place, binding}
+}
+
+// CarriedLabels returns the labels by which a downstream Namespace repeats these labels of its Namespace of the workspace.
+func CarriedLabels(labels map[string]string) map[string]string { return naming.NamespaceLabels(labels) }
+
+// KeepCarriedLabels adds to a Namespace that Counterpart has built the carried labels that it has in the physical cluster.
+// An apply would otherwise remove them where nobody knows the labels in the workspace.
+func KeepCarriedLabels(ctx context.Context, c client.Client, namespace client.Object) error {
+	live, err := get(ctx, c, namespace)
+	if err != nil || live == nil {
+		return err
+	}
+	labels := namespace.GetLabels()
+	for key, value := range live.GetLabels() {
+		if naming.IsNamespaceLabel(key) {
+			labels[key] = value
+		}
+	}
+	namespace.SetLabels(labels)
+	return nil
 }
 
 // isCounterpart tells what Counterpart builds from the rest of what is installed.
@@ -232,8 +255,17 @@ func (p Counterparts) letGo(ctx context.Context, live *unstructured.Unstructured
 			return err
 		}
 	}
-	marks := []string{workloadv1alpha1.LabelKey, workloadv1alpha1.LabelUID, "app.kubernetes.io/managed-by"}
-	return p.unmark(ctx, live, func(name string) bool { return slices.Contains(marks, name) }, func(string) bool { return false })
+	return p.unmark(ctx, live, isNamespaceMark, func(string) bool { return false })
+}
+
+// isNamespaceMark tells the labels of a downstream Namespace that it loses when it stays without us. Carried labels are
+// among them, because nobody updates them any more.
+func isNamespaceMark(label string) bool {
+	switch label {
+	case workloadv1alpha1.LabelKey, workloadv1alpha1.LabelUID, workloadv1alpha1.LabelDownstreamNamespace, "app.kubernetes.io/managed-by":
+		return true
+	}
+	return naming.IsNamespaceLabel(label)
 }
 
 // unmark takes labels and annotations off an object, unless it was replaced meanwhile.

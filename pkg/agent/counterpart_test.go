@@ -50,6 +50,107 @@ func TestCounterpartIsTakenOver(t *testing.T) {
 	}
 }
 
+// labelledConfig is a Config in which the Namespace "shop" of the workspace has these labels.
+func labelledConfig(labels map[string]string) Config {
+	c := testConfig()
+	c.NamespaceLabels = map[string]map[string]string{"shop": labels}
+	return c
+}
+
+// extraLabels are the labels of the downstream Namespace that not every object of ours has.
+func (s *server) extraLabels(t *testing.T) map[string]string {
+	t.Helper()
+	labels := s.object(t, Counterpart(testConfig(), "shop")[0]).GetLabels()
+	config := testConfig()
+	for key := range config.meta("", "").Labels {
+		delete(labels, key)
+	}
+	return labels
+}
+
+// TestCounterpartRepeatsLabels: it follows the labels of its Namespace by one write each, and keeps those of others.
+func TestCounterpartRepeatsLabels(t *testing.T) {
+	s := newServer(t)
+	for _, tc := range []struct {
+		name   string
+		labels map[string]string
+		want   map[string]string
+		writes int
+	}{
+		{"created", map[string]string{"team": "web"}, map[string]string{"namespace.workload.kcp.io/team": "web"}, 2},
+		{"at rest", map[string]string{"team": "web"}, map[string]string{"namespace.workload.kcp.io/team": "web"}, 0},
+		{"changed", map[string]string{"team": "db"}, map[string]string{"namespace.workload.kcp.io/team": "db"}, 1},
+		{"added", map[string]string{"team": "db", "a.com/b": ""}, map[string]string{"namespace.workload.kcp.io/team": "db", "a.com.namespace.workload.kcp.io/b": ""}, 1},
+		{"of kcp", map[string]string{"team": "db", "a.com/b": "", "kcp.io/c": "d"}, map[string]string{"namespace.workload.kcp.io/team": "db", "a.com.namespace.workload.kcp.io/b": ""}, 0},
+		{"removed", map[string]string{"a.com/b": ""}, map[string]string{"a.com.namespace.workload.kcp.io/b": ""}, 1},
+		{"none", nil, map[string]string{}, 1},
+	} {
+		s.forget()
+		mustApply(t, s, Counterpart(labelledConfig(tc.labels), "shop"))
+		if len(s.writes) != tc.writes {
+			t.Errorf("%s: writes %q", tc.name, s.writes)
+		}
+		s.edit(t, Counterpart(testConfig(), "shop")[0], func(live *unstructured.Unstructured) {
+			labels := live.GetLabels()
+			labels["theirs"] = "stays"
+			live.SetLabels(labels)
+		})
+		tc.want["theirs"], tc.want[workloadv1alpha1.LabelDownstreamNamespace] = "stays", testKey()
+		if diff := cmp.Diff(tc.want, s.extraLabels(t)); diff != "" {
+			t.Errorf("%s: -want +got\n%s", tc.name, diff)
+		}
+	}
+}
+
+// TestOnlyDownstreamNamespacesAreSelected: the label by which copies select Namespaces is on no other object. It is not on
+// the Namespace of the syncer either.
+func TestOnlyDownstreamNamespacesAreSelected(t *testing.T) {
+	for _, object := range append(Downstream(testConfig()), Counterpart(testConfig(), "shop")...) {
+		_, got := object.GetLabels()[workloadv1alpha1.LabelDownstreamNamespace]
+		if want := object.GetName() == shop(); got != want {
+			t.Errorf("%s: labelled = %t", describe(object), got)
+		}
+	}
+}
+
+// TestCarriedLabelsAreKept: where the labels in the workspace are not known, those downstream stay, and cost no write.
+func TestCarriedLabelsAreKept(t *testing.T) {
+	s := newServer(t)
+	objects := Counterpart(testConfig(), "shop")
+	if err := KeepCarriedLabels(t.Context(), s, objects[0]); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Counterpart(testConfig(), "shop"), objects); diff != "" {
+		t.Errorf("there is none yet: -want +got\n%s", diff)
+	}
+	mustApply(t, s, Counterpart(labelledConfig(map[string]string{"team": "web"}), "shop"))
+	s.forget()
+	if err := KeepCarriedLabels(t.Context(), s, objects[0]); err != nil {
+		t.Fatal(err)
+	}
+	mustApply(t, s, objects)
+	if got := s.extraLabels(t)["namespace.workload.kcp.io/team"]; got != "web" || len(s.writes) != 0 {
+		t.Errorf("the label is %q; writes %q", got, s.writes)
+	}
+}
+
+// TestOrphanLosesCarriedLabels: nobody updates them any more.
+func TestOrphanLosesCarriedLabels(t *testing.T) {
+	s, counterparts, _ := furnished(t, "copy")
+	mustApply(t, s, Counterpart(labelledConfig(map[string]string{"team": "web", "example.com/tier": "edge"}), "shop"))
+	s.edit(t, Counterpart(testConfig(), "shop")[0], func(live *unstructured.Unstructured) {
+		labels := live.GetLabels()
+		labels["theirs"] = "stays"
+		live.SetLabels(labels)
+	})
+	if _, _, err := counterparts.removeAll(t, true); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"theirs": "stays"}, s.extraLabels(t)); diff != "" {
+		t.Errorf("labels: -want +got\n%s", diff)
+	}
+}
+
 // budgets stand for a custom resource: the fake cannot do with one that its scheme lacks.
 var budgets = policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget")
 

@@ -43,6 +43,8 @@ type Config struct {
 	Retained []workloadv1alpha1.GroupResource
 	// Withheld are synced resources on which the syncer gets no rights in the physical cluster: see Ungrantable.
 	Withheld []workloadv1alpha1.GroupResource
+	// NamespaceLabels are the labels of the opened Namespaces of the workspace, by the names of these.
+	NamespaceLabels map[string]map[string]string
 	// Token is the syncer's, of its own ServiceAccount in the workspace.
 	Token []byte
 	// Proxy is handed on to the syncer.

@@ -26,12 +26,16 @@ const (
 // Namespace is the Namespace in the physical cluster for a Namespace of the workspace: a DNS label of 36 characters,
 // different for every pair of key and namespace.
 func Namespace(key, namespace string) string {
-	sum := sha256.Sum256([]byte(key + "/" + namespace))
-	text := new(big.Int).SetBytes(sum[:]).Text(36)
-	if missing := hashLength - len(text); missing > 0 {
-		text = strings.Repeat("0", missing) + text
+	return prefix + hash(key+"/"+namespace)
+}
+
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	digits := new(big.Int).SetBytes(sum[:]).Text(36)
+	if missing := hashLength - len(digits); missing > 0 {
+		digits = strings.Repeat("0", missing) + digits
 	}
-	return prefix + text[len(text)-hashLength:]
+	return digits[len(digits)-hashLength:]
 }
 
 // IsManaged tells whether an object of the physical cluster is a copy that belongs to a SyncTarget. What controllers make of a
@@ -66,7 +70,7 @@ func IsClusterDefault(kind, name string) bool {
 	return false
 }
 
-// HasFinalizerOfOthers tells whether other syncers than that of a key hold an object of the workspace.
+// HasFinalizerOfOthers tells whether an object of the workspace has finalizers of other syncers than that of a key.
 func HasFinalizerOfOthers(object metav1.Object, key string) bool {
 	return slices.ContainsFunc(object.GetFinalizers(), func(f string) bool {
 		return strings.HasPrefix(f, workloadv1alpha1.SyncerFinalizerPrefix) && f != workloadv1alpha1.SyncerFinalizer(key)
@@ -83,7 +87,7 @@ func HasStatusFromSyncer(object metav1.Object) bool {
 // IsJob tells a Job, which runs once.
 func IsJob(kind schema.GroupKind) bool { return kind == schema.GroupKind{Group: "batch", Kind: "Job"} }
 
-// HasFinished tells whether an object is a Job that has ended. It runs once, whatever becomes of what it left.
+// HasFinished tells whether an object is a Job that has ended. A Job runs once, also if its copy is deleted afterwards.
 func HasFinished(object *unstructured.Unstructured) bool {
 	if !IsJob(object.GroupVersionKind().GroupKind()) {
 		return false

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -26,8 +27,8 @@ type Owner struct {
 }
 
 // Copy returns what an object of the workspace is in the physical cluster, ready for a server-side apply: everything
-// that its author decides, and nothing that belongs to the server it comes from. It carries the owner's mark and the hash
-// of itself. The same object gives the same copy.
+// that its author decides, and nothing that belongs to the server it comes from. It carries the owner's mark and the
+// hash of itself. The same object gives the same copy.
 func (o Owner) Copy(source *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	gvk := source.GroupVersionKind()
 	object := source.DeepCopy().Object
@@ -36,15 +37,10 @@ func (o Owner) Copy(source *unstructured.Unstructured) (*unstructured.Unstructur
 	for _, field := range removedFields[gvk.GroupKind()] {
 		unstructured.RemoveNestedField(object, field...)
 	}
-	switch gvk.GroupKind() {
-	case schema.GroupKind{Kind: "Service"}:
-		withoutNodePorts(object)
-		if isHeadless(source) {
-			_ = unstructured.SetNestedField(object, corev1.ClusterIPNone, "spec", "clusterIP")
-		}
-	case schema.GroupKind{Group: "batch", Kind: "Job"}:
+	if gvk.GroupKind() == jobKind {
 		withoutControllerUID(object)
 	}
+	o.translateNamespaces(object, gvk.GroupKind())
 
 	c := &unstructured.Unstructured{Object: object}
 	c.SetName(source.GetName())
@@ -73,41 +69,44 @@ func (o Owner) Copy(source *unstructured.Unstructured) (*unstructured.Unstructur
 	return c, nil
 }
 
-// removedFields are the fields that mean nothing in the physical cluster: most may have been set by the server of the workspace,
-// or a controller there, and only the server of the physical cluster can set them right.
+var (
+	serviceKind        = schema.GroupKind{Kind: "Service"}
+	serviceAccountKind = schema.GroupKind{Kind: "ServiceAccount"}
+	claimKind          = schema.GroupKind{Kind: "PersistentVolumeClaim"}
+	jobKind            = schema.GroupKind{Group: "batch", Kind: "Job"}
+	ingressKind        = schema.GroupKind{Group: "networking.k8s.io", Kind: "Ingress"}
+)
+
+// removedFields are the fields that mean nothing in the physical cluster. Whatever else is in the spec, the user has
+// written: no allocator and no controller runs in a workspace. It is applied, and the physical cluster judges it.
 var removedFields = map[schema.GroupKind][][]string{
-	{Kind: "Service"}: {
-		{"spec", "clusterIP"}, {"spec", "clusterIPs"}, {"spec", "healthCheckNodePort"},
-		{"spec", "ipFamilies"},
-	},
-	{Kind: "PersistentVolumeClaim"}: {{"spec", "volumeName"}},
-	// The token Secrets that it names do not travel; a cluster makes its own.
-	{Kind: "ServiceAccount"}: {{"secrets"}},
-	// A copy that goes by itself before its object does would be made, and run, anew.
-	{Group: "batch", Kind: "Job"}: {{"spec", "ttlSecondsAfterFinished"}},
+	// The Secrets with tokens are not synced. A cluster makes its own.
+	serviceAccountKind: {{"secrets"}},
+	// The physical cluster would delete the copy before its object, and the syncer would create it, and run it, again.
+	jobKind: {{"spec", "ttlSecondsAfterFinished"}},
 }
 
-// withoutNodePorts leaves the choice of node ports to the physical cluster: what is free in one is taken in the other.
-func withoutNodePorts(object map[string]any) {
-	ports, _, _ := unstructured.NestedSlice(object, "spec", "ports")
-	for _, port := range ports {
-		if port, ok := port.(map[string]any); ok {
-			delete(port, "nodePort")
-		}
-	}
-	if ports != nil {
-		_ = unstructured.SetNestedSlice(object, ports, "spec", "ports")
-	}
-}
+// controllerUIDLabels hold the UID of a Job. The physical cluster sets them to the UID of the copy.
+var controllerUIDLabels = []string{"controller-uid", batchv1.ControllerUidLabel}
 
-// withoutControllerUID takes out what the Job controller of the workspace would have added, if there is one.
+// withoutControllerUID removes the UID of another Job, as in a manifest that was read from a cluster. A Job with a
+// manual selector may use the labels as it likes.
 func withoutControllerUID(object map[string]any) {
 	if manual, _, _ := unstructured.NestedBool(object, "spec", "manualSelector"); manual {
 		return
 	}
-	unstructured.RemoveNestedField(object, "spec", "selector")
-	for _, label := range []string{"controller-uid", "batch.kubernetes.io/controller-uid"} {
+	for _, label := range controllerUIDLabels {
+		unstructured.RemoveNestedField(object, "spec", "selector", "matchLabels", label)
 		unstructured.RemoveNestedField(object, "spec", "template", "metadata", "labels", label)
+	}
+	removeEmptyMap(object, "spec", "selector", "matchLabels")
+	removeEmptyMap(object, "spec", "selector")
+}
+
+// removeEmptyMap removes a field whose value is an empty map.
+func removeEmptyMap(object map[string]any, fields ...string) {
+	if value, found, err := unstructured.NestedMap(object, fields...); err == nil && found && len(value) == 0 {
+		unstructured.RemoveNestedField(object, fields...)
 	}
 }
 
@@ -124,13 +123,17 @@ func withoutLocal(in map[string]string) map[string]string {
 	return out
 }
 
-// localAnnotations are the annotations that tell of the workspace's own copy.
+// localAnnotations are written by the controllers or the clients of one cluster, about the object there.
 var localAnnotations = []string{
+	// The manifest as kubectl applied it upstream.
 	corev1.LastAppliedConfigAnnotation,
+	// The Deployment controller of the physical cluster counts its own revisions.
 	"deployment.kubernetes.io/revision",
-	// A claim that says it is bound, and names no volume, is taken for lost.
+	// A claim that is annotated as bound, but is not bound in the physical cluster, is taken for lost there. A claim
+	// that names its volume is bound to it by the controllers of the physical cluster, which then annotate it.
 	"pv.kubernetes.io/bind-completed",
 	"pv.kubernetes.io/bound-by-controller",
+	// The scheduler names a Node and the volume controller a provisioner, both of their own cluster.
 	"volume.kubernetes.io/selected-node",
 	"volume.kubernetes.io/storage-provisioner",
 	"volume.beta.kubernetes.io/storage-provisioner",
@@ -149,8 +152,8 @@ func isNeverSynced(object *unstructured.Unstructured) bool {
 	return object.GroupVersionKind().Group == "" && naming.IsClusterDefault(object.GetKind(), object.GetName()) && !isCustomized(object)
 }
 
-// isCustomized tells a ServiceAccount "default" to which somebody has given something that Pods want to find, such as the
-// Secrets for their images, from one as every Namespace has it.
+// isCustomized tells a ServiceAccount "default" to which somebody has given something that Pods want to find, such as
+// the Secrets for their images, from one as every Namespace has it.
 func isCustomized(object *unstructured.Unstructured) bool {
 	if object.GetKind() != "ServiceAccount" {
 		return false
@@ -173,10 +176,4 @@ func Hash(content any) (string, error) {
 	}
 	sum := sha256.Sum256(data)
 	return fmt.Sprintf("%x", sum[:16]), nil
-}
-
-// isHeadless says whether a Service asks for no address, which is the author's choice and not the server's.
-func isHeadless(source *unstructured.Unstructured) bool {
-	ip, _, _ := unstructured.NestedString(source.Object, "spec", "clusterIP")
-	return ip == corev1.ClusterIPNone
 }

@@ -89,8 +89,7 @@ func (r *Reconciler) furnish(ctx context.Context, s *scope, cfg agent.Config, cl
 		}
 		applying, cancel := context.WithTimeout(ctx, counterpartTime)
 		defer cancel()
-		changed, err := agent.Apply(applying, cluster.Client(), objects, workloadv1alpha1.FieldOwnerController)
-		r.Metrics.applied(changed, err)
+		err := r.applyCounterpart(applying, cfg, cluster, n.Name, objects)
 		if errors.Is(err, context.DeadlineExceeded) && applying.Err() != nil && ctx.Err() == nil {
 			n.Message = fmt.Sprintf("the physical cluster has not taken Namespace %q within %s; a webhook there may hang", objects[0].GetName(), counterpartTime)
 		} else if err := n.obstructed(err); err != nil {
@@ -117,6 +116,19 @@ func (r *Reconciler) furnish(ctx context.Context, s *scope, cfg agent.Config, cl
 	}
 	s.waiting = slices.Contains(bindings, nil)
 	return slices.DeleteFunc(bindings, func(o client.Object) bool { return o == nil }), err
+}
+
+// applyCounterpart applies what agent.Counterpart has built for a Namespace. The labels of one that the workspace does not
+// show are not known: the downstream Namespace keeps those it has.
+func (r *Reconciler) applyCounterpart(ctx context.Context, cfg agent.Config, cluster physicalCluster, namespace string, objects []client.Object) error {
+	if _, known := cfg.NamespaceLabels[namespace]; !known {
+		if err := agent.KeepCarriedLabels(ctx, cluster.Client(), objects[0]); err != nil {
+			return err
+		}
+	}
+	changed, err := agent.Apply(ctx, cluster.Client(), objects, workloadv1alpha1.FieldOwnerController)
+	r.Metrics.applied(changed, err)
+	return err
 }
 
 // together does something for each Namespace, a few at a time in this order. One that fails keeps no other from it.
@@ -242,12 +254,17 @@ func (n *openedNamespace) obstructed(err error) error {
 	return nil
 }
 
-// openings is what an installation follows from: which Namespaces are opened.
+// openings is what an installation follows from: which Namespaces are opened, and the labels that their downstream
+// Namespaces carry, as far as they are known.
 func (s *scope) openings() string {
-	var names []string
+	var openings []string
 	for _, n := range s.admitted() {
-		names = append(names, n.Name)
+		opening := n.Name
+		if labels, known := s.namespaceLabels[n.Name]; known {
+			opening = fmt.Sprint(n.Name, agent.CarriedLabels(labels)) // which prints a map in the order of its keys
+		}
+		openings = append(openings, opening)
 	}
-	slices.Sort(names)
-	return strings.Join(names, ",")
+	slices.Sort(openings)
+	return strings.Join(openings, ",")
 }

@@ -31,6 +31,7 @@ func (r *Reconciler) agentConfig(s *scope) agent.Config {
 		Proxy:       r.Proxy,
 
 		HeartbeatInterval: r.HeartbeatInterval,
+		NamespaceLabels:   s.namespaceLabels,
 	}
 }
 

@@ -54,9 +54,9 @@ func (s *scope) tellSilence() {
 	}
 }
 
-// planNamespaces compares the labels in the workspace with the status and sets s.namespaces.
+// planNamespaces compares the labels in the workspace with the status and sets s.namespaces and s.namespaceLabels.
 func (r *Reconciler) planNamespaces(ctx context.Context, s *scope) error {
-	labelled, err := labelledNamespaces(ctx, s)
+	labelled, labels, err := labelledNamespaces(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (r *Reconciler) planNamespaces(ctx context.Context, s *scope) error {
 		}
 		plan = append(plan, n)
 	}
-	s.namespaces, s.planned = withNew(plan, labelled), true
+	s.namespaces, s.namespaceLabels, s.planned = withNew(plan, labelled), labels, true
 	return nil
 }
 
@@ -113,27 +113,29 @@ func opening(name, refusal string) workloadv1alpha1.NamespaceStatus {
 	return workloadv1alpha1.NamespaceStatus{Name: name, State: workloadv1alpha1.NamespaceOpening}
 }
 
-// labelledNamespaces are those that carry the label of this target, with the reason to refuse each, empty for none.
-func labelledNamespaces(ctx context.Context, s *scope) (map[string]string, error) {
+// labelledNamespaces returns, by name, the Namespaces that carry the label of this target: the reason to refuse each, empty
+// for none, and the labels of each.
+func labelledNamespaces(ctx context.Context, s *scope) (labelled map[string]string, labels map[string]map[string]string, err error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
 	if err := s.cached.List(ctx, list, client.MatchingLabels{workloadv1alpha1.StateLabel(s.key): workloadv1alpha1.StateSync}); err != nil {
-		return nil, fmt.Errorf("listing the opened Namespaces: %w", err)
+		return nil, nil, fmt.Errorf("listing the opened Namespaces: %w", err)
 	}
-	labelled := map[string]string{}
+	labelled, labels = map[string]string{}, map[string]map[string]string{}
 	if len(list.Items) == 0 {
-		return labelled, nil
+		return labelled, labels, nil
 	}
 	var targets workloadv1alpha1.SyncTargetList
 	if err := s.cached.List(ctx, &targets); err != nil {
-		return nil, fmt.Errorf("listing the workspace's SyncTargets: %w", err)
+		return nil, nil, fmt.Errorf("listing the workspace's SyncTargets: %w", err)
 	}
 	for i := range list.Items {
 		if namespace := &list.Items[i]; namespace.DeletionTimestamp == nil {
 			labelled[namespace.Name] = refusalOf(namespace, targets.Items)
+			labels[namespace.Name] = namespace.Labels
 		}
 	}
-	return labelled, nil
+	return labelled, labels, nil
 }
 
 // refusalOf says why a Namespace is not synced: what is in it would give somebody's credentials away.

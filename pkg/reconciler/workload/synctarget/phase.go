@@ -39,6 +39,8 @@ type scope struct {
 	// closeAll.
 	namespaces []workloadv1alpha1.NamespaceStatus
 	planned    bool
+	// namespaceLabels are the labels of the opened Namespaces that the workspace shows, by name; set by planNamespaces.
+	namespaceLabels map[string]map[string]string
 	// draining are the closing Namespaces that the syncer has yet to leave; set by closeNamespaces.
 	draining []string
 	// unclosed is why the syncer's rights in a closing Namespace could not be taken back, which is told on it and tried again;
