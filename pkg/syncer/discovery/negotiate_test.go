@@ -9,7 +9,7 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-func TestJudge(t *testing.T) {
+func TestNegotiate(t *testing.T) {
 	api := func(version, name string, namespaced bool) metav1.APIResource {
 		return metav1.APIResource{Version: version, Name: name, Namespaced: namespaced, Kind: "Widget", Verbs: metav1.Verbs{"get", "list", "watch"}}
 	}
@@ -45,23 +45,23 @@ func TestJudge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := negotiate(tc.resource, tc.workspace, tc.cluster)
 			if got.State != tc.state || !strings.Contains(got.Message, tc.message) || strings.Join(got.Versions, " ") != tc.versions || got.HasStatus != tc.status || got.NotServedDownstream() != (name == "not downstream" || name == "review, there") {
-				t.Errorf("%s\njudge() = %+v", tc.reason, got)
+				t.Errorf("%s\nnegotiate() = %+v", tc.reason, got)
 			}
 		})
 	}
 }
 
-// TestSameWay: what is told of an accepted resource changes nothing in how it travels, and what is told of another does, for its
-// objects tell it too.
-func TestSameWay(t *testing.T) {
+// TestSyncsLike: the message of an accepted resource does not change how it is synced. That of another does, because
+// its objects report it.
+func TestSyncsLike(t *testing.T) {
 	accepted := Resource{Versions: []string{"v1"}, State: workloadv1alpha1.ResourceAccepted, Message: "spec.a: known in the workspace"}
 	without := accepted
 	without.Message = ""
 	if !accepted.SyncsLike(without) {
-		t.Error("an accepted resource does not travel as before when another field is told")
+		t.Error("an accepted resource is synced anew because its message has changed")
 	}
 	accepted.State, without.State = workloadv1alpha1.ResourceIncompatible, workloadv1alpha1.ResourceIncompatible
 	if accepted.SyncsLike(without) {
-		t.Error("that another field is incompatible is not told anew")
+		t.Error("the objects do not report a new message")
 	}
 }

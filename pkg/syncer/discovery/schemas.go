@@ -13,15 +13,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/syncer/compatibility"
+	"github.com/synctarget/synctarget/pkg/syncer/discovery/compatibility"
 )
 
-// Schemas says whether what the workspace serves and what the physical cluster serves are the same API. It asks for the
-// documents of a group and version when a side says that they have changed; they are large.
+// Schemas compares the schemas of the workspace with those of the physical cluster. The documents are large: that of a
+// group and version is read again only if a side says that it has changed. It is not safe for concurrent use.
 type Schemas struct {
 	workspace, cluster openapi.Client
-	// results that were reached, and on what. Used by the one goroutine that looks.
-	results map[apischema.GroupVersionKind]result
+	results            map[apischema.GroupVersionKind]result
 }
 
 // NewSchemas compares what these two publish.
@@ -29,27 +28,32 @@ func NewSchemas(workspace, cluster openapi.Client) Schemas {
 	return Schemas{workspace: workspace, cluster: cluster, results: map[apischema.GroupVersionKind]result{}}
 }
 
-// result is what is wrong with a kind, empty for nothing, and the addresses of the documents, which hold their hashes.
+// result is how the schemas of a kind compare.
 type result struct {
+	// workspace and cluster are the URLs of the documents that were compared. They contain hashes of the documents.
 	workspace, cluster string
-	// wrong says why its objects cannot travel, and partial which fields some of them must not use.
+	// wrong says why no object of the kind can be synced, and partial which fields some objects must not use. Both are
+	// empty if the schemas are compatible.
 	wrong, partial string
 }
 
-// CheckCompatibility withdraws from the resources the versions in which objects cannot travel. Where a schema cannot be had, what was
-// known stands; where it never could, it stands in nobody's way: the physical cluster has words of its own for an object
-// that it refuses.
-func (s *Schemas) CheckCompatibility(ctx context.Context, catalog []Resource) {
+// CheckCompatibility removes from the resources the versions whose schemas are incompatible. If a schema cannot be
+// read, the last result is used. If it could never be read, the version is used: the physical cluster itself rejects an
+// object that does not fit. It returns false if a schema could not be read now and should be tried again.
+func (s *Schemas) CheckCompatibility(ctx context.Context, catalog []Resource) (complete bool) {
 	l := log.FromContext(ctx).V(1)
+	complete = true
 	here, err := s.workspace.Paths()
 	if err != nil {
-		l.Info("the workspace does not tell its schemas", "cause", err.Error())
+		complete = false
+		l.Info("The OpenAPI index of the workspace cannot be read", "cause", err.Error())
 	}
 	there, err := s.cluster.Paths()
 	if err != nil {
-		l.Info("the physical cluster does not tell its schemas", "cause", err.Error())
+		complete = false
+		l.Info("The OpenAPI index of the physical cluster cannot be read", "cause", err.Error())
 	}
-	documents := map[string][]byte{} // for this look
+	documents := map[string][]byte{} // of this call
 	for i := range catalog {
 		r := &catalog[i]
 		if r.State != workloadv1alpha1.ResourceAccepted {
@@ -62,11 +66,12 @@ func (s *Schemas) CheckCompatibility(ctx context.Context, catalog []Resource) {
 			path := documentPath(gvk.GroupVersion())
 			v, err := s.comparison(gvk, here[path], there[path], documents)
 			if err != nil {
-				l.Info("no new verdict on a schema", "kind", gvk.String(), "cause", err.Error())
+				complete = complete && !errors.Is(err, errNotRead)
+				l.Info("A schema cannot be compared", "kind", gvk.String(), "cause", err.Error())
 			}
 			if v.wrong == "" {
 				if len(fit) == 0 {
-					partial = v.partial // of the version in which it travels
+					partial = v.partial // of the version that is used
 				}
 				fit = append(fit, version)
 			}
@@ -78,9 +83,14 @@ func (s *Schemas) CheckCompatibility(ctx context.Context, catalog []Resource) {
 		}
 		r.Versions, r.Message = fit, partial
 	}
+	return complete
 }
 
-// comparison compares a kind on the two sides, unless neither has changed. With an error it is what was known before.
+// errNotRead says that a document could not be read, but may be the next time.
+var errNotRead = errors.New("the document cannot be read")
+
+// comparison compares a kind on the two sides, unless neither document has changed. With an error it returns the last
+// result.
 func (s *Schemas) comparison(gvk apischema.GroupVersionKind, here, there openapi.GroupVersion, documents map[string][]byte) (result, error) {
 	known := s.results[gvk]
 	if here == nil || there == nil {
@@ -96,7 +106,7 @@ func (s *Schemas) comparison(gvk apischema.GroupVersionKind, here, there openapi
 		if documents[id] == nil {
 			document, err := side.Schema(runtime.ContentTypeJSON)
 			if err != nil {
-				return known, err
+				return known, fmt.Errorf("%w: %w", errNotRead, err)
 			}
 			documents[id] = document
 		}
@@ -104,7 +114,7 @@ func (s *Schemas) comparison(gvk apischema.GroupVersionKind, here, there openapi
 	}
 	found, err := compatibility.Compare(gvk, pair[0], pair[1])
 	if err != nil {
-		s.results[gvk] = v // it would be the same again, until a document changes
+		s.results[gvk] = v // the error stays the same until a document changes
 		return v, err
 	}
 	isPartial := func(i compatibility.Incompatibility) bool { return i.Partial }
