@@ -10,11 +10,11 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// AssumedLifetime is how long a watch may lag behind what a write has answered. After that the watch is believed.
+// AssumedLifetime is how long a watch may lag behind the answer to a write. After that the watch is right.
 const AssumedLifetime = 10 * time.Second
 
-// Assumed is an informer's store with the answers of our own writes on top, until the watch delivers them: so that no
-// write is decided on, again, from what was before the last one.
+// Assumed is an informer's store with the answers to our own writes on top until the watch delivers them, so that no write is decided on
+// what was there before the last one.
 type Assumed struct {
 	clock clock.PassiveClock
 	Store toolscache.Store
@@ -30,13 +30,14 @@ type assumption struct {
 	dealtWith bool
 }
 
+// NewAssumed puts assumptions on top of the store of an informer.
 func NewAssumed(store toolscache.Store, clock clock.PassiveClock) *Assumed {
 	return &Assumed{clock: clock, Store: store, assumed: map[string]assumption{}}
 }
 
 // Get returns an object, nil for none, that must not be changed; ahead tells that the watch has yet to deliver it.
 func (o *Assumed) Get(key string) (object *unstructured.Unstructured, ahead bool) {
-	o.mu.Lock() // before the store is read: what it holds, delivered has not taken away yet
+	o.mu.Lock() // before the store is read, since delivered removes an assumption when the store has its object
 	defer o.mu.Unlock()
 	if found, ok, err := o.Store.GetByKey(key); err == nil && ok {
 		object = unpack(found)
@@ -77,7 +78,7 @@ func (o *Assumed) Keys() []string {
 
 // Assume notes what a write answered, and whether its event is then news to nobody.
 func (o *Assumed) Assume(key string, object *unstructured.Unstructured, dealtWith bool) {
-	object.SetManagedFields(nil)
+	trimManagedFields(object)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.assumed[key] = assumption{object: object, at: o.clock.Now(), dealtWith: dealtWith}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -33,9 +34,26 @@ type ResourceCache struct {
 	// informer's alone.
 	failures int
 	failed   time.Time
+	health   watchHealth
 	Objects  *Assumed
 	// pendingSince is when a change was first seen that no pass has dealt with, by name, and taken when one that is being dealt with was.
 	pendingSince, inFlight sync.Map
+	// deletedWith is how objects were deleted, by name: the finalizers that say so may go before a pass observes them.
+	deletedWith sync.Map
+}
+
+// deletion is how an object was deleted.
+type deletion struct {
+	uid    types.UID
+	policy metav1.DeletionPropagation
+}
+
+// DeletedWith is how the object of that name and UID was deleted, as far as its finalizers have said so; empty otherwise.
+func (s *ResourceCache) DeletedWith(name string, uid types.UID) metav1.DeletionPropagation {
+	if found, ok := s.deletedWith.Load(name); ok && found.(deletion).uid == uid {
+		return found.(deletion).policy
+	}
+	return ""
 }
 
 // NotePending notes that a change waits for a pass, since now if none waits already.
@@ -107,25 +125,41 @@ func (s *ResourceCache) RecordListError(err error, where string, now time.Time) 
 // New prepares the informer of a resource in a Namespace, of all objects if fieldSelector is empty.
 func New(client dynamic.Interface, gvr schema.GroupVersionResource, namespace string, clock clock.PassiveClock, fieldSelector string) *ResourceCache {
 	c := client.Resource(gvr).Namespace(namespace)
+	s := &ResourceCache{Client: c}
 	informer := toolscache.NewSharedIndexInformerWithOptions(toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			options.FieldSelector = fieldSelector
-			return c.List(ctx, options)
+			list, err := c.List(ctx, options)
+			s.health.recordList(ctx, err, clock.Now())
+			if err != nil {
+				return nil, err
+			}
+			return list, nil
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			options.FieldSelector = fieldSelector
-			return c.Watch(ctx, options)
+			events, err := c.Watch(ctx, options)
+			s.health.recordWatch(ctx, err, clock.Now())
+			return events, err
 		},
 	}, client), &unstructured.Unstructured{}, toolscache.SharedIndexInformerOptions{ObjectDescription: gvr.String()})
 	_ = informer.SetTransform(Pack)
-	return &ResourceCache{Client: c, Informer: informer, HasSynced: informer.HasSynced, Objects: NewAssumed(informer.GetStore(), clock)}
+	s.Informer, s.HasSynced, s.Objects = informer, informer.HasSynced, NewAssumed(informer.GetStore(), clock)
+	return s
 }
 
 // AddEventHandler calls notify with the name of every object that changes otherwise than by what we wrote ourselves.
 // atStart tells of one that is in the first list.
 func (s *ResourceCache) AddEventHandler(notify func(name string, atStart bool)) error {
 	changed := func(object any, atStart bool) {
-		if o, ok := object.(*packed); ok && s.Objects.delivered(o.namespace+"/"+o.name, o.version) {
+		o, ok := object.(*packed)
+		if !ok {
+			return
+		}
+		if o.deletedWith != "" {
+			s.deletedWith.Store(o.name, deletion{o.uid, o.deletedWith})
+		}
+		if s.Objects.delivered(o.namespace+"/"+o.name, o.version) {
 			notify(o.name, atStart)
 		}
 	}
@@ -136,6 +170,7 @@ func (s *ResourceCache) AddEventHandler(notify func(name string, atStart bool)) 
 			if key, err := toolscache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
 				s.Objects.Forget(key)
 				_, name, _ := toolscache.SplitMetaNamespaceKey(key)
+				s.deletedWith.Delete(name)
 				notify(name, false)
 			}
 		},

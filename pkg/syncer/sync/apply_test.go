@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
-	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -30,7 +28,7 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
 )
 
-// server answers applies in the physical cluster; what was applied is in applied.
+// server answers creates and applies in the physical cluster; what was written is in applied.
 type server struct {
 	*bench
 	err     error
@@ -44,12 +42,7 @@ func newServer(t *testing.T, src, dst *unstructured.Unstructured) *server {
 	if dst != nil {
 		s.cache(t, s.pass.resource.down, dst)
 	}
-	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		patch := action.(clienttesting.PatchActionImpl)
-		o := &unstructured.Unstructured{}
-		if err := json.Unmarshal(patch.GetPatch(), &o.Object); err != nil {
-			t.Error(err)
-		}
+	answer := func(o *unstructured.Unstructured) (bool, runtime.Object, error) {
 		s.applied = append(s.applied, o.DeepCopy())
 		if s.err != nil {
 			return true, nil, s.err
@@ -57,6 +50,16 @@ func newServer(t *testing.T, src, dst *unstructured.Unstructured) *server {
 		o.SetUID("copy-1")
 		o.SetResourceVersion(s.version)
 		return true, o, nil
+	}
+	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		o := &unstructured.Unstructured{}
+		if err := json.Unmarshal(action.(clienttesting.PatchActionImpl).GetPatch(), &o.Object); err != nil {
+			t.Error(err)
+		}
+		return answer(o)
+	})
+	s.down.PrependReactor("create", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		return answer(action.(clienttesting.CreateActionImpl).GetObject().(*unstructured.Unstructured).DeepCopy())
 	})
 	return s
 }
@@ -100,24 +103,13 @@ func (s *server) live(t *testing.T) *unstructured.Unstructured {
 
 func fresh(o *unstructured.Unstructured) { o.SetFinalizers(nil) }
 
-// TestHeldFirst: an object is held before its copy exists, and reported on after it; only plain data of a burst is not, and
-// only where nothing limits the requests.
-func TestHeldFirst(t *testing.T) {
-	for name, tc := range map[string]struct{ status, burst, limited bool }{
-		"with a status":                       {status: true},
-		"with a status, in a burst":           {status: true, burst: true},
-		"plain data":                          {},
-		"plain data, in a burst with a limit": {burst: true, limited: true},
-	} {
+// TestFinalizerFirst: an object has the finalizer before its copy exists, always, and the report after it.
+func TestFinalizerFirst(t *testing.T) {
+	for name, status := range map[string]bool{"with a status": true, "plain data": false} {
 		t.Run(name, func(t *testing.T) {
 			s := newHeld(t, fresh)
-			s.pass.rateLimited = tc.limited
-			s.pass.resource.api.HasStatus = tc.status
-			if tc.burst {
-				s.pass.burstSince.Store(time.Now().UnixNano())
-				s.pass.resource.up.RequeuePending("a", time.Now())
-			}
-			want := []string{"down patch", "up patch", "up patch"}
+			s.pass.resource.api.HasStatus = status
+			want := []string{"down create", "up patch", "up patch"}
 			for _, when := range []string{"new", "at rest"} {
 				if _, err := s.run(t); err != nil {
 					t.Fatal(err)
@@ -130,7 +122,7 @@ func TestHeldFirst(t *testing.T) {
 	}
 }
 
-// TestLimit: the limit of the requests decides how a burst is held, and how many passes are under way.
+// TestLimit: the limit of requests decides how many passes are under way.
 func TestLimit(t *testing.T) {
 	for qps, want := range map[float32]int{-1: maxWorkers, 1: 2, 5: 10, 40: maxWorkers} {
 		metrics, err := NewMetrics(prometheus.NewRegistry())
@@ -138,19 +130,19 @@ func TestLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 		e, err := New(Config{Workspace: &rest.Config{QPS: qps, Burst: 1}, Cluster: &rest.Config{}, Metrics: metrics})
-		if err != nil || e.rateLimited != (qps > 0) || e.workers != want {
-			t.Errorf("QPS %g: limited is %t, with %d workers, %v", qps, e.rateLimited, e.workers, err)
+		if err != nil || e.workers != want {
+			t.Errorf("QPS %g: %d workers, %v", qps, e.workers, err)
 		}
 	}
 }
 
-// newHeld is an object without a copy that must be held whenever one is made.
+// newHeld is an object without a copy that must have the finalizer whenever one is created.
 func newHeld(t *testing.T, change ...func(*unstructured.Unstructured)) *server {
 	t.Helper()
 	s := newServer(t, sourceOf(change...), nil)
-	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		if dry := len(action.(clienttesting.PatchActionImpl).PatchOptions.DryRun) > 0; !dry && !s.pass.Controller.hasFinalizer(s.live(t)) {
-			t.Error("the copy is made before its object is held")
+	s.down.PrependReactor("create", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if dry := len(action.(clienttesting.CreateActionImpl).CreateOptions.DryRun) > 0; !dry && !s.pass.Controller.hasFinalizer(s.live(t)) {
+			t.Error("the copy is created before its object has the finalizer")
 		}
 		return false, nil, nil
 	})
@@ -193,33 +185,47 @@ func TestHeldWhenTheCacheLags(t *testing.T) {
 	}
 }
 
-// TestLookedForJustBefore: nothing comes between the look whether there is something of somebody else's and the apply, which
-// would merge into it, for an object that is held; one that is not is held in between, or it would be held in vain.
-func TestLookedForJustBefore(t *testing.T) {
-	for name, tc := range map[string]struct {
-		src  *unstructured.Unstructured
-		want []string
-	}{
-		"held": {sourceOf(), []string{"up patch", "down get", "down patch", "up patch"}},
-		"new":  {sourceOf(fresh), []string{"down get", "up patch", "down patch", "up patch"}},
-	} {
+// TestSomebodyElseCreatesIt: between the observation and the create somebody else creates an object of the same name. It is not
+// touched, by force neither, and the user is told.
+func TestSomebodyElseCreatesIt(t *testing.T) {
+	takesOver := func(o *unstructured.Unstructured) {
+		o.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationTakeOver: "true"})
+	}
+	for name, src := range map[string]*unstructured.Unstructured{"new": sourceOf(fresh), "with a finalizer": sourceOf(), "by force": sourceOf(fresh, takesOver)} {
 		t.Run(name, func(t *testing.T) {
-			s := newServer(t, tc.src, nil)
-			var order []string
-			for side, client := range map[string]*dynamicfake.FakeDynamicClient{"up": s.up, "down": s.down} {
-				client.PrependReactor("*", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
-					order = append(order, side+" "+action.GetVerb())
-					return false, nil, nil
-				})
-			}
-			s.cache(t, s.pass.resource.up, tc.src)
-			if _, err := s.pass.syncObject(t.Context(), s.pass.namespace, s.pass.resource, "a"); err != nil {
+			theirs := sourceOf(fresh)
+			theirs.SetUID("theirs")
+			theirs.SetNamespace(namespaceOf(t))
+			b := newBench(t, src, nil, src, theirs)
+			if _, err := b.pass.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, order); diff != "" {
-				t.Errorf("requests: -want +got\n%s", diff)
+			if diff := cmp.Diff([]string{"down create", "up create", "up patch", "up patch"}, b.writes(t)); diff != "" {
+				t.Errorf("writes: -want +got\n%s", diff)
+			}
+			if !strings.Contains(b.pass.lastReport().Refused, "is not a copy") || b.pass.hasFinalizer() {
+				t.Errorf("finalizers %q, report %+v", b.pass.src.GetFinalizers(), b.pass.lastReport())
 			}
 		})
+	}
+}
+
+func namespaceOf(t *testing.T) string {
+	t.Helper()
+	return desiredOf(t, sourceOf()).GetNamespace()
+}
+
+// TestCopyBehindTheCacheOfACreate: the watch has yet to show a copy that an earlier process has created; it is applied to.
+func TestCopyBehindTheCacheOfACreate(t *testing.T) {
+	there := copied(t)
+	there.SetNamespace(namespaceOf(t))
+	src := sourceOf()
+	b := newBench(t, src, nil, src, there)
+	if _, err := b.pass.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if report := b.pass.lastReport(); report.Ready != "Current" || !b.pass.hasFinalizer() {
+		t.Errorf("report %+v", report)
 	}
 }
 
@@ -337,10 +343,10 @@ func TestHeldForNoCopy(t *testing.T) {
 		}
 		clock.Step(again)
 	}
-	expect("refused", false, "hold", "apply", "free and report")
+	expect("refused", false, "finalizer", "create", "report without finalizer", "event")
 	expect("refused again", false, "dry run")
 	s.err = nil
-	expect("taken", true, "dry run", "hold", "apply", "report")
+	expect("taken", true, "dry run", "finalizer", "create", "report")
 }
 
 // TestSteps: a copy that is on its way is told of once a second; that it is ready, or fails, or that another generation is
@@ -381,10 +387,14 @@ func TestSteps(t *testing.T) {
 			clock := clocktesting.NewFakeClock(time.Now())
 			b.pass.clock, b.pass.resource.api.HasStatus = clock, true
 			b.pass.answeredAt = clock.Now().Add(-tc.waited)
-			b.pass.cacheOutcome(desiredOf(t, src), outcome{}, 0)
+			b.pass.cacheOutcome(desiredOf(t, src), outcome{partial: true}, rejection.RetryAfter)
 			again, err := b.pass.run(t.Context())
-			if err != nil || again != tc.again {
-				t.Errorf("%s\nrun() = %s, %v, want %s", tc.reason, again, err, tc.again)
+			want := tc.again
+			if want == 0 {
+				want = rejection.RetryAfter
+			}
+			if err != nil || again != want {
+				t.Errorf("%s\nrun() = %s, %v, want %s", tc.reason, again, err, want)
 			}
 			if waits := tc.again > 0; waits != (len(b.writes(t)) == 0) || waits != b.pass.resource.down.TakePending("a").Equal(b.pass.answeredAt) {
 				t.Errorf("%s\nwrites %q", tc.reason, b.writes(t))
@@ -432,14 +442,12 @@ func TestHoldingFirst(t *testing.T) {
 	}
 }
 
-// TestCorrectionIsToldAtOnce: a burst of others is no reason to go on telling a refusal that has ended.
-func TestCorrectionIsToldAtOnce(t *testing.T) {
+// TestCorrectionIsReported: a refusal that has ended is reported no longer.
+func TestCorrectionIsReported(t *testing.T) {
 	src := sourceOf(fresh, func(o *unstructured.Unstructured) {
 		o.SetAnnotations(map[string]string{workloadv1alpha1.SyncAnnotation(testOwner.Key): rejection.Report{Refused: "it is invalid"}.String()})
 	})
 	s := newServer(t, src, nil)
-	s.pass.burstSince.Store(time.Now().UnixNano())
-	s.pass.resource.up.RequeuePending("a", time.Now())
 	if _, err := s.run(t); err != nil || s.report(t).Refused != "" {
 		t.Errorf("run() = %v, it is told %+v", err, s.report(t))
 	}
@@ -468,7 +476,7 @@ func TestRefusedBesideACopy(t *testing.T) {
 		if _, err := s.run(t); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.report(t); got.Generation != 4 || got.Ready != "Current" || got.Refused == "" {
+		if got := s.report(t); got.Generation != 4 || got.Ready != rejection.ReadyDiffers || got.Refused == "" {
 			t.Errorf("told is %+v", got)
 		}
 	}
@@ -507,37 +515,6 @@ func TestRestoringIsNoRace(t *testing.T) {
 			t.Errorf("%d: the status told is %d", i, count)
 		}
 	}
-}
-
-// TestCopyThenHold: in a burst plain data that is new costs one apply and, when no more copies are made, one write up, which
-// holds and tells in one; the copy carries our mark, by which it is found should its object go before it is held.
-func TestCopyThenHold(t *testing.T) {
-	s := newServer(t, sourceOf(fresh), nil)
-	clock := clocktesting.NewFakeClock(time.Now())
-	s.pass.clock = clock
-	s.pass.resource.up.RequeuePending("a", clock.Now())
-	look := func(when string, again time.Duration, want ...string) {
-		t.Helper()
-		if got, err := s.run(t); err != nil || got != again {
-			t.Errorf("%s: run() = %s, %v", when, got, err)
-		}
-		if diff := cmp.Diff(want, s.writes(t)); diff != "" {
-			t.Errorf("%s: writes: -want +got\n%s", when, diff)
-		}
-	}
-	s.pass.runningPasses.Store(burstPasses + 1)
-	look("among many", reportDelay, "down patch")
-	if !s.pass.isManaged(s.applied[0]) {
-		t.Errorf("the copy carries no mark: %v", s.applied[0].GetLabels())
-	}
-	clock.Step(reportDelay - time.Millisecond)
-	look("while copies are made", reportDelay, "down patch")
-	clock.Step(time.Millisecond)
-	look("when no more are made", cache.AssumedLifetime, "down patch", "up patch")
-	if live := s.live(t); !s.pass.Controller.hasFinalizer(live) || s.report(t).Ready != "Current" {
-		t.Errorf("the object is held by %q and tells %+v", live.GetFinalizers(), s.report(t))
-	}
-	look("at rest", cache.AssumedLifetime, "down patch", "up patch")
 }
 
 // TestHeldAfterACrash: a copy whose object was not held yet is held by the next pass, and goes if the object has gone.
@@ -728,152 +705,13 @@ func TestToldAfterTheTimeOfAPass(t *testing.T) {
 	}
 }
 
-// TestMergedIntoWhatIsOfOthers: what stands in the way, and the cache does not show yet, is given back as it was, and not
-// overwritten by force.
-func TestMergedIntoWhatIsOfOthers(t *testing.T) {
-	s := newServer(t, sourceOf(fresh), nil)
-	s.pass.burstSince.Store(time.Now().UnixNano()) // otherwise the server is asked before
-	s.mergesInto(t, 0)
-	if _, err := s.run(t); err != nil {
-		t.Fatal(err)
-	}
-	if got := s.writes(t); strings.Count(strings.Join(got, " "), "down patch") != 2 {
-		t.Errorf("writes %q", got)
-	}
-	if s.pass.Controller.hasFinalizer(s.live(t)) || s.pass.isManaged(s.pass.dst) || !strings.Contains(s.report(t).Refused, "is not a copy") {
-		t.Errorf("it is held by %q and told %+v; theirs is %v", s.live(t).GetFinalizers(), s.report(t), s.pass.dst)
-	}
-
-	theirs := theirsIn(s)
-	for _, src := range []*unstructured.Unstructured{sourceOf(fresh), sourceOf()} {
-		b := newBench(t, src, nil, src, theirs)
-		if b.pass.hasFinalizer() {
-			b.pass.burstSince.Store(time.Now().UnixNano()) // what is held is looked for in a burst too
-		}
-		if _, err := b.pass.run(t.Context()); err == nil || slices.Contains(b.writes(t), "down patch") {
-			t.Errorf("run() = %v, writes %q", err, b.writes(t))
-		}
-	}
-	limited := newBench(t, sourceOf(fresh), nil, sourceOf(fresh), theirs)
-	limited.pass.rateLimited = true
-	limited.pass.burstSince.Store(time.Now().UnixNano())
-	if _, err := limited.pass.run(t.Context()); err == nil || len(limited.writes(t)) != 0 {
-		t.Errorf("in a burst with a limit: run() = %v, writes %q", err, limited.writes(t))
-	}
-	takesOver := sourceOf(fresh, func(o *unstructured.Unstructured) {
-		o.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationTakeOver: "true"})
-	})
-	b := newBench(t, takesOver, nil, takesOver, theirs)
-	b.pass.burstSince.Store(time.Now().UnixNano())
-	if _, err := b.pass.run(t.Context()); err == nil || len(b.writes(t)) != 0 {
-		t.Errorf("by force, in a burst: run() = %v, writes %q", err, b.writes(t))
-	}
-}
-
-// mergesInto has the physical cluster merge what is applied into an object that somebody has just made there, as nobody has
-// seen yet, and turn away the nth apply.
-func (s *server) mergesInto(t *testing.T, nth int) {
-	t.Helper()
-	applies := 0
-	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		if applies++; applies == nth {
-			return true, nil, apierrors.NewTooManyRequests("not now", 1)
-		}
-		merged := theirsIn(s)
-		if err := json.Unmarshal(action.(clienttesting.PatchActionImpl).GetPatch(), &merged.Object); err != nil {
-			t.Error(err)
-		}
-		merged.SetUID("theirs")
-		merged.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl-create"}, {Manager: workloadv1alpha1.FieldOwnerSyncer}})
-		_ = s.down.Tracker().Delete(configMaps, s.pass.namespace.downstreamNamespace, "a") // if it is there
-		if err := s.down.Tracker().Create(configMaps, merged.DeepCopy(), s.pass.namespace.downstreamNamespace); err != nil {
-			t.Error(err)
-		}
-		return true, merged, nil
-	})
-}
-
-func theirsIn(s *server) *unstructured.Unstructured {
-	theirs := sourceOf(fresh)
-	theirs.SetNamespace(s.pass.namespace.downstreamNamespace)
-	theirs.SetUID("theirs")
-	return theirs
-}
-
-// TestMergedAndNotGivenBack: what could not be given back at once is, before anything else is made of it, whatever the cache
-// shows of it by then.
-func TestMergedAndNotGivenBack(t *testing.T) {
-	for _, limited := range []bool{true, false} {
-		for _, deleted := range []bool{true, false} {
-			for _, shown := range []string{"nothing", "theirs", "merged"} {
-				t.Run(fmt.Sprintf("limited %t, deleted %t, the cache shows %s", limited, deleted, shown), func(t *testing.T) {
-					s := newServer(t, sourceOf(fresh), nil)
-					s.pass.rateLimited = limited
-					s.pass.burstSince.Store(time.Now().UnixNano())
-					s.mergesInto(t, 2)
-					if _, err := s.run(t); err == nil {
-						t.Fatal("it was given back")
-					}
-					switch shown {
-					case "theirs":
-						s.cache(t, s.pass.resource.down, theirsIn(s))
-					case "merged":
-						live, err := s.pass.resource.down.Client.Get(t.Context(), "a", metav1.GetOptions{})
-						if err != nil {
-							t.Fatal(err)
-						}
-						s.cache(t, s.pass.resource.down, live)
-					}
-					if deleted {
-						gone := s.live(t)
-						gone.SetDeletionTimestamp(&metav1.Time{Time: time.Now()})
-						if err := s.up.Tracker().Update(configMaps, gone, "shop"); err != nil {
-							t.Fatal(err)
-						}
-					}
-					if _, err := s.run(t); err != nil {
-						t.Fatal(err)
-					}
-					if writes := s.writes(t); slices.Contains(writes, "down delete") {
-						t.Errorf("writes %q", writes)
-					}
-					live, err := s.pass.resource.down.Client.Get(t.Context(), "a", metav1.GetOptions{})
-					if err != nil || s.pass.isManaged(live) {
-						t.Errorf("what is in the physical cluster is %v, %v", live, err)
-					}
-					if s.pass.namespace.objectState(s.pass.resource.api.GroupResource, "a").merged != "" {
-						t.Error("it would be given back again, should it be handed over later")
-					}
-					if !deleted && !strings.Contains(s.report(t).Refused, "is not a copy") {
-						t.Errorf("told is %+v", s.report(t))
-					}
-				})
-			}
-		}
-	}
-}
-
-// TestGivingBackThatFailsIsTold: on the object that has to wait for it.
-func TestGivingBackThatFailsIsTold(t *testing.T) {
-	src := sourceOf(func(o *unstructured.Unstructured) { o.SetDeletionTimestamp(&metav1.Time{Time: time.Now()}) })
-	s := newServer(t, src, copied(t))
-	s.pass.namespace.setObjectState(s.pass.key(), objectState{merged: s.pass.dst.GetUID()})
-	s.err = apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "a", errors.New("a policy denies it"))
-	for range rejection.ReportAfter {
-		s.pass.queue.AddRateLimited(s.pass.key())
-	}
-	if _, err := s.run(t); err == nil || !strings.Contains(s.report(t).Refused, "a policy denies it") || !s.pass.Controller.hasFinalizer(s.live(t)) {
-		t.Errorf("run() = %v, held by %q, told %+v", err, s.live(t).GetFinalizers(), s.report(t))
-	}
-}
-
 // TestHeldBeforeItIsTouched: a copy whose object has lost its finalizer is not changed before that is back.
 func TestHeldBeforeItIsTouched(t *testing.T) {
-	for name, status := range map[string]bool{"with a status": true, "plain data, with a limit": false} {
+	for name, status := range map[string]bool{"with a status": true, "plain data": false} {
 		t.Run(name, func(t *testing.T) {
 			src := sourceOf(fresh, func(o *unstructured.Unstructured) { o.Object["data"] = map[string]any{"a": "2"} })
 			s := newServer(t, src, copied(t))
-			s.pass.resource.api.HasStatus, s.pass.rateLimited = status, !status
+			s.pass.resource.api.HasStatus = status
 			s.err = apierrors.NewServiceUnavailable("not now")
 			if _, err := s.run(t); err == nil || len(s.applied) != 1 || !s.pass.Controller.hasFinalizer(s.live(t)) {
 				t.Errorf("run() = %v after %d applies, held by %q", err, len(s.applied), s.live(t).GetFinalizers())
@@ -903,25 +741,6 @@ type deadlines struct {
 func (d deadlines) Patch(ctx context.Context, name string, pt types.PatchType, data []byte, options metav1.PatchOptions, subresources ...string) (*unstructured.Unstructured, error) {
 	*d.until, _ = ctx.Deadline()
 	return d.ResourceInterface.Patch(ctx, name, pt, data, options, subresources...)
-}
-
-// TestUnreadableIsTold: where the syncer may not even look whether there is a copy, the object says so, and stays as it is.
-func TestUnreadableIsTold(t *testing.T) {
-	for name, src := range map[string]*unstructured.Unstructured{"new": sourceOf(fresh), "held": sourceOf()} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t, src, nil, src, nil)
-			b.down.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
-				return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "a", errors.New("no such right"))
-			})
-			for range rejection.ReportAfter {
-				b.pass.queue.AddRateLimited(b.pass.key())
-			}
-			_, err := b.pass.run(t.Context())
-			if err == nil || !strings.Contains(b.pass.lastReport().Refused, "no such right") || b.pass.hasFinalizer() != b.pass.Controller.hasFinalizer(src) {
-				t.Errorf("run() = %v, it is held by %q and told %+v", err, b.pass.src.GetFinalizers(), b.pass.lastReport())
-			}
-		})
-	}
 }
 
 // TestChangeEndsARefusal: the object is corrected, and need not wait.
@@ -963,47 +782,74 @@ func TestApplyThatChangesNothing(t *testing.T) {
 	}
 }
 
-// TestScaledCopy: replicas that were scaled in the physical cluster are left, by one apply for each change and by none
-// after a restart; taking over is by annotation.
-func TestScaledCopy(t *testing.T) {
+// TestFieldConflict: one field that somebody else owns does not hold up the others: it is left out, and reported by manager and field.
+// The copy is not Current then. It is applied again when the object changes or after a while; taking over is by annotation.
+func TestFieldConflict(t *testing.T) {
 	scaled := func(o *unstructured.Unstructured) {
-		o.Object["spec"] = map[string]any{"replicas": int64(1), "paused": false}
+		o.Object["spec"] = map[string]any{"replicas": int64(1), "paused": true}
 	}
 	s := newServer(t, sourceOf(scaled), nil)
-	desired, err := testOwner.Copy(s.pass.src)
-	if err != nil {
-		t.Fatal(err)
-	}
-	there := desired.DeepCopy()
+	clock := clocktesting.NewFakeClock(time.Now())
+	s.pass.clock = clock
+	there := desiredOf(t, sourceOf())
 	there.SetUID("copy-1")
 	there.SetResourceVersion("6")
-	there.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationSourceUID: "source-1", workloadv1alpha1.AnnotationAppliedHash: "of the time before"})
 	there.Object["spec"] = map[string]any{"replicas": int64(5)}
 	s.cache(t, s.pass.resource.down, there)
-	conflict := apierrors.NewApplyConflict([]metav1.StatusCause{{Type: metav1.CauseTypeFieldManagerConflict, Field: ".spec.replicas", Message: `conflict with "hpa" with subresource "scale"`}}, "conflict")
 	s.down.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		if !strings.Contains(string(action.(clienttesting.PatchActionImpl).GetPatch()), "replicas") {
-			return false, nil, nil
+		patch := action.(clienttesting.PatchActionImpl)
+		applied := &unstructured.Unstructured{}
+		if err := json.Unmarshal(patch.GetPatch(), &applied.Object); err != nil {
+			t.Error(err)
 		}
-		s.applied = append(s.applied, nil)
-		return true, nil, conflict
+		s.applied = append(s.applied, applied.DeepCopy())
+		spec := applied.Object["spec"].(map[string]any)
+		if _, sets := spec["replicas"]; sets && !*patch.PatchOptions.Force {
+			cause := metav1.StatusCause{Type: metav1.CauseTypeFieldManagerConflict, Field: ".spec.replicas", Message: `conflict with "hpa" with subresource "scale" using autoscaling/v1`}
+			return true, nil, apierrors.NewApplyConflict([]metav1.StatusCause{cause}, "conflict")
+		} else if !sets {
+			spec["replicas"] = int64(5)
+		}
+		applied.SetUID("copy-1")
+		applied.SetResourceVersion("7")
+		return true, applied, nil
 	})
-	if _, err := s.run(t); err != nil || len(s.applied) != 2 {
-		t.Fatalf("run() = %v after %d applies", err, len(s.applied))
+	expect := func(when string, applies int, conflict bool) {
+		t.Helper()
+		if _, err := s.run(t); err != nil || len(s.applied) != applies {
+			t.Errorf("%s: run() = %v after %d applies", when, err, len(s.applied))
+		}
+		report := s.report(t)
+		if got := strings.Contains(report.Conflict, `spec.replicas is owned by "hpa"`); got != conflict || conflict == (report.Ready == "Current") {
+			t.Errorf("%s: report %+v", when, report)
+		}
+		if paused, _, _ := unstructured.NestedBool(s.pass.dst.Object, "spec", "paused"); !paused {
+			t.Errorf("%s: the other field is not applied", when)
+		}
 	}
-	live := s.pass.dst.DeepCopy()
-	live.Object["spec"] = map[string]any{"replicas": int64(5)} // without what is left out as a zero value
-	s.cache(t, s.pass.resource.down, live)
-	s.pass.namespace.objectStates.Clear() // as after a restart
-	if _, err := s.run(t); err != nil || len(s.applied) != 2 {
-		t.Errorf("at rest: run() = %v after %d applies", err, len(s.applied))
+	expect("changed", 2, true)
+	expect("at rest", 2, true)
+	clock.Step(conflictRetry)
+	expect("after a while", 4, true)
+
+	annotated := s.pass.src.DeepCopy()
+	annotated.SetResourceVersion("")
+	annotations := annotated.GetAnnotations()
+	annotations[workloadv1alpha1.AnnotationTakeOver] = "true"
+	annotated.SetAnnotations(annotations)
+	if _, err := s.up.Resource(configMaps).Namespace("shop").Update(t.Context(), annotated, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
 	}
-	if report := s.report(t); !strings.Contains(report.Message, "spec.replicas is 5") {
-		t.Errorf("it is told %+v", report)
-	}
-	s.pass.src.SetAnnotations(map[string]string{workloadv1alpha1.AnnotationTakeOver: "true"})
-	if _, err := s.pass.run(t.Context()); err == nil && !slices.Contains(s.applied[2:], nil) {
-		t.Error("the replicas are not taken over")
+	expect("taken over", 6, false)
+}
+
+// TestConflictOfADefault: a field that the object does not set, and the server would default, is left to its owner without a word.
+func TestConflictOfADefault(t *testing.T) {
+	conflicts := []rejection.FieldConflict{{Manager: "hpa", Field: ".spec.replicas"}, {Manager: "kubectl", Field: ".spec.paused"}}
+	desired := sourceOf(func(o *unstructured.Unstructured) { o.Object["spec"] = map[string]any{"paused": true} })
+	wanted, defaults := splitConflicts(desired, conflicts)
+	if len(wanted) != 1 || wanted[0].Manager != "kubectl" || len(defaults) != 1 || defaults[0].Manager != "hpa" {
+		t.Errorf("splitConflicts() = %v, %v", wanted, defaults)
 	}
 }
 
@@ -1026,7 +872,7 @@ func TestDeletionThatIsHeldUp(t *testing.T) {
 		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "a", errors.New("it is protected"))
 	})
 	for range rejection.ReportAfter {
-		if report := rejection.ParseReport(b.pass.syncAnnotation(b.pass.src)); report != (rejection.Report{}) {
+		if report := rejection.ParseReport(b.pass.syncAnnotation(b.pass.src)); !report.IsZero() {
 			t.Errorf("it is told at once: %+v", report)
 		}
 		if _, err := b.pass.run(t.Context()); err == nil {

@@ -3,16 +3,18 @@ package sync
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
 
-	clientdiscovery "k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -23,39 +25,35 @@ import (
 
 const (
 	maxWorkers = 64
-	// burstPasses is how many passes at once make a burst.
-	burstPasses = 4
 	// passTimeout bounds one pass, which makes a handful of requests.
 	passTimeout = 15 * time.Second
 )
 
-// Config is what an Engine needs.
+// Config is what a Controller needs.
 type Config struct {
 	// Workspace and Cluster lead to the two sides.
 	Workspace, Cluster *rest.Config
-	// Target is the SyncTarget, and Owner what the copies are marked with.
+	// Target is the SyncTarget, and Owner identifies it on the copies.
 	Target  Upstream
 	Owner   transform.Owner
 	Metrics *Metrics
 	Clock   clock.WithTicker
 }
 
-// Controller syncs. It runs on the leader alone.
+// Controller syncs the objects of the opened Namespaces. It runs on the leader only.
 type Controller struct {
-	owner            transform.Owner
-	target           Upstream
-	up, down         dynamic.Interface
-	discoveryClients [2]clientdiscovery.DiscoveryInterface
-	schemas          discovery.Schemas
-	queue            queue
-	metrics          *Metrics
-	clock            clock.WithTicker
-	// rateLimited tells that there is a limit to the requests, and workers is how many passes may be under way.
-	rateLimited bool
-	workers     int
-	// runningPasses are under way, and crowded is when one of more than crowd last made a copy, in nanoseconds since 1970.
-	runningPasses atomic.Int32
-	burstSince    atomic.Int64
+	owner    transform.Owner
+	target   Upstream
+	up, down dynamic.Interface
+	// upMetadata and downMetadata list objects without their content.
+	upMetadata, downMetadata metadata.Interface
+	discoveryClients         [2]*discovery.Client
+	schemas                  discovery.Schemas
+	queue                    queue
+	metrics                  *Metrics
+	clock                    clock.WithTicker
+	// workers is how many passes may be under way.
+	workers int
 
 	targets toolscache.SharedIndexInformer
 	// lastRead is what kcp itself has last said of the SyncTarget, and asking shares the question.
@@ -64,21 +62,28 @@ type Controller struct {
 	// catalog is what both sides serve of what the SyncTarget asks for; set by discovering.
 	catalog atomic.Pointer[[]discovery.Resource]
 
+	// lookupLimiter limits how often the owners of what an Event is about are looked up.
+	lookupLimiter flowcontrol.PassiveRateLimiter
+	// drainReports are the Namespaces whose drain has ended, until it is reported.
+	drainReports drainReports
+
 	mu         sync.Mutex
 	namespaces map[string]*namespaceSync
 	// listErrors says of a resource how a side refuses to list it; set by watch errors.
 	listErrors map[resourceOnSide]listFailure
+	// watchFailures says of each resource and side whether its watch fails; set by checkWatches.
+	watchFailures map[resourceOnSide]watchFailure
 	// rediscover wakes look, changed report when it is due, and learned report at once.
 	rediscover, statusDirty, statusUrgent chan struct{}
 	// lastApplyAnswer is when the physical cluster last answered an apply, in nanoseconds since 1970.
 	lastApplyAnswer atomic.Int64
 }
 
-// New returns an Engine that is ready to Start.
+// New returns a Controller that is ready to Start.
 func New(c Config) (*Controller, error) {
 	workers := workersFor(c.Workspace.QPS)
 	e := &Controller{
-		rateLimited: c.Workspace.QPS > 0, workers: workers, queue: newQueue(workers),
+		workers: workers, queue: newQueue(workers),
 		owner: c.Owner, target: c.Target, metrics: c.Metrics, clock: c.Clock,
 		rediscover: make(chan struct{}, 1), statusDirty: make(chan struct{}, 1), statusUrgent: make(chan struct{}, 1),
 		namespaces: map[string]*namespaceSync{}, listErrors: map[resourceOnSide]listFailure{},
@@ -86,22 +91,35 @@ func New(c Config) (*Controller, error) {
 	if e.clock == nil {
 		e.clock = clock.RealClock{}
 	}
+	e.lookupLimiter = newLookupLimiter(e.clock)
 	var err error
-	if e.up, err = dynamic.NewForConfig(ratelimit.WithoutRetries(c.Workspace)); err != nil {
+	if e.up, e.upMetadata, err = newClients(c.Workspace); err != nil {
 		return nil, fmt.Errorf("preparing the connection to the workspace: %w", err)
 	}
-	if e.down, err = dynamic.NewForConfig(ratelimit.WithoutRetries(c.Cluster)); err != nil {
+	if e.down, e.downMetadata, err = newClients(c.Cluster); err != nil {
 		return nil, fmt.Errorf("preparing the connection to the physical cluster: %w", err)
 	}
 	for i, config := range []*rest.Config{c.Workspace, c.Cluster} {
-		if e.discoveryClients[i], err = clientdiscovery.NewDiscoveryClientForConfig(config); err != nil {
+		if e.discoveryClients[i], err = discovery.NewClient(config, e.clock); err != nil {
 			return nil, fmt.Errorf("preparing discovery: %w", err)
 		}
 	}
-	e.schemas = discovery.NewSchemas(e.discoveryClients[0].OpenAPIV3(), e.discoveryClients[1].OpenAPIV3())
+	e.schemas = discovery.NewSchemas(e.discoveryClients[0].OpenAPI(), e.discoveryClients[1].OpenAPI())
 	e.targets = e.newTargetInformer()
 	e.metrics.setDepth(e.queue.Len)
 	return e, nil
+}
+
+// newClients returns two clients of one server, which share its rate limit: one for whole objects, and one for their
+// metadata.
+func newClients(config *rest.Config) (dynamic.Interface, metadata.Interface, error) {
+	config = ratelimit.WithoutRetries(config)
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, nil, err
+	}
+	partial, err := metadata.NewForConfig(config)
+	return objects, partial, err
 }
 
 // workersFor is how many passes may be under way: where there is a limit no more than it lets through in two seconds, so that
@@ -146,17 +164,16 @@ func (e *Controller) Start(ctx context.Context) error {
 	return nil
 }
 
-// processNext does what is next in the queue.
+// processNext reconciles the next key of the queue, and tells whether there may be another.
 func (e *Controller) processNext(ctx context.Context) bool {
 	i, shutdown := e.queue.Get()
 	if shutdown {
 		return false
 	}
 	defer e.queue.Done(i)
-	defer e.countPass()()
 	passCtx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
-	again, err := e.process(passCtx, i)
+	again, err := e.processSafely(passCtx, i)
 	switch {
 	case err == nil && again > 0:
 		e.queue.AddAfter(i, again)
@@ -170,20 +187,25 @@ func (e *Controller) processNext(ctx context.Context) bool {
 	return true
 }
 
-// countPass counts a pass, until it leaves or has lasted too long to be one of a burst: what hangs makes no crowd.
-func (e *Controller) countPass() (leave func()) {
-	e.runningPasses.Add(1)
-	gone := sync.OnceFunc(func() { e.runningPasses.Add(-1) })
-	hangs := time.AfterFunc(reportDelay, gone)
-	return func() {
-		hangs.Stop()
-		gone()
-	}
+// processSafely turns a panic into an error of that key, so that one object that nobody has foreseen does not stop the others.
+func (e *Controller) processSafely(ctx context.Context, key queueKey) (again time.Duration, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			e.metrics.panicked()
+			err = fmt.Errorf("panic: %v", cause)
+			log.FromContext(ctx).Error(err, "A pass has panicked; it is repeated with backoff", "namespace", key.namespace, "resource", key.resource.String(),
+				"name", key.name, "stack", string(debug.Stack()))
+		}
+	}()
+	return e.process(ctx, key)
 }
 
 func (e *Controller) process(ctx context.Context, i queueKey) (time.Duration, error) {
-	if i == (queueKey{}) {
+	switch i {
+	case queueKey{}:
 		return 0, e.reconcileNamespaces(ctx)
+	case drainedKey:
+		return 0, e.writeDrainReports(ctx)
 	}
 	e.mu.Lock()
 	p := e.namespaces[i.namespace]
@@ -200,12 +222,13 @@ func (e *Controller) process(ctx context.Context, i queueKey) (time.Duration, er
 	defer signal(e.statusDirty)
 	defer p.passes.begin()()
 	if l := p.resource(i.resource); l != nil {
+		defer p.forgetStopped(l, i)
 		return e.syncObject(ctx, p, l, i.name)
 	}
 	return 0, nil
 }
 
-// signal wakes whoever waits on a channel of one element, once.
+// signal wakes the receiver of a channel of one element, once for all signals until then.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

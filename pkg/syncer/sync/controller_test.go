@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,14 +125,17 @@ func (f failing) PatchStatus(ctx context.Context, patch []byte) error {
 	return f.err
 }
 
-// TestRetries: what fails backs off by itself, and as long as the server asks for.
+// TestRetries: what fails is retried after its backoff, and no earlier than the server asks for. Jitter adds a fifth at most.
 func TestRetries(t *testing.T) {
 	tests := map[string]struct {
-		err  error
-		want []time.Duration
+		err    error
+		pauses []time.Duration
 	}{
-		"backoff":     {errors.New("connection refused"), []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, 3100 * time.Millisecond, 6300 * time.Millisecond, 12700 * time.Millisecond}},
-		"Retry-After": {apierrors.NewTooManyRequests("later", 7), []time.Duration{0, 7 * time.Second, 14 * time.Second}},
+		"backoff": {errors.New("connection refused"), []time.Duration{
+			100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond,
+			1600 * time.Millisecond, 3200 * time.Millisecond, 6400 * time.Millisecond,
+		}},
+		"Retry-After": {apierrors.NewTooManyRequests("later", 7), []time.Duration{7 * time.Second, 7 * time.Second}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -145,14 +149,43 @@ func TestRetries(t *testing.T) {
 					}
 				}()
 				e.queue.Add(queueKey{})
-				time.Sleep(15 * time.Second)
+				time.Sleep(18 * time.Second) // longer than these pauses with their jitter, and shorter than one more
 				synctest.Wait()
-				if diff := cmp.Diff(tc.want, k.reads); diff != "" {
-					t.Errorf("attempts: -want +got\n%s", diff)
+				if len(k.reads) != len(tc.pauses)+1 {
+					t.Fatalf("attempts at %v, want %d", k.reads, len(tc.pauses)+1)
+				}
+				for i, pause := range tc.pauses {
+					if got := k.reads[i+1] - k.reads[i]; got < pause || got > pause+pause/5 {
+						t.Errorf("pause %d is %s, want %s to %s", i+1, got, pause, pause+pause/5)
+					}
 				}
 			})
 		})
 	}
+}
+
+// TestRetriesSpread: many that failed together are not retried together.
+func TestRetriesSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const many = 100
+		q := newQueue(maxWorkers)
+		defer q.ShutDown()
+		for i := range many {
+			q.addFailed(queueKey{name: strconv.Itoa(i)}, apierrors.NewTooManyRequests("later", 10))
+		}
+		failed := time.Now()
+		at := map[time.Duration]int{}
+		for range many {
+			i, _ := q.Get()
+			at[time.Since(failed).Truncate(100*time.Millisecond)]++
+			q.Done(i)
+		}
+		for pause, count := range at {
+			if pause < 10*time.Second || pause > 12*time.Second || count > many/4 {
+				t.Errorf("%d of %d are retried after %s", count, many, pause)
+			}
+		}
+	})
 }
 
 // TestNamespacesTakeTurns: a Namespace with one change does not wait for one with many.
@@ -171,24 +204,6 @@ func TestNamespacesTakeTurns(t *testing.T) {
 	if diff := cmp.Diff([]string{"many1", "one1", "many2", "many3"}, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-}
-
-// TestHangingPassesMakeNoCrowd: for the others it is no burst that some passes hang.
-func TestHangingPassesMakeNoCrowd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := &Controller{clock: clock.RealClock{}}
-		for range burstPasses + 1 {
-			defer e.countPass()()
-		}
-		if e.runningPasses.Load() <= burstPasses {
-			t.Error("a crowd is none")
-		}
-		time.Sleep(reportDelay)
-		synctest.Wait()
-		if e.runningPasses.Load() != 0 {
-			t.Errorf("those that hang make a crowd of %d", e.runningPasses.Load())
-		}
-	})
 }
 
 // TestFollowable: a resource is followed when the SyncTarget tells of it, since by that it is known later what to leave.

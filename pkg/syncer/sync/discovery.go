@@ -3,13 +3,12 @@ package sync
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -17,80 +16,152 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 )
 
-// discoveryInterval is the time between two looks at what both sides serve, for which there is no watch. After a start
-// and a change of the spec the looks begin at discoveryBase and double from there.
+// There is no watch for what a side serves, so both sides are asked again and again. After a start and a change of the
+// spec, the delay between two runs begins at discoveryBase. It doubles with each run, up to discoveryInterval.
 const (
 	discoveryBase     = time.Second
 	discoveryInterval = time.Minute
+	discoveryJitter   = 0.1
 )
+
+// discoveryDelays are the times from one run of discovery to the next: regular is the time without a signal, and
+// signalled the least time to a run that a signal asks for. A watch that is answered with 404 signals with each
+// attempt: while that leads to nothing new, discovery must not run with each signal.
+type discoveryDelays struct{ regular, signalled time.Duration }
+
+// initialDelays allow the first signal to bring the next run forward at once.
+var initialDelays = discoveryDelays{regular: discoveryBase}
+
+// after returns the delays that follow a run.
+func (d discoveryDelays) after(isSignalled, foundNew bool) discoveryDelays {
+	double := func(delay time.Duration) time.Duration { return min(max(2*delay, discoveryBase), discoveryInterval) }
+	next := discoveryDelays{regular: double(d.regular), signalled: d.signalled}
+	switch {
+	case foundNew:
+		next.signalled = discoveryBase
+	case isSignalled:
+		next.signalled = double(d.signalled)
+	case d.regular == discoveryInterval:
+		next.signalled = 0 // there was no signal for a whole interval: the next one has another cause
+	}
+	return next
+}
+
+// next returns the time from the last run to the next one.
+func (d discoveryDelays) next(isSignalled bool) time.Duration {
+	if isSignalled {
+		return min(d.regular, d.signalled)
+	}
+	return d.regular
+}
 
 // runDiscovery asks both sides what they serve, again and again.
 func (e *Controller) runDiscovery(ctx context.Context) {
-	delay := discoveryBase
+	var last discoveryRun
+	var generation int64
+	delays, lastAt, isSignalled := initialDelays, e.clock.Now(), false
 	for {
-		timer := e.clock.NewTimer(wait.Jitter(delay, 0.2))
+		timer := e.clock.NewTimer(wait.Jitter(delays.next(isSignalled), discoveryJitter) - e.clock.Since(lastAt))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-e.rediscover:
 			timer.Stop()
-			delay = discoveryBase
+			isSignalled = true
+			if target := e.cachedTarget(); target != nil && target.Generation != generation {
+				generation, delays = target.Generation, initialDelays
+			}
+			continue
 		case <-timer.C():
-			delay = min(2*delay, discoveryInterval)
 		}
-		target := e.cachedTarget()
-		if target == nil {
-			continue // its event comes first
+		foundNew := false
+		if target := e.cachedTarget(); target != nil { // otherwise its event signals
+			e.expireListErrors()
+			last, foundNew = e.refreshDiscovery(ctx, target, last, isSignalled)
 		}
-		e.expireListErrors()
-		if err := e.refreshDiscovery(ctx, target); err != nil {
-			log.FromContext(ctx).V(1).Info("discovery failed; what was known stands", "cause", err.Error())
-		}
+		delays, lastAt, isSignalled = delays.after(isSignalled, foundNew), e.clock.Now(), false
 	}
 }
 
-// refreshDiscovery asks both sides what they serve, once.
-func (e *Controller) refreshDiscovery(ctx context.Context, target *workloadv1alpha1.SyncTarget) error {
-	wanted := target.Spec.Synced()
-	leaving, err := e.removingResources(ctx, target)
+// discoveryRun is what the catalog was made from.
+type discoveryRun struct {
+	// answers are those of the workspace and of the physical cluster.
+	answers          [2]*discovery.Answer
+	wanted, removing []workloadv1alpha1.GroupResource
+	// complete tells that everything was read that is needed.
+	complete bool
+}
+
+// isSame tells whether the next run would make the same catalog.
+func (r discoveryRun) isSame(next discoveryRun) bool {
+	return r.complete && r.answers == next.answers && slices.Equal(r.wanted, next.wanted) && slices.Equal(r.removing, next.removing)
+}
+
+// refreshDiscovery asks both sides what they serve, once, and makes the catalog if anything has changed since the last
+// run. With full, neither side is asked whether something has changed. It returns this run, and whether the catalog is
+// another.
+func (e *Controller) refreshDiscovery(ctx context.Context, target *workloadv1alpha1.SyncTarget, last discoveryRun, full bool) (run discoveryRun, foundNew bool) {
+	run, err := e.discover(ctx, target, full)
 	if err != nil {
-		return err
+		log.FromContext(ctx).V(1).Info("Discovery failed; what was known before is used", "cause", err.Error())
+		return last, false
 	}
-	var sides [2]discovery.Served
-	silent := map[string]error{}
-	for i, client := range e.discoveryClients {
-		if sides[i], err = discovery.Discover(client, silent); err != nil {
-			return err
-		}
+	if last.isSame(run) {
+		return last, false
 	}
 	var before []discovery.Resource
 	if known := e.catalog.Load(); known != nil {
 		before = *known
 	}
-	catalog := discovery.NegotiateAll(wanted, sides[0], sides[1])
-	e.schemas.CheckCompatibility(ctx, catalog)
-	// What was being left and is named again does not go on being left because a side is silent.
-	discovery.KeepLastKnown(catalog, slices.DeleteFunc(slices.Clone(before), func(r discovery.Resource) bool { return r.Removing }), silent)
-	left := discovery.NegotiateAll(leaving, sides[0], sides[1])
-	discovery.KeepLastKnown(left, before, silent)
-	discovery.MarkRemoving(left)
-	catalog = append(catalog, left...)
-	if before == nil || !reflect.DeepEqual(before, catalog) {
-		e.catalog.Store(&catalog)
-		e.queue.Add(queueKey{})
-		signal(e.statusUrgent)
+	catalog, complete := e.negotiate(ctx, run, before)
+	run.complete = complete
+	if before != nil && reflect.DeepEqual(before, catalog) {
+		return run, false
 	}
-	return nil
+	e.catalog.Store(&catalog)
+	e.queue.Add(queueKey{})
+	signal(e.statusUrgent)
+	return run, true
 }
 
-// namesResources tells whether the catalog is about these resources, beside those that are being left.
+// discover asks both sides what they serve.
+func (e *Controller) discover(ctx context.Context, target *workloadv1alpha1.SyncTarget, full bool) (run discoveryRun, err error) {
+	run.wanted = target.Spec.Synced()
+	if run.removing, err = e.removingResources(ctx, target); err != nil {
+		return run, err
+	}
+	for i, client := range e.discoveryClients {
+		if run.answers[i], err = client.Discover(ctx, full); err != nil {
+			return run, err
+		}
+	}
+	return run, nil
+}
+
+// negotiate makes the catalog, and tells whether everything could be read that it needs.
+func (e *Controller) negotiate(ctx context.Context, run discoveryRun, before []discovery.Resource) (catalog []discovery.Resource, complete bool) {
+	workspace, cluster := run.answers[0], run.answers[1]
+	unavailable := maps.Clone(workspace.Unavailable)
+	maps.Copy(unavailable, cluster.Unavailable)
+
+	catalog = discovery.NegotiateAll(run.wanted, workspace.Served, cluster.Served)
+	complete = e.schemas.CheckCompatibility(ctx, catalog)
+	// A resource that was being removed and is named again must not continue to be removed if its group is unavailable.
+	discovery.KeepLastKnown(catalog, slices.DeleteFunc(slices.Clone(before), func(r discovery.Resource) bool { return r.Removing }), unavailable)
+	removing := discovery.NegotiateAll(run.removing, workspace.Served, cluster.Served)
+	discovery.KeepLastKnown(removing, before, unavailable)
+	discovery.MarkRemoving(removing)
+	return append(catalog, removing...), complete
+}
+
+// namesResources tells whether the catalog consists of these resources, beside those that are being removed.
 func namesResources(catalog []discovery.Resource, wanted []workloadv1alpha1.GroupResource) bool {
 	named := slices.DeleteFunc(slices.Clone(catalog), func(r discovery.Resource) bool { return r.Removing })
 	return slices.EqualFunc(named, wanted, func(r discovery.Resource, gr workloadv1alpha1.GroupResource) bool { return r.GroupResource == gr })
 }
 
-// removingResources returns what the spec, read live, no longer names, and of what a copy may be left.
+// removingResources returns the resources that the spec, read live, no longer names and that may still have copies.
 func (e *Controller) removingResources(ctx context.Context, target *workloadv1alpha1.SyncTarget) ([]workloadv1alpha1.GroupResource, error) {
 	if len(target.Leaving()) == 0 {
 		return nil, nil
@@ -108,7 +179,7 @@ func (e *Controller) removingResources(ctx context.Context, target *workloadv1al
 	}), nil
 }
 
-// isRemoved asks both servers, for every opened Namespace, whether anything of ours is left of a resource.
+// isRemoved tells whether both servers show, in every opened Namespace, nothing of ours of a resource.
 func (e *Controller) isRemoved(ctx context.Context, target *workloadv1alpha1.SyncTarget, gr workloadv1alpha1.GroupResource) (bool, error) {
 	for _, n := range target.Status.Namespaces {
 		if n.State != workloadv1alpha1.NamespaceOpen && n.State != workloadv1alpha1.NamespaceClosing {
@@ -153,12 +224,12 @@ func (e *Controller) isUnwatchedAndGone(ctx context.Context, p *namespaceSync, g
 	if there.Version == "" {
 		return true, nil
 	}
-	copies, err := e.down.Resource(there).Namespace(p.downstreamNamespace).List(ctx, metav1.ListOptions{})
+	found, err := (&listProgress{}).search(ctx, e.downMetadata.Resource(there).Namespace(p.downstreamNamespace), e.managedSelector(), e.isManagedMetadata)
 	if apierrors.IsForbidden(err) {
-		return true, nil // nothing is held for a copy that there may be, and it is not ours to see
+		return true, nil // no finalizer stands for a copy, and the syncer may not look for one
 	}
 	if err != nil {
 		return false, fmt.Errorf("listing %s in Namespace %q of the physical cluster: %w", gr, p.downstreamNamespace, err)
 	}
-	return !slices.ContainsFunc(copies.Items, func(o unstructured.Unstructured) bool { return e.isManaged(&o) }), nil
+	return found == listEmpty, nil
 }

@@ -7,10 +7,14 @@
 //	namespaces.go  which Namespaces are opened and drained
 //	namespace.go   namespaceSync: one opened Namespace; resourceSync: one resource in it
 //	drain.go       the end of a Namespace
-//	object.go      objectReconciler: one pass over one object
-//	apply.go       the way down: the copy
-//	upstream.go    the way up: finalizer, status and report
+//	object.go      objectReconciler: one pass over one object: observe, decide, act, and again
+//	decide.go      decide: the rules of the sync, in one pure function; decide_test.go is their specification
+//	observe.go     what is known of an object on both sides
+//	write.go       the copy is created and applied; what refuses it is remembered
+//	configuration.go  what is applied: the object, and the defaults that follow from it
 //	remove.go      the end of a copy
+//	report.go      what is reported on the object
+//	upstream.go    the writes to the workspace: finalizer, status and report
 //	state.go       what a pass leaves to the next one
 //	events.go      Warnings about the copies and what they own
 //	status.go      how many objects there are and how many fail, for the SyncTarget

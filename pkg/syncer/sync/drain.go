@@ -1,61 +1,124 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/metadata"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
 )
 
-// finishDrain ends a closing place once nothing of ours is left in it: it reports the Namespace as drained, on which the
-// controller takes our rights back and clears the counterpart away. The objects are withdrawn one by one, by passes of their
-// own.
+const (
+	// drainedRetry is when the servers are listed again after they have shown an object that the caches do not show.
+	drainedRetry = 2 * time.Second
+	// drainReportInterval is the least time between two writes of drained Namespaces that are not retries.
+	drainReportInterval = time.Second
+	// listPageSize is how many objects a page of a list contains.
+	listPageSize = 500
+	// listPageTime is how much of its pass a request for a page must have left when it is sent.
+	listPageTime = passTimeout / 3
+)
+
+// drainedKey is the key of the pass that writes which Namespaces are drained. The queue runs one pass of a key at a
+// time.
+var drainedKey = queueKey{name: "drained"}
+
+// drain says how a Namespace is drained.
+type drain struct {
+	// orphan leaves the copies where they are, without our metadata.
+	orphan bool
+	// progress belongs to this drain, so that taking the drain back ends it. Set by setDrain, and used by finishDrain
+	// alone.
+	progress *drainProgress
+}
+
+// drainProgress is what live lists have shown since the drain began, by resource. A resource that was stopped and
+// started again is verified again.
+type drainProgress struct {
+	resources map[*resourceSync]*verification
+}
+
+// verification is how far both servers have been searched for objects of ours of one resource.
+type verification struct {
+	upstream, downstream listProgress
+	// verifiedAt is when both servers had shown that nothing of ours is left; zero until then.
+	verifiedAt time.Time
+}
+
+func newDrainProgress() *drainProgress {
+	return &drainProgress{resources: map[*resourceSync]*verification{}}
+}
+
+// of returns the verification of a resource, and begins it if there is none.
+func (d *drainProgress) of(l *resourceSync) *verification {
+	if d.resources[l] == nil {
+		d.resources[l] = &verification{}
+	}
+	return d.resources[l]
+}
+
+// next returns the first resource that is not verified, nil for none.
+func (d *drainProgress) next(resources []*resourceSync) *resourceSync {
+	slices.SortFunc(resources, func(a, b *resourceSync) int {
+		return cmp.Or(cmp.Compare(a.api.Group, b.api.Group), cmp.Compare(a.api.Resource, b.api.Resource))
+	})
+	for _, l := range resources {
+		if d.of(l).verifiedAt.IsZero() {
+			return l
+		}
+	}
+	return nil
+}
+
+// finishDrain takes the drain of a Namespace one step further once the caches show nothing of ours in it: each step
+// verifies one resource by live lists, and the last one has the Namespace reported as drained. On that report the
+// controller revokes our rights in the Namespace and deletes its downstream Namespace. The objects themselves are
+// released by passes of their own.
 func (e *Controller) finishDrain(ctx context.Context, p *namespaceSync) (again time.Duration, err error) {
 	ending := p.draining()
-	if ending == nil || !e.cachesShowDrained(p) {
-		return 0, nil // the pass that frees the last one comes back
+	if ending == nil || !e.cachesShowDrained(p, ending.progress) {
+		return 0, nil // the pass that releases the last object queues the Namespace
 	}
 	if e.hasUnknownResources() {
 		return drainedRetry, nil
 	}
-	p.passes.await()
-	drained, err := e.isDrained(ctx, p)
-	if err != nil {
-		return 0, err
+	p.passes.await() // what began before the drain may still create something
+	if l := ending.progress.next(p.allResources()); l != nil {
+		return e.verifyResource(ctx, p, l, ending.progress.of(l))
 	}
-	if !drained {
-		return drainedRetry, nil
-	}
-	if !p.beginDrainReport(ending) {
-		return immediately, nil // it was open in between
-	}
-	if err := e.writeDrained(ctx, p.upstreamNamespace, true); err != nil {
-		p.cancelDrainReport()
-		e.queue.Add(queueKey{})
-		return 0, err
-	}
-	e.stopNamespace(p)
-	e.queue.Add(queueKey{}) // should it have been opened again in this moment
+	e.requestDrainReport(p.upstreamNamespace, drainReport{p, ending})
 	return 0, nil
 }
 
-// drainedRetry is when the servers are asked again after they have shown what the caches did not.
-const drainedRetry = 2 * time.Second
-
-// cachesShowDrained tells whether everything has been listed, and the caches show nothing of ours any more.
-func (e *Controller) cachesShowDrained(p *namespaceSync) bool {
+// cachesShowDrained tells whether every resource has been listed and the caches show nothing of ours. A resource of
+// which they show something must be verified again.
+func (e *Controller) cachesShowDrained(p *namespaceSync, progress *drainProgress) bool {
+	drained := true
 	for _, l := range p.allResources() {
-		if !l.listAnswered() || l.up.Objects.Any(e.hasOurMetadata) || l.down != nil && l.down.Objects.Any(e.isManaged) {
-			return false
+		_, begun := progress.resources[l]
+		if (drained || begun) && !e.cacheShowsDrained(l) {
+			delete(progress.resources, l)
+			drained = false
 		}
 	}
-	return true
+	return drained
+}
+
+// cacheShowsDrained tells whether a resource has been listed and the caches show nothing of ours of it.
+func (e *Controller) cacheShowsDrained(l *resourceSync) bool {
+	return l.listAnswered() && !l.up.Objects.Any(e.hasOurMetadata) && (l.down == nil || !l.down.Objects.Any(e.isManaged))
 }
 
 // hasUnknownResources tells whether there are resources of which a side does not say now whether it serves them.
@@ -64,32 +127,230 @@ func (e *Controller) hasUnknownResources() bool {
 	return catalog != nil && slices.ContainsFunc(*catalog, func(r discovery.Resource) bool { return r.Unknown })
 }
 
-// isDrained asks both servers whether nothing of ours is left.
-func (e *Controller) isDrained(ctx context.Context, p *namespaceSync) (bool, error) {
-	for _, l := range p.allResources() {
-		if left, err := e.anyLeft(ctx, p, l); left || err != nil {
-			return false, err
-		}
+// verifyResource takes the verification of one resource as far as the pass has time, and returns when the next step is
+// due. What has been read before an error is not read again.
+func (e *Controller) verifyResource(ctx context.Context, p *namespaceSync, l *resourceSync, v *verification) (again time.Duration, err error) {
+	found, err := e.searchResource(ctx, p, l, v)
+	switch {
+	case err != nil:
+		return 0, err
+	case found == listFound:
+		return drainedRetry, nil
+	case found == listEmpty:
+		v.verifiedAt = e.clock.Now()
+		log.FromContext(ctx).V(1).Info("Nothing of ours is left of a resource", "namespace", p.upstreamNamespace, "resource", l.api.String())
 	}
-	return true, nil
+	return immediately, nil
 }
 
-// anyLeft asks both servers whether anything of ours is left of a resource.
+// anyLeft lists a resource on both servers, and tells whether anything of ours is left of it.
 func (e *Controller) anyLeft(ctx context.Context, p *namespaceSync, l *resourceSync) (bool, error) {
-	sources, err := l.up.Client.List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return false, fmt.Errorf("listing %s in Namespace %q of the workspace: %w", l.api.GroupResource, p.upstreamNamespace, err)
-	}
-	marked := slices.ContainsFunc(sources.Items, func(o unstructured.Unstructured) bool { return e.hasOurMetadata(&o) })
-	if marked || l.down == nil {
-		return marked, nil
-	}
-	copies, err := l.down.Client.List(ctx, metav1.ListOptions{})
-	if _, kind := rejection.Classify(err); err != nil && kind != rejection.Transient && l.down.ListError.Load() != nil && !l.down.Objects.Any(e.isManaged) {
-		return false, nil // and what is held is not let go
-	}
-	if err != nil {
-		return false, fmt.Errorf("listing %s in Namespace %q of the physical cluster: %w", l.api.GroupResource, p.downstreamNamespace, err)
-	}
-	return slices.ContainsFunc(copies.Items, func(o unstructured.Unstructured) bool { return e.isManaged(&o) }), nil
+	found, err := e.searchResource(ctx, p, l, &verification{})
+	return found != listEmpty, err
 }
+
+// searchResource searches both servers for objects of ours of a resource. In the physical cluster, a resource that may
+// not be listed counts as empty: then only the finalizers in the workspace tell of copies, and none has been found.
+func (e *Controller) searchResource(ctx context.Context, p *namespaceSync, l *resourceSync, v *verification) (listState, error) {
+	found, err := v.upstream.search(ctx, e.upMetadata.Resource(l.api.Upstream()).Namespace(p.upstreamNamespace), "", e.hasOurMetadataIn)
+	if err != nil {
+		return found, fmt.Errorf("listing %s in Namespace %q of the workspace: %w", l.api.GroupResource, p.upstreamNamespace, err)
+	}
+	if found != listEmpty || l.down == nil {
+		return found, nil
+	}
+	found, err = v.downstream.search(ctx, e.downMetadata.Resource(l.api.Downstream()).Namespace(p.downstreamNamespace), e.managedSelector(), e.isManagedMetadata)
+	if err != nil && e.mayIgnoreListError(l, err) {
+		return listEmpty, nil
+	}
+	if err != nil {
+		return found, fmt.Errorf("listing %s in Namespace %q of the physical cluster: %w", l.api.GroupResource, p.downstreamNamespace, err)
+	}
+	return found, nil
+}
+
+// mayIgnoreListError tells whether the physical cluster refuses to list a resource, as it refuses it to the informer,
+// and no copy of it is known.
+func (e *Controller) mayIgnoreListError(l *resourceSync, err error) bool {
+	_, class := rejection.Classify(err)
+	return class != rejection.Transient && l.down.ListError.Load() != nil && !l.down.Objects.Any(e.isManaged)
+}
+
+// managedSelector selects what carries our label in the physical cluster, as every copy does.
+func (e *Controller) managedSelector() string { return workloadv1alpha1.LabelKey + "=" + e.owner.Key }
+
+// isManagedMetadata tells whether an object of the physical cluster is a copy of ours.
+func (e *Controller) isManagedMetadata(dst metav1.Object) bool {
+	return naming.IsManaged(dst, e.owner.Key)
+}
+
+// hasOurMetadataIn tells whether anything of ours is on an object of the workspace, as hasOurMetadata does.
+func (e *Controller) hasOurMetadataIn(src metav1.Object) bool {
+	return slices.Contains(src.GetFinalizers(), workloadv1alpha1.SyncerFinalizer(e.owner.Key)) ||
+		src.GetAnnotations()[workloadv1alpha1.SyncAnnotation(e.owner.Key)] != ""
+}
+
+// listState is what the pages of a list have shown so far.
+type listState int
+
+const (
+	// listUnfinished: there are more pages, and the pass has no time to read them.
+	listUnfinished listState = iota
+	// listEmpty: no page contains an object of ours.
+	listEmpty
+	// listFound: an object of ours is there.
+	listFound
+)
+
+// listProgress is how far a list has been read without an object of ours. All its pages show the state at the time of
+// the first.
+type listProgress struct {
+	// next is the token of the next page, and complete is set when the last page has been read.
+	next     string
+	complete bool
+}
+
+// search reads the next pages of a list, which contain nothing but metadata, until an object is ours. A list that has
+// found one, or whose token has expired, begins anew.
+func (l *listProgress) search(ctx context.Context, client metadata.ResourceInterface, selector string, isOurs func(metav1.Object) bool) (listState, error) {
+	for restarted := false; !l.complete; {
+		if !hasTimeForPage(ctx) {
+			return listUnfinished, nil
+		}
+		page, err := client.List(ctx, metav1.ListOptions{LabelSelector: selector, Limit: listPageSize, Continue: l.next})
+		if l.next != "" && (apierrors.IsResourceExpired(err) || apierrors.IsGone(err)) {
+			l.next = ""
+			if !restarted {
+				restarted = true
+				continue
+			}
+		}
+		if err != nil {
+			return listUnfinished, err
+		}
+		if slices.ContainsFunc(page.Items, func(o metav1.PartialObjectMetadata) bool { return isOurs(&o) }) {
+			*l = listProgress{}
+			return listFound, nil
+		}
+		l.next, l.complete = page.Continue, page.Continue == ""
+	}
+	return listEmpty, nil
+}
+
+// hasTimeForPage tells whether a pass has time for one more page.
+func hasTimeForPage(ctx context.Context) bool {
+	deadline, isPass := ctx.Deadline()
+	return !isPass || time.Until(deadline) >= listPageTime
+}
+
+// drainReports are the changes of status.drainedNamespaces that wait to be written, by Namespace. All that wait are
+// written in one patch, so that Namespaces that end together cost few writes, and none that conflict with one another.
+type drainReports struct {
+	mu        sync.Mutex
+	pending   map[string]drainReport
+	lastWrite time.Time
+}
+
+// drainReport says that a drain has ended. The zero value says that the Namespace is not drained, which takes a report
+// back.
+type drainReport struct {
+	namespace *namespaceSync
+	drain     *drain
+}
+
+// requestDrainReport has a change of status.drainedNamespaces written.
+func (e *Controller) requestDrainReport(namespace string, report drainReport) {
+	if wait, isNew := e.drainReports.add(namespace, report, e.clock.Now()); isNew {
+		e.queue.AddAfter(drainedKey, wait)
+	}
+}
+
+// add replaces the report of a Namespace, and returns when it may be written. A report that waits already is in the
+// queue, or backs off there.
+func (d *drainReports) add(namespace string, report drainReport, now time.Time) (wait time.Duration, isNew bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if waiting, found := d.pending[namespace]; found && waiting == report {
+		return 0, false
+	}
+	if d.pending == nil {
+		d.pending = map[string]drainReport{}
+	}
+	d.pending[namespace] = report
+	return max(drainReportInterval-now.Sub(d.lastWrite), 0), true
+}
+
+// begin returns the reports that are to be written now.
+func (d *drainReports) begin(now time.Time) map[string]drainReport {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.pending) > 0 {
+		d.lastWrite = now
+	}
+	return maps.Clone(d.pending)
+}
+
+// remove removes a report, unless another has replaced it.
+func (d *drainReports) remove(namespace string, report drainReport) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.pending[namespace] == report {
+		delete(d.pending, namespace)
+	}
+}
+
+// writeDrainReports writes all reports that wait. After a failure they wait for the next attempt, and until then their
+// drains can be taken back.
+func (e *Controller) writeDrainReports(ctx context.Context) error {
+	reports := e.drainReports.begin(e.clock.Now())
+	changes := map[string]bool{}
+	for namespace, report := range reports {
+		switch {
+		case report.isTakenBack():
+			changes[namespace] = false
+		case e.beginDrainReport(report):
+			changes[namespace] = true
+		default:
+			e.drainReports.remove(namespace, report)
+			e.queue.Add(queueKey{namespace: namespace}) // what is left is verified again
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	notClosing, err := e.writeDrained(ctx, changes)
+	for namespace := range changes {
+		e.endDrainReport(namespace, reports[namespace], err == nil, slices.Contains(notClosing, namespace))
+	}
+	return err
+}
+
+// beginDrainReport tells whether a Namespace is still being drained in the same way and the caches still show nothing
+// of ours in it, and keeps the drain from being taken back while it is reported.
+func (e *Controller) beginDrainReport(report drainReport) bool {
+	p := report.namespace
+	e.mu.Lock()
+	current := e.namespaces[p.upstreamNamespace] == p
+	e.mu.Unlock()
+	return current && !slices.ContainsFunc(p.allResources(), func(l *resourceSync) bool { return !e.cacheShowsDrained(l) }) &&
+		p.beginDrainReport(report.drain)
+}
+
+// endDrainReport acts on the result of a write: a Namespace that has been reported is no longer synced, and any other
+// drain can be taken back again.
+func (e *Controller) endDrainReport(namespace string, report drainReport, written, notClosing bool) {
+	if written {
+		e.drainReports.remove(namespace, report)
+	}
+	if report.isTakenBack() {
+		return
+	}
+	if !written || notClosing {
+		report.namespace.cancelDrainReport()
+	} else {
+		e.stopNamespace(report.namespace)
+	}
+	e.queue.Add(queueKey{}) // the Namespace may have been opened again in this moment
+}
+
+func (r drainReport) isTakenBack() bool { return r.namespace == nil }

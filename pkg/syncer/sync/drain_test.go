@@ -5,80 +5,113 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 )
 
-// TestDrainedIsTold: what could not be reported is reported the next time, and only then is the place ended. The counterpart is
-// not the syncer's to remove.
-func TestDrainedIsTold(t *testing.T) {
-	b := newBench(t, nil, nil, nil, nil)
-	p, kcp := b.pass.namespace, newReporting(workloadv1alpha1.NamespaceClosing)
-	kcp.err = errors.New("somebody was faster")
+// newDraining is a Namespace that is being drained, with one resource of which the servers have these objects, nil for
+// none.
+func newDraining(t *testing.T, liveSrc, liveDst *unstructured.Unstructured) (*bench, *reporting) {
+	t.Helper()
+	b, kcp := newBench(t, nil, nil, liveSrc, liveDst), newReporting(workloadv1alpha1.NamespaceClosing)
+	p, l := b.pass.namespace, b.pass.resource
+	p.resources[l.api.GroupResource], p.stopEvents, l.stop = l, func() {}, func() {}
 	p.setDrain(&drain{})
-	stopped := false
-	p.stopEvents = func() { stopped = true }
-	b.pass.target, b.pass.up, b.pass.down, b.pass.namespaces = kcp, b.up, b.down, map[string]*namespaceSync{"shop": p}
+	b.pass.target, b.pass.down, b.pass.namespaces = kcp, b.down, map[string]*namespaceSync{"shop": p}
+	return b, kcp
+}
 
-	if _, err := b.pass.finishDrain(t.Context(), p); err == nil || stopped {
-		t.Fatalf("without the report, closePlace() = %v, stopped: %t", err, stopped)
+// finish runs the steps of a drain until one waits or fails, and then the write of its report if all have succeeded.
+func (b *bench) finish(t *testing.T) (again time.Duration, err error) {
+	t.Helper()
+	for range 10 {
+		switch again, err = b.pass.finishDrain(t.Context(), b.pass.namespace); {
+		case err == nil && again == immediately:
+		case err == nil && again == 0:
+			return 0, b.pass.writeDrainReports(t.Context())
+		default:
+			return again, err
+		}
+	}
+	t.Fatal("the drain does not end")
+	return again, err
+}
+
+// lists are the lists of both servers.
+func (b *bench) lists() (upstream, downstream []string) {
+	return b.pass.upMetadata.(*metadataServer).requests(), b.pass.downMetadata.(*metadataServer).requests()
+}
+
+// TestDrainIsReported: what could not be reported is reported the next time, and only then is the Namespace no longer
+// synced. The downstream Namespace is not the syncer's to delete.
+func TestDrainIsReported(t *testing.T) {
+	b, kcp := newDraining(t, nil, nil)
+	stopped := false
+	b.pass.namespace.stopEvents = func() { stopped = true }
+
+	kcp.err = errors.New("conflict")
+	if _, err := b.finish(t); err == nil || stopped {
+		t.Fatalf("after a failed write: finish() = %v, stopped: %t", err, stopped)
 	}
 	kcp.err, kcp.Status.Namespaces[0].State = nil, workloadv1alpha1.NamespaceOpen
-	if _, err := b.pass.finishDrain(t.Context(), p); err == nil || stopped || len(kcp.patches) != 0 {
-		t.Fatalf("opened again meanwhile, closePlace() = %v, stopped: %t, reported %q", err, stopped, kcp.patches)
+	if _, err := b.finish(t); err != nil || stopped || len(kcp.patches) != 0 {
+		t.Fatalf("opened again meanwhile: finish() = %v, stopped: %t, reported %q", err, stopped, kcp.patches)
 	}
 	kcp.Status.Namespaces[0].State = workloadv1alpha1.NamespaceClosing
-	if _, err := b.pass.finishDrain(t.Context(), p); err != nil || !stopped || len(b.pass.namespaces) != 0 {
-		t.Errorf("closePlace() = %v, stopped: %t, places %v", err, stopped, b.pass.namespaces)
+	if _, err := b.finish(t); err != nil || !stopped || len(b.pass.namespaces) != 0 {
+		t.Errorf("finish() = %v, stopped: %t, Namespaces %v", err, stopped, b.pass.namespaces)
 	}
 	if len(kcp.patches) != 1 || !strings.Contains(kcp.patches[0], `["shop"]`) {
 		t.Errorf("reported %q", kcp.patches)
 	}
-	for _, action := range b.down.Actions() {
-		if action.GetVerb() != "list" {
-			t.Errorf("in the physical cluster it made the request %s %s", action.GetVerb(), action.GetResource().Resource)
-		}
+	if requests := append(b.up.Actions(), b.down.Actions()...); len(requests) != 0 {
+		t.Errorf("requests for whole objects: %v", requests)
+	}
+	upstream, downstream := b.lists()
+	want := []string{"configmaps limit=500 selector= continue=", "configmaps limit=500 selector=workload.kcp.io/key=" + testOwner.Key + " continue="}
+	if diff := cmp.Diff(want, append(upstream, downstream...)); diff != "" {
+		t.Errorf("lists, each once: -want +got\n%s", diff)
 	}
 }
 
-// TestOpenedInBetween: what was found of a Namespace before it was opened and closed again says nothing of what was begun
-// in between.
-func TestOpenedInBetween(t *testing.T) {
-	b := newBench(t, nil, nil, nil, nil)
-	p, l, kcp := b.pass.namespace, b.pass.resource, newReporting(workloadv1alpha1.NamespaceClosing)
-	p.resources[l.api.GroupResource], p.stopEvents, l.stop = l, func() {}, func() {}
-	p.setDrain(&drain{})
-	b.pass.target, b.pass.up, b.pass.down, b.pass.namespaces = kcp, b.up, b.down, map[string]*namespaceSync{"shop": p}
-	opened := false
-	b.down.PrependReactor("list", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
-		if !opened {
-			opened = p.setDrain(nil) && p.setDrain(&drain{})
+// TestDrainIsTakenBackInBetween: what was verified before a drain was taken back says nothing about the next drain.
+func TestDrainIsTakenBackInBetween(t *testing.T) {
+	b, kcp := newDraining(t, nil, nil)
+	p := b.pass.namespace
+	takenBack := false
+	b.pass.downMetadata.(*metadataServer).answer = func(context.Context, string, metav1.ListOptions) error {
+		if !takenBack {
+			takenBack = p.setDrain(nil) && p.setDrain(&drain{})
 		}
-		return false, nil, nil
-	})
-	again, err := b.pass.finishDrain(t.Context(), p)
-	if err != nil || again == 0 || len(kcp.patches) != 0 || !opened {
-		t.Fatalf("closePlace() = %s, %v, reported %q", again, err, kcp.patches)
+		return nil
 	}
-	kcp.err = errors.New("somebody was faster")
+	kcp.err = errors.New("conflict")
 	kcp.asked = func() {
 		if p.setDrain(nil); p.draining() == nil {
-			t.Error("objects are begun with while the Namespace is reported as left")
+			t.Error("the drain is taken back while it is reported")
 		}
 	}
-	if _, err := b.pass.finishDrain(t.Context(), p); err == nil {
+	if _, err := b.finish(t); err == nil {
 		t.Fatal("it was not reported")
 	}
+	if upstream, downstream := b.lists(); len(upstream) != 2 || len(downstream) != 2 {
+		t.Errorf("lists %q and %q, want those of two drains", upstream, downstream)
+	}
 	if p.setDrain(nil); p.draining() != nil {
-		t.Error("it cannot be opened again after a report that failed")
+		t.Error("the drain cannot be taken back after a report that failed")
+	}
+	kcp.err, kcp.asked = nil, nil
+	if err := b.pass.writeDrainReports(t.Context()); err != nil || len(kcp.patches) != 0 {
+		t.Errorf("a drain that was taken back is reported: %v, %q", err, kcp.patches)
 	}
 }
 
@@ -172,79 +205,77 @@ func TestLeftPlaceIsStopped(t *testing.T) {
 	}
 }
 
-// TestClosingAsksWhenItSeemsDone: while the caches show something of ours no server is asked, so that a copy that hangs costs
-// nothing; and when they do not, the servers have the last word.
-func TestClosingAsksWhenItSeemsDone(t *testing.T) {
+// TestDrainListsWhenCachesAreEmpty: while the caches show something of ours no server is asked, so that a copy that
+// hangs costs nothing; and when they do not, the servers have the last word.
+func TestDrainListsWhenCachesAreEmpty(t *testing.T) {
 	tests := map[string]struct {
 		reason       string
 		cached, live *unstructured.Unstructured
 		asked, done  bool
 	}{
-		"a copy is left":     {"It hangs on a finalizer, perhaps for hours.", copied(t), copied(t), false, false},
-		"the cache is late":  {"", nil, copied(t), true, false},
-		"nothing is left":    {"", nil, nil, true, true},
-		"others' is no bar":  {"", nil, func() *unstructured.Unstructured { c := copied(t); c.SetLabels(nil); return c }(), true, true},
-		"cache alone has it": {"Its end has yet to be seen.", copied(t), nil, false, false},
+		"a copy is left":      {"It hangs on a finalizer, perhaps for hours.", copied(t), copied(t), false, false},
+		"the cache lags":      {"", nil, copied(t), true, false},
+		"nothing is left":     {"", nil, nil, true, true},
+		"an object of others": {"", nil, func() *unstructured.Unstructured { c := copied(t); c.SetLabels(nil); return c }(), true, true},
+		"a copy of a copy": {"It inherits the label.", nil, func() *unstructured.Unstructured {
+			c := copied(t)
+			c.SetName("b")
+			return c
+		}(), true, true},
+		"only the cache has it": {"Its deletion has yet to be observed.", copied(t), nil, false, false},
 	}
 	// Of a group whose server is away there may be something, which nobody sees now.
 	unknown := []discovery.Resource{{GroupResource: workloadv1alpha1.GroupResource{Group: "example.com", Resource: "widgets"}, Unknown: true}}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, nil, nil, nil, tc.live)
-			p, l, kcp := b.pass.namespace, b.pass.resource, newReporting(workloadv1alpha1.NamespaceClosing)
-			p.resources[l.api.GroupResource], p.stopEvents = l, func() {}
-			p.setDrain(&drain{})
-			l.stop = func() {}
+			b, kcp := newDraining(t, nil, tc.live)
 			if tc.cached != nil {
-				if err := l.down.Objects.Store.Add(mustPack(t, tc.cached)); err != nil {
+				if err := b.pass.resource.down.Objects.Store.Add(mustPack(t, tc.cached)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			b.pass.target, b.pass.up, b.pass.down, b.pass.namespaces = kcp, b.up, b.down, map[string]*namespaceSync{"shop": p}
-			if _, err := b.pass.finishDrain(t.Context(), p); err != nil {
-				t.Fatal(err)
-			}
-			if b.pass.catalog.Store(&unknown); tc.done {
-				again := newReporting(workloadv1alpha1.NamespaceClosing)
-				b.pass.target, b.pass.namespaces = again, map[string]*namespaceSync{"shop": p}
-				if wait, err := b.pass.finishDrain(t.Context(), p); wait != drainedRetry || err != nil || len(again.patches) != 0 {
-					t.Errorf("with a silent group: closePlace() = %s, %v, reported %q", wait, err, again.patches)
+			b.pass.catalog.Store(&unknown)
+			if tc.done {
+				if wait, err := b.finish(t); wait != drainedRetry || err != nil || len(kcp.patches) != 0 {
+					t.Errorf("with an unknown group: finish() = %s, %v, reported %q", wait, err, kcp.patches)
 				}
 			}
-			if asked := len(b.up.Actions()) > 0; asked != tc.asked || (len(kcp.patches) == 1) != tc.done {
+			b.pass.catalog.Store(nil)
+			if _, err := b.finish(t); err != nil {
+				t.Fatal(err)
+			}
+			upstream, _ := b.lists()
+			if asked := len(upstream) > 0; asked != tc.asked || (len(kcp.patches) == 1) != tc.done {
 				t.Errorf("%s\nasked %t, reported %q", tc.reason, asked, kcp.patches)
 			}
 		})
 	}
 }
 
-// TestClosingWithAResourceThatIsBarred: what the physical cluster does not let us list holds nothing up, unless an object says
-// that it has a copy.
-func TestClosingWithAResourceThatIsBarred(t *testing.T) {
+// TestDrainWithAResourceThatIsForbidden: what the physical cluster does not let us list delays nothing, unless an
+// object says that it has a copy.
+func TestDrainWithAResourceThatIsForbidden(t *testing.T) {
 	fresh := func(o *unstructured.Unstructured) { o.SetFinalizers(nil) }
 	for name, tc := range map[string]struct {
 		src    *unstructured.Unstructured
 		listed bool
 		done   bool
 	}{
-		"not held":              {sourceOf(fresh), false, true},
-		"held":                  {sourceOf(), false, false},
-		"not held, rights lost": {sourceOf(fresh), true, true},
-		"held, rights lost":     {sourceOf(), true, false},
+		"no finalizer":              {sourceOf(fresh), false, true},
+		"finalizer":                 {sourceOf(), false, false},
+		"no finalizer, rights lost": {sourceOf(fresh), true, true},
+		"finalizer, rights lost":    {sourceOf(), true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, nil, nil, tc.src, nil)
-			p, l, kcp := b.pass.namespace, b.pass.resource, newReporting(workloadv1alpha1.NamespaceClosing)
-			p.resources[l.api.GroupResource], p.stopEvents, l.stop = l, func() {}, func() {}
-			p.setDrain(&drain{})
-			l.down.HasSynced = func() bool { return tc.listed }
-			l.down.ListError.Store(ptr.To("it refuses"))
-			b.down.PrependReactor("list", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
-				return true, nil, apierrors.NewForbidden(configMaps.GroupResource(), "", errors.New("no"))
-			})
-			b.pass.target, b.pass.up, b.pass.down, b.pass.namespaces = kcp, b.up, b.down, map[string]*namespaceSync{"shop": p}
-			if _, err := b.pass.finishDrain(t.Context(), p); err != nil || (len(kcp.patches) == 1) != tc.done {
-				t.Errorf("closePlace() = %v, reported %q", err, kcp.patches)
+			b, kcp := newDraining(t, tc.src, nil)
+			down := b.pass.resource.down
+			down.HasSynced = func() bool { return tc.listed }
+			down.ListError.Store(ptr.To("forbidden"))
+			b.pass.downMetadata.(*metadataServer).answer = func(context.Context, string, metav1.ListOptions) error {
+				return apierrors.NewForbidden(configMaps.GroupResource(), "", errors.New("no"))
+			}
+			if _, err := b.finish(t); err != nil || (len(kcp.patches) == 1) != tc.done {
+				t.Errorf("finish() = %v, reported %q", err, kcp.patches)
 			}
 		})
 	}

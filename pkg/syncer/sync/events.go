@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -17,7 +18,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/flowcontrol"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -28,6 +32,10 @@ import (
 // Warning Events of the copies, and of the Pods, ReplicaSets and Jobs that they own, appear on the user's objects. The
 // physical cluster has counted repetitions into one Event already; that one is written upstream under a name that
 // follows from it, so that neither a repetition nor a restart makes a second one.
+//
+// The owner of a Pod is looked up in the physical cluster. Thousands of Pods that fail alike must not cost thousands of
+// requests. Therefore Events that say the same about Pods of one name prefix are a group, of which a few are looked up,
+// and the look-ups of all Namespaces together are limited.
 
 const (
 	// eventPace is the least time between two writes of one Event.
@@ -36,8 +44,14 @@ const (
 	eventWait = 5 * time.Second
 	// eventAge is how old an Event may be that is there at a start: what is older was told, or is of no use any more.
 	eventAge = 10 * time.Minute
-	// maxOwners is how far an Event's object may be from its copy: Pod, Job, CronJob.
+	// maxOwners is how far an Event's object may be from its copy: Pod, Job, CronJob. A look-up makes at most as many
+	// requests.
 	maxOwners = 3
+	// lookupRate is how many look-ups there are a second, and lookupBurst how many there are at once.
+	lookupRate, lookupBurst = 1, 10
+	// lookupWait is the shortest time after which an Event is tried again that was beyond this limit. The longest time
+	// is twice as long.
+	lookupWait = 10 * time.Second
 )
 
 var (
@@ -90,7 +104,7 @@ func (e *Controller) isPast(object *unstructured.Unstructured) bool {
 	return e.clock.Since(last) > eventAge
 }
 
-// syncEvent writes one Warning upstream, and returns when to look at it again.
+// syncEvent writes one Warning upstream, and returns when to try again without a change; 0 is never.
 func (e *Controller) syncEvent(ctx context.Context, p *namespaceSync, name string) (time.Duration, error) {
 	object, _ := p.events.Objects.Get(p.downstreamNamespace + "/" + name)
 	if object == nil {
@@ -104,42 +118,65 @@ func (e *Controller) syncEvent(ctx context.Context, p *namespaceSync, name strin
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &event); err != nil {
 		return 0, nil
 	}
-	first, last, count := occurrences(&event)
-	if sent, ok := p.writtenEvents.Load(name); ok {
-		sent := sent.(writtenEvent)
-		if sent.version == event.ResourceVersion {
-			return 0, nil
-		}
-		if wait := eventPace - e.clock.Since(sent.at); wait > 0 {
-			return wait, nil
-		}
+	if wait, due := e.isEventDue(p, &event); !due {
+		return wait, nil
 	}
 	if !p.allListed() {
 		return eventWait, nil
 	}
 	source, err := e.sourceOf(ctx, p, &event)
-	if errors.Is(err, errUnlisted) {
-		return eventPace, nil // its resource is kept from us
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errUnlisted):
+		return eventPace, nil // the resource that may have a copy has yet to be listed
+	case errors.Is(err, errLookupLimit):
+		return wait.Jitter(lookupWait, 1), nil
+	case err != nil:
 		return 0, err
+	case source != nil && p.shouldWriteEvent(source.GetUID(), event.Reason, name, textOf(&event), e.clock.Now()):
+		if err := e.writeWarningOf(ctx, source, &event); err != nil {
+			return 0, err
+		}
 	}
-	if source == nil || !p.shouldWriteEvent(source.GetUID(), event.Reason, name, textOf(&event), e.clock.Now()) {
-		p.writtenEvents.Store(name, writtenEvent{version: event.ResourceVersion, at: e.clock.Now()})
-		return 0, nil
+	p.writtenEvents.Store(name, writtenEvent{version: event.ResourceVersion, at: e.clock.Now()})
+	return 0, nil
+}
+
+// isEventDue tells whether an Event has changed since it was last written and eventPace is over, and otherwise when
+// that may be so; 0 is never.
+func (e *Controller) isEventDue(p *namespaceSync, event *corev1.Event) (wait time.Duration, due bool) {
+	found, ok := p.writtenEvents.Load(event.Name)
+	if !ok {
+		return 0, true
 	}
+	written := found.(writtenEvent)
+	if written.version == event.ResourceVersion {
+		return 0, false
+	}
+	wait = eventPace - e.clock.Since(written.at)
+	return max(wait, 0), wait <= 0
+}
+
+// writeWarningOf writes an Event of the physical cluster on an object of the workspace. A refusal is the end of it: the
+// same Event would be refused again, and there may be thousands.
+func (e *Controller) writeWarningOf(ctx context.Context, source *unstructured.Unstructured, event *corev1.Event) error {
 	message := event.Message
 	if event.InvolvedObject.Name != source.GetName() || event.InvolvedObject.Kind != source.GetKind() {
 		message = fmt.Sprintf("%s %q: %s", event.InvolvedObject.Kind, event.InvolvedObject.Name, message)
 	}
+	first, last, count := occurrences(event)
 	up := e.eventOn(source, string(event.UID))
 	up.Type, up.Reason, up.Message, up.Count = event.Type, event.Reason, rejection.Clip(message), count
 	up.FirstTimestamp, up.LastTimestamp = metav1.NewTime(first), metav1.NewTime(last)
-	if err := e.writeEvent(ctx, up); err != nil {
-		return 0, fmt.Errorf("telling of a Warning about %s %q: %w", source.GetKind(), p.upstreamNamespace+"/"+source.GetName(), err)
+	err := e.writeEvent(ctx, up)
+	if err == nil {
+		return nil
 	}
-	p.writtenEvents.Store(name, writtenEvent{version: event.ResourceVersion, at: e.clock.Now()})
-	return 0, nil
+	object := fmt.Sprintf("%s %q", source.GetKind(), source.GetNamespace()+"/"+source.GetName())
+	if _, class := rejection.Classify(err); class == rejection.Transient {
+		return fmt.Errorf("writing a Warning Event on %s: %w", object, err)
+	}
+	log.FromContext(ctx).V(1).Info("The workspace refuses a Warning Event", "object", object, "event", up.Name, "cause", err.Error())
+	return nil
 }
 
 // eventOn is an Event about an object of the workspace, one for each id.
@@ -216,16 +253,32 @@ func (e *Controller) writeEvent(ctx context.Context, event *corev1.Event) error 
 	return err
 }
 
-// sourceOf finds the user's object that an Event is about in the end, nil for none.
+// sourceOf returns the user's object that an Event is about in the end, nil for none, or where others of its group have
+// been looked up.
 func (e *Controller) sourceOf(ctx context.Context, p *namespaceSync, event *corev1.Event) (*unstructured.Unstructured, error) {
 	gk := schema.FromAPIVersionAndKind(event.InvolvedObject.APIVersion, event.InvolvedObject.Kind).GroupKind()
-	name := event.InvolvedObject.Name
+	source, err := e.sourceOfCopy(p, gk, event.InvolvedObject.Name)
+	if source != nil || err != nil {
+		return source, err
+	}
+	if _, hasOwner := owned[gk]; !hasOwner {
+		return nil, nil
+	}
+	switch p.admitLookup(lookupGroupOf(event), event.Name, e.clock.Now(), e.lookupLimiter.TryAccept) {
+	case lookupRedundant:
+		return nil, nil
+	case lookupLimited:
+		return nil, errLookupLimit
+	}
+	return e.lookUpSource(ctx, p, gk, event.InvolvedObject.Name)
+}
+
+// lookUpSource asks the physical cluster for the owners of an object until one is a copy, and returns what that is a
+// copy of.
+func (e *Controller) lookUpSource(ctx context.Context, p *namespaceSync, gk schema.GroupKind, name string) (*unstructured.Unstructured, error) {
 	for range maxOwners {
-		if source, err := e.sourceOfCopy(p, gk, name); source != nil || err != nil {
-			return source, err
-		}
-		gvr, ok := owned[gk]
-		if !ok {
+		gvr, hasOwner := owned[gk]
+		if !hasOwner {
 			return nil, nil
 		}
 		object, err := e.down.Resource(gvr).Namespace(p.downstreamNamespace).Get(ctx, name, metav1.GetOptions{})
@@ -240,12 +293,94 @@ func (e *Controller) sourceOf(ctx context.Context, p *namespaceSync, event *core
 			return nil, nil
 		}
 		gk, name = schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind(), owner.Name
+		if source, err := e.sourceOfCopy(p, gk, name); source != nil || err != nil {
+			return source, err
+		}
 	}
-	return e.sourceOfCopy(p, gk, name)
+	return nil, nil
 }
 
-// errUnlisted tells that it is not known yet what has copies.
-var errUnlisted = errors.New("not everything has been listed")
+// lookupGroup is what Events have in common that say the same about objects of one generated name.
+type lookupGroup struct {
+	kind, namePrefix, reason, text string
+}
+
+func lookupGroupOf(event *corev1.Event) lookupGroup {
+	return lookupGroup{
+		kind: event.InvolvedObject.Kind, namePrefix: generatedNamePrefix(event.InvolvedObject.Name), reason: event.Reason, text: textOf(event),
+	}
+}
+
+// generatedNamePrefix returns a name without its last one or two parts that controllers generate: "web" of the Pod
+// "web-7d9f8b6c5d-x2x4z" and of the ReplicaSet "web-7d9f8b6c5d".
+func generatedNamePrefix(name string) string {
+	for range 2 {
+		at := strings.LastIndex(name, "-")
+		if at < 0 || !isGenerated(name[at+1:]) {
+			break
+		}
+		name = name[:at]
+	}
+	return name
+}
+
+// isGenerated tells whether a controller has generated a part of a name. Then it is a number, as in the Pods of a
+// StatefulSet and the Jobs of a CronJob, or it consists of the characters of k8s.io/apimachinery/pkg/util/rand: 5 from
+// the API server, up to 10 from a Deployment, or both without a dash where the API server has cut a long name.
+func isGenerated(part string) bool {
+	const digits, random = "0123456789", "bcdfghjklmnpqrstvwxz2456789"
+	isNumber, isRandom := strings.Trim(part, digits) == "", strings.Trim(part, random) == ""
+	return part != "" && isNumber || len(part) >= 5 && len(part) <= 15 && isRandom
+}
+
+// newLookupLimiter returns the limit of the look-ups of all Namespaces.
+func newLookupLimiter(clock clock.PassiveClock) flowcontrol.PassiveRateLimiter {
+	return flowcontrol.NewTokenBucketPassiveRateLimiterWithClock(lookupRate, lookupBurst, clock)
+}
+
+// lookupAdmission is whether an Event may be looked up.
+type lookupAdmission int
+
+const (
+	lookupAdmitted lookupAdmission = iota
+	// lookupRedundant: enough Events of its group have been looked up.
+	lookupRedundant
+	// lookupLimited: there have been too many look-ups of all kinds.
+	lookupLimited
+)
+
+// admitLookup tells whether an Event may be looked up, and notes that it is. An Event that is looked up again, as after
+// a failure, counts once in its group.
+func (p *namespaceSync) admitLookup(group lookupGroup, event string, now time.Time, hasToken func() bool) lookupAdmission {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for g, lookups := range p.recentLookups {
+		maps.DeleteFunc(lookups, func(_ string, at time.Time) bool { return now.Sub(at) >= eventPace })
+		if len(lookups) == 0 {
+			delete(p.recentLookups, g)
+		}
+	}
+	lookups := p.recentLookups[group]
+	if _, again := lookups[event]; !again && len(lookups) >= maxEventsPerReason {
+		return lookupRedundant
+	}
+	if !hasToken() {
+		return lookupLimited
+	}
+	if lookups == nil {
+		lookups = map[string]time.Time{}
+		p.recentLookups[group] = lookups
+	}
+	lookups[event] = now
+	return lookupAdmitted
+}
+
+var (
+	// errUnlisted tells that it is not known yet what has copies.
+	errUnlisted = errors.New("not everything has been listed")
+	// errLookupLimit tells that the limit of the look-ups has been reached.
+	errLookupLimit = errors.New("too many look-ups of owners")
+)
 
 // sourceOfCopy returns the object that one in the counterpart is a copy of, nil if it is none.
 func (e *Controller) sourceOfCopy(p *namespaceSync, gk schema.GroupKind, name string) (*unstructured.Unstructured, error) {
@@ -266,8 +401,29 @@ func (e *Controller) sourceOfCopy(p *namespaceSync, gk schema.GroupKind, name st
 	return nil, nil
 }
 
-// clipName leaves room for a UID in the name of an Event.
+// clipName returns a name, or as much of it as leaves room for a UID, as the beginning of a DNS subdomain: names of
+// some kinds, such as Roles, contain characters that the name of an Event may not.
 func clipName(name string) string {
 	const room = 253 - 1 - 36
-	return name[:min(len(name), room)]
+	var labels []string
+	for _, label := range strings.Split(strings.Map(subdomainRune, name[:min(len(name), room)]), ".") {
+		if label = strings.Trim(label, "-"); label != "" {
+			labels = append(labels, label)
+		}
+	}
+	if len(labels) == 0 {
+		return "object"
+	}
+	return strings.Join(labels, ".")
+}
+
+// subdomainRune returns a character as a DNS subdomain may contain it.
+func subdomainRune(r rune) rune {
+	switch {
+	case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '.', r == '-':
+		return r
+	case r >= 'A' && r <= 'Z':
+		return r - 'A' + 'a'
+	}
+	return '-'
 }

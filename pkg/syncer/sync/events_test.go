@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 
@@ -25,9 +26,10 @@ import (
 
 // stage is a place with a Deployment, its copy, and the ReplicaSet and the Pod of that.
 type stage struct {
-	engine *Controller
-	place  *namespaceSync
-	up     *dynamicfake.FakeDynamicClient
+	engine   *Controller
+	place    *namespaceSync
+	up, down *dynamicfake.FakeDynamicClient
+	// clock is that of newStage.
 	clock  *clocktesting.FakeClock
 	events toolscache.Store
 	// unlisted is set while the informers have not listed anything.
@@ -37,7 +39,16 @@ type stage struct {
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	s := &stage{t: t, clock: clocktesting.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), place: newNamespaceSync(testOwner.Key, "shop")}
+	c := clocktesting.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	s := newStageWith(t, c)
+	s.clock = c
+	return s
+}
+
+// newStageWith is one with another clock.
+func newStageWith(t *testing.T, clock clock.WithTicker) *stage {
+	t.Helper()
+	s := &stage{t: t, place: newNamespaceSync(testOwner.Key, "shop")}
 	there := s.place.downstreamNamespace
 	owner := func(apiVersion, kind, name string) []metav1.OwnerReference {
 		return []metav1.OwnerReference{{APIVersion: apiVersion, Kind: kind, Name: name, Controller: ptr.To(true)}}
@@ -49,12 +60,15 @@ func newStage(t *testing.T) *stage {
 		}
 	}
 	s.up = dynamicfake.NewSimpleDynamicClient(scheme)
-	down := dynamicfake.NewSimpleDynamicClient(scheme,
+	s.down = dynamicfake.NewSimpleDynamicClient(scheme,
 		&appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: there, Name: "web-1", OwnerReferences: owner("apps/v1", "Deployment", "web")}},
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: there, Name: "web-1-x", OwnerReferences: owner("apps/v1", "ReplicaSet", "web-1")}},
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: there, Name: "foreign"}},
 	)
-	s.engine = &Controller{owner: testOwner, up: s.up, down: down, clock: s.clock, queue: newQueue(maxWorkers)}
+	s.engine = &Controller{
+		owner: testOwner, up: s.up, down: s.down, clock: clock, queue: newQueue(maxWorkers), lookupLimiter: newLookupLimiter(clock),
+		namespaces: map[string]*namespaceSync{"shop": s.place},
+	}
 	t.Cleanup(s.engine.queue.ShutDown)
 
 	source := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "apps/v1", "kind": "Deployment"}}
@@ -73,7 +87,7 @@ func newStage(t *testing.T) *stage {
 			}
 		}
 		s.events = store
-		return &cache.ResourceCache{Objects: cache.NewAssumed(store, s.clock), HasSynced: func() bool { return !s.unlisted }}
+		return &cache.ResourceCache{Objects: cache.NewAssumed(store, clock), HasSynced: func() bool { return !s.unlisted }}
 	}
 	gr := workloadv1alpha1.GroupResource{Group: "apps", Resource: "deployments"}
 	s.place.resources[gr] = &resourceSync{api: discovery.Resource{GroupResource: gr, Kind: "Deployment", Versions: []string{"v1"}}, up: cached(source), down: cached(c)}
@@ -90,11 +104,17 @@ func (s *stage) warn(version, kind, apiVersion, name string, count int32, age ti
 // warnAs does so by another Event than the usual one.
 func (s *stage) warnAs(event, version, kind, apiVersion, name string, count int32, age time.Duration) {
 	s.t.Helper()
-	at := metav1.NewTime(s.clock.Now().Add(-age))
+	s.warnWith(event, version, kind, apiVersion, name, "image is absent", count, age)
+}
+
+// warnWith does so with another message.
+func (s *stage) warnWith(event, version, kind, apiVersion, name, message string, count int32, age time.Duration) {
+	s.t.Helper()
+	at := metav1.NewTime(s.engine.clock.Now().Add(-age))
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&corev1.Event{
 		ObjectMeta:     metav1.ObjectMeta{Namespace: s.place.downstreamNamespace, Name: event, UID: types.UID("event-" + event), ResourceVersion: version},
 		InvolvedObject: corev1.ObjectReference{APIVersion: apiVersion, Kind: kind, Namespace: s.place.downstreamNamespace, Name: name},
-		Type:           corev1.EventTypeWarning, Reason: "Failed", Message: "image is absent", Count: count, FirstTimestamp: at, LastTimestamp: at,
+		Type:           corev1.EventTypeWarning, Reason: "Failed", Message: message, Count: count, FirstTimestamp: at, LastTimestamp: at,
 	})
 	if err != nil {
 		s.t.Fatal(err)

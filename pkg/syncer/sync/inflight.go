@@ -5,13 +5,14 @@ import (
 	"sync"
 )
 
-// inFlightPasses are under way, in groups by when they began: those that began before a moment can be waited for, and hold nobody up.
+// inFlightPasses are the passes that run now, in groups by when they began, so that those which began before a moment can be waited for
+// without stopping new ones.
 type inFlightPasses struct {
 	mu     sync.Mutex
-	groups []*sync.WaitGroup // what begins joins the last one
+	groups []*sync.WaitGroup // a pass that begins joins the last one
 }
 
-// begin notes that a pass begins; end that it has ended.
+// begin notes that a pass begins, and end that it has ended.
 func (p *inFlightPasses) begin() (end func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -23,7 +24,7 @@ func (p *inFlightPasses) begin() (end func()) {
 	return group.Done
 }
 
-// await returns when no pass is under way that began before: from then on everybody knows what was set before.
+// await returns when every pass that began before has ended: from then on all passes act on what was set before.
 func (p *inFlightPasses) await() {
 	p.mu.Lock()
 	before := slices.Clone(p.groups)

@@ -16,6 +16,8 @@ type Metrics struct {
 	applies        *prometheus.HistogramVec
 	syncs, reports *prometheus.HistogramVec
 	objects        *prometheus.GaugeVec
+	watches        *prometheus.GaugeVec
+	panics         prometheus.Counter
 	// depth is how much waits, as the engine says when it is asked.
 	depth atomic.Pointer[func() int]
 }
@@ -43,12 +45,20 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Name: "syncer_objects",
 			Help: "Objects of the workspace that have, or are to have, a copy, by resource and state: synced or failing. Counted when it is reported, at most every 30 s.",
 		}, []string{"resource", "state"}),
+		watches: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "syncer_watch_healthy",
+			Help: "Whether changes are seen, by resource and side: upstream or downstream. 0 if the watch in one of the opened Namespaces has been failing for 30 s, and 1 otherwise.",
+		}, []string{"resource", "side"}),
 	}
+	m.panics = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "syncer_panics_total",
+		Help: "Passes that have panicked, each for one object. It is a fault of the syncer: please report it with the stack in the log.",
+	})
 	depth := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "syncer_queue_depth",
 		Help: "Objects, Events and Namespaces that wait for their turn, without those that back off after a failure.",
 	}, m.waiting)
-	for _, c := range []prometheus.Collector{m.applies, m.syncs, m.reports, m.objects, depth} {
+	for _, c := range []prometheus.Collector{m.applies, m.syncs, m.reports, m.objects, m.watches, m.panics, depth} {
 		if err := registerer.Register(c); err != nil {
 			return nil, err
 		}
@@ -67,6 +77,13 @@ func (m *Metrics) syncLatency(resource workloadv1alpha1.GroupResource, clock clo
 func (m *Metrics) statusLatency(resource workloadv1alpha1.GroupResource, clock clock.PassiveClock, since time.Time) {
 	if m != nil && !since.IsZero() {
 		m.reports.WithLabelValues(resource.String()).Observe(clock.Since(since).Seconds())
+	}
+}
+
+// panicked counts a pass that has panicked.
+func (m *Metrics) panicked() {
+	if m != nil {
+		m.panics.Inc()
 	}
 }
 
@@ -116,5 +133,23 @@ func (m *Metrics) setObjects(report []workloadv1alpha1.SyncedResourceStatus) {
 		name := workloadv1alpha1.GroupResource{Group: r.Group, Resource: r.Resource}.String()
 		m.objects.WithLabelValues(name, "failing").Set(float64(r.Failing))
 		m.objects.WithLabelValues(name, "synced").Set(float64(r.Objects - r.Failing))
+	}
+}
+
+// setWatches takes over the state of the watches. Those of a resource that is not synced any more are no longer shown.
+func (m *Metrics) setWatches(watches map[resourceOnSide]watchFailure) {
+	if m == nil {
+		return
+	}
+	m.watches.Reset()
+	for on, failure := range watches {
+		side, healthy := "upstream", 0.0
+		if on.side == clusterSide {
+			side = "downstream"
+		}
+		if failure.isHealthy() {
+			healthy = 1
+		}
+		m.watches.WithLabelValues(on.resource.String(), side).Set(healthy)
 	}
 }

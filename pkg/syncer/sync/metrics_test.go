@@ -33,13 +33,14 @@ func TestMetrics(t *testing.T) {
 	m.statusLatency(gr, clock.RealClock{}, time.Time{})
 	m.setDepth(func() int { return 3 })
 	m.setObjects([]workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted, Objects: 5, Failing: 2}})
+	m.setWatches(map[resourceOnSide]watchFailure{{gr, workspaceSide}: {}, {gr, clusterSide}: {since: now}})
 
 	problems, err := testutil.GatherAndLint(registry)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("GatherAndLint() = %v, %v", problems, err)
 	}
 	for name, want := range map[string]int{
-		"syncer_apply_duration_seconds": 4, "syncer_sync_latency_seconds": 1, "syncer_status_latency_seconds": 1, "syncer_objects": 2, "syncer_queue_depth": 1,
+		"syncer_apply_duration_seconds": 4, "syncer_sync_latency_seconds": 1, "syncer_status_latency_seconds": 1, "syncer_objects": 2, "syncer_watch_healthy": 2, "syncer_queue_depth": 1,
 	} {
 		if got, err := testutil.GatherAndCount(registry, name); got != want || err != nil {
 			t.Errorf("%s has %d series, %v; want %d", name, got, err, want)

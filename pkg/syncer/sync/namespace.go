@@ -46,12 +46,9 @@ type namespaceSync struct {
 	// recentEvents are the Events that were last told of an object for a reason: where hundreds of Pods of a Deployment fail alike,
 	// one of them speaks for all.
 	recentEvents map[eventKey][]eventRecord
-}
-
-// drain says how a place ends.
-type drain struct {
-	// orphan leaves the copies where they are, without our marks.
-	orphan bool
+	// recentLookups are the Events whose owners have been looked up in the last eventPace, by what they say, and when
+	// that was.
+	recentLookups map[lookupGroup]map[string]time.Time
 }
 
 // resourceSync is one resource in one place.
@@ -70,6 +67,7 @@ func newNamespaceSync(key, namespace string) *namespaceSync {
 	return &namespaceSync{
 		upstreamNamespace: namespace, downstreamNamespace: naming.Namespace(key, namespace),
 		resources: map[workloadv1alpha1.GroupResource]*resourceSync{}, unsynced: map[queueKey]bool{}, recentEvents: map[eventKey][]eventRecord{},
+		recentLookups: map[lookupGroup]map[string]time.Time{},
 	}
 }
 
@@ -87,10 +85,12 @@ func (p *namespaceSync) setDrain(c *drain) (changed bool) {
 	if p.drainReported {
 		return false
 	}
-	if c == nil && p.drain == nil || c != nil && p.drain != nil && *c == *p.drain {
+	if c == nil && p.drain == nil || c != nil && p.drain != nil && c.orphan == p.drain.orphan {
 		return false
 	}
-	p.drain = c
+	if p.drain = c; c != nil {
+		c.progress = newDrainProgress()
+	}
 	return true
 }
 
@@ -174,11 +174,24 @@ func (p *namespaceSync) shouldWriteEvent(object types.UID, why, event, words str
 	return true
 }
 
-// stopResource stops following a resource. The caller holds mu.
+// stopResource ends the sync of a resource, and deletes what is remembered of its objects. The caller holds mu.
 func (p *namespaceSync) stopResource(l *resourceSync) {
 	l.stop()
 	delete(p.resources, l.api.GroupResource)
 	maps.DeleteFunc(p.unsynced, func(i queueKey, _ bool) bool { return i.resource == l.api.GroupResource })
+	p.objectStates.Range(func(key, _ any) bool {
+		if key.(queueKey).resource == l.api.GroupResource {
+			p.objectStates.Delete(key)
+		}
+		return true
+	})
+}
+
+// forgetStopped deletes what a pass has stored of an object whose resource was stopped during the pass.
+func (p *namespaceSync) forgetStopped(l *resourceSync, key queueKey) {
+	if p.resource(l.api.GroupResource) != l {
+		p.objectStates.Delete(key)
+	}
 }
 
 // allListed tells whether everything in the place has been listed, as far as can be.

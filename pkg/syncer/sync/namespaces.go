@@ -16,7 +16,10 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 )
 
-// reconcileNamespaces opens and closes places as the SyncTarget's status says.
+// liveTarget reads the SyncTarget from kcp, once for all Namespaces that need it.
+type liveTarget func() (*workloadv1alpha1.SyncTarget, error)
+
+// reconcileNamespaces opens and drains Namespaces as the status of the SyncTarget says.
 func (e *Controller) reconcileNamespaces(ctx context.Context) error {
 	target, catalog := e.cachedTarget(), e.catalog.Load()
 	if target == nil {
@@ -24,43 +27,55 @@ func (e *Controller) reconcileNamespaces(ctx context.Context) error {
 	}
 	if catalog == nil || !namesResources(*catalog, target.Spec.Synced()) {
 		signal(e.rediscover)
-		return nil // comes back when it is known
+		return nil // discovery enqueues this again
 	}
-	followed := watchable(*catalog, target)
-	live := sync.OnceValues(func() (*workloadv1alpha1.SyncTarget, error) { return e.readTarget(ctx) })
+	resources := watchable(*catalog, target)
+	live := liveTarget(sync.OnceValues(func() (*workloadv1alpha1.SyncTarget, error) { return e.readTarget(ctx) }))
 	named := map[string]bool{}
 	var failures []error
 	for _, n := range target.Status.Namespaces {
 		named[n.Name] = true
 		drained := slices.Contains(target.Status.DrainedNamespaces, n.Name)
-		var err error
 		switch n.State {
 		case workloadv1alpha1.NamespaceOpen:
-			if drained {
-				// Taken back before anything is begun: our rights are about to be withdrawn on it.
-				if err = e.writeDrained(ctx, n.Name, false); err != nil {
-					break
-				}
-			}
-			e.ensureNamespace(ctx, n.Name, nil, followed)
+			e.openNamespace(ctx, n.Name, drained, resources)
 		case workloadv1alpha1.NamespaceClosing:
-			if drained {
-				e.stopDrained(n.Name) // if the answer to our report was lost
-				continue
-			}
-			var said *workloadv1alpha1.SyncTarget
-			if said, err = live(); err != nil {
-				break
-			}
-			if ending := e.drainOf(said, n.Name); ending != nil {
-				e.ensureNamespace(ctx, n.Name, ending, followed)
-				e.queue.Add(queueKey{namespace: n.Name})
-			}
-		}
-		if err != nil {
-			failures = append(failures, err)
+			failures = append(failures, e.drainNamespace(ctx, n.Name, drained, resources, live))
 		}
 	}
+	e.forgetUnnamed(target, named)
+	return errors.Join(failures...)
+}
+
+// openNamespace syncs a Namespace. One that is still reported as drained waits: its rights are about to be revoked. When the report
+// has been taken back, the watch of the SyncTarget brings this again.
+func (e *Controller) openNamespace(ctx context.Context, name string, drained bool, resources []discovery.Resource) {
+	if drained {
+		e.requestDrainReport(name, drainReport{})
+		return
+	}
+	e.ensureNamespace(ctx, name, nil, resources)
+}
+
+// drainNamespace drains a Namespace if a live read of the SyncTarget says so too.
+func (e *Controller) drainNamespace(ctx context.Context, name string, drained bool, resources []discovery.Resource, live liveTarget) error {
+	if drained {
+		e.stopDrained(name) // if the answer to our report was lost
+		return nil
+	}
+	said, err := live()
+	if err != nil {
+		return err
+	}
+	if ending := e.drainOf(said, name); ending != nil {
+		e.ensureNamespace(ctx, name, ending, resources)
+		e.queue.Add(queueKey{namespace: name})
+	}
+	return nil
+}
+
+// forgetUnnamed ends the drains of Namespaces that the SyncTarget no longer names, and takes back what was reported of them.
+func (e *Controller) forgetUnnamed(target *workloadv1alpha1.SyncTarget, named map[string]bool) {
 	for _, name := range e.drainingNamespaces() {
 		if !named[name] {
 			e.stopDrained(name)
@@ -68,10 +83,9 @@ func (e *Controller) reconcileNamespaces(ctx context.Context) error {
 	}
 	for _, name := range target.Status.DrainedNamespaces {
 		if !named[name] {
-			failures = append(failures, e.writeDrained(ctx, name, false))
+			e.requestDrainReport(name, drainReport{})
 		}
 	}
-	return errors.Join(failures...)
 }
 
 // watchable returns the resources of which the SyncTarget's status tells already: should the spec no longer name one, it is
@@ -84,17 +98,17 @@ func watchable(catalog []discovery.Resource, target *workloadv1alpha1.SyncTarget
 	})
 }
 
-// ensureNamespace makes a place what it should be, and has everything in it looked at when that is something new.
+// ensureNamespace starts the sync of a Namespace, or changes whether and how it is drained; then all its objects are enqueued.
 func (e *Controller) ensureNamespace(ctx context.Context, namespace string, ending *drain, followed []discovery.Resource) {
 	e.mu.Lock()
 	p := e.namespaces[namespace]
 	if p == nil {
 		p = newNamespaceSync(e.owner.Key, namespace)
 		e.namespaces[namespace] = p
-		listening, cancel := context.WithCancel(context.Background()) // ends with the place
+		listening, cancel := context.WithCancel(context.Background()) // ends with the Namespace
 		p.stopEvents = cancel
 		e.watchEvents(listening, p)
-		log.FromContext(ctx).Info("Opening", "namespace", namespace, "counterpart", p.downstreamNamespace, "closing", ending != nil)
+		log.FromContext(ctx).Info("Opening", "namespace", namespace, "downstreamNamespace", p.downstreamNamespace, "drain", ending != nil)
 	}
 	e.mu.Unlock()
 	if p.setDrain(ending) {
@@ -110,7 +124,7 @@ func (e *Controller) ensureNamespace(ctx context.Context, namespace string, endi
 	e.ensureResources(p, followed)
 }
 
-// ensureResources follows these resources. One that is no longer served is only no longer followed.
+// ensureResources watches these resources. One that is no longer served is only no longer watched: nothing is deleted.
 func (e *Controller) ensureResources(p *namespaceSync, followed []discovery.Resource) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,9 +149,9 @@ func (e *Controller) ensureResources(p *namespaceSync, followed []discovery.Reso
 	}
 }
 
-// startResource starts the informers of a resource in a place.
+// startResource starts the informers of a resource in a Namespace.
 func (e *Controller) startResource(p *namespaceSync, r discovery.Resource) *resourceSync {
-	ctx, cancel := context.WithCancel(context.Background()) // ends with the place
+	ctx, cancel := context.WithCancel(context.Background()) // ends with the Namespace
 	l := &resourceSync{
 		api: r, stop: cancel,
 		up: cache.New(e.up, r.Upstream(), p.upstreamNamespace, e.clock, ""),
@@ -148,45 +162,59 @@ func (e *Controller) startResource(p *namespaceSync, r discovery.Resource) *reso
 		sides[clusterSide] = l.down
 	}
 	for where, s := range sides {
-		_ = s.AddEventHandler(func(name string, _ bool) {
-			s.NotePending(name)
-			e.queue.Add(queueKey{namespace: p.upstreamNamespace, resource: r.GroupResource, name: name})
-		})
-		_ = s.Informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *toolscache.Reflector, err error) {
-			barred := s.ListError.Load() != nil
-			if why := s.RecordListError(err, where, e.clock.Now()); why != "" {
-				e.recordListError(r.GroupResource, where, listFailure{why, p.upstreamNamespace, e.clock.Now()})
-				if !barred {
-					log.FromContext(ctx).Info("A resource cannot be followed", "resource", r.String(), "namespace", p.upstreamNamespace, "cause", why)
-					e.enqueueAll(p, l) // each object is told
-				}
-			}
-			if apierrors.IsNotFound(err) {
-				signal(e.rediscover) // it is served no more
-			}
-		})
-		go s.Informer.RunWithContext(ctx)
+		e.watchSide(ctx, p, l, where, s)
 	}
-	go func() {
-		if !toolscache.WaitFor(ctx, "", l.up.Informer.HasSyncedChecker()) {
-			return
-		}
-		if l.isListDenied() {
-			e.enqueueAll(p, l) // which may have become known before
-		}
-		if l.down == nil || toolscache.WaitFor(ctx, "", l.down.Informer.HasSyncedChecker()) {
-			e.clearListError(r.GroupResource)
-			p.markUnsynced(l, e.clock.Now())
-			e.enqueueAll(p, l)
-			if all, _ := p.allSynced(); all {
-				signal(e.statusUrgent)
-			}
-		}
-	}()
+	go e.awaitLists(ctx, p, l)
 	return l
 }
 
-// enqueueAll queues everything that is known of a resource in a place, and the place, which may wait for nothing else.
+// watchSide starts the informer of a resource on one side.
+func (e *Controller) watchSide(ctx context.Context, p *namespaceSync, l *resourceSync, where string, s *cache.ResourceCache) {
+	_ = s.AddEventHandler(func(name string, _ bool) {
+		s.NotePending(name)
+		e.queue.Add(queueKey{namespace: p.upstreamNamespace, resource: l.api.GroupResource, name: name})
+	})
+	_ = s.Informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *toolscache.Reflector, err error) {
+		e.handleWatchError(ctx, p, l, where, s, err)
+	})
+	go s.Informer.RunWithContext(ctx)
+}
+
+// handleWatchError notes that a list or a watch has failed. What a side refuses is reported on each object.
+func (e *Controller) handleWatchError(ctx context.Context, p *namespaceSync, l *resourceSync, where string, s *cache.ResourceCache, err error) {
+	denied := s.ListError.Load() != nil
+	if why := s.RecordListError(err, where, e.clock.Now()); why != "" {
+		e.recordListError(l.api.GroupResource, where, listFailure{why, p.upstreamNamespace, e.clock.Now()})
+		if !denied {
+			log.FromContext(ctx).Info("A resource cannot be watched", "resource", l.api.String(), "namespace", p.upstreamNamespace, "cause", why)
+			e.enqueueAll(p, l)
+		}
+	}
+	if apierrors.IsNotFound(err) {
+		signal(e.rediscover) // it may not be served any more
+	}
+}
+
+// awaitLists enqueues all objects of a resource when both sides have been listed.
+func (e *Controller) awaitLists(ctx context.Context, p *namespaceSync, l *resourceSync) {
+	if !toolscache.WaitFor(ctx, "", l.up.Informer.HasSyncedChecker()) {
+		return
+	}
+	if l.isListDenied() {
+		e.enqueueAll(p, l) // which may have become known before
+	}
+	if l.down != nil && !toolscache.WaitFor(ctx, "", l.down.Informer.HasSyncedChecker()) {
+		return
+	}
+	e.clearListError(l.api.GroupResource)
+	p.markUnsynced(l, e.clock.Now())
+	e.enqueueAll(p, l)
+	if all, _ := p.allSynced(); all {
+		signal(e.statusUrgent)
+	}
+}
+
+// enqueueAll enqueues all known objects of a resource in a Namespace, and the Namespace, which may wait for nothing else.
 func (e *Controller) enqueueAll(p *namespaceSync, l *resourceSync) {
 	names := l.up.Names()
 	if l.down != nil {
@@ -198,7 +226,7 @@ func (e *Controller) enqueueAll(p *namespaceSync, l *resourceSync) {
 	e.queue.Add(queueKey{namespace: p.upstreamNamespace})
 }
 
-// stopNamespace ends a place that has been left.
+// stopNamespace ends the sync of a Namespace that has been drained.
 func (e *Controller) stopNamespace(p *namespaceSync) {
 	p.stop()
 	e.mu.Lock()
@@ -208,7 +236,7 @@ func (e *Controller) stopNamespace(p *namespaceSync) {
 	}
 }
 
-// stopDrained ends the place of a Namespace that is known to have been left: we have no rights in it any more.
+// stopDrained ends the sync of a Namespace that is reported as drained: the syncer has no rights in it any more.
 func (e *Controller) stopDrained(namespace string) {
 	e.mu.Lock()
 	p := e.namespaces[namespace]

@@ -1,304 +1,185 @@
 package sync
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
-	kstatus "github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
-	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
-	"github.com/synctarget/synctarget/pkg/syncer/transform"
 )
 
 const (
-	// reportDelay and reportPatience are how long the first write to an object that is plain data waits, again and again
-	// and in all, while many others want their copies.
-	reportDelay    = time.Second
-	reportPatience = 5 * time.Second
-	// stepPace is how long one more step of a copy that is on its way waits for the next, so that a rollout costs a write a
-	// second and not one for each Pod.
+	// stepPace is the least time between two reports on the progress of a rollout, so that it costs a write a second and not one
+	// for each Pod.
 	stepPace = time.Second
-	// restorePace is the least time between two applies that bring a copy back: who changes it again and again is not outrun.
+	// restorePace is the least time between two applies that restore a copy which somebody changes again and again.
 	restorePace = 10 * time.Second
-	// reportTimeout bounds what is told after the time of a pass is over.
-	reportTimeout = 5 * time.Second
+	// lagRetry is when an object is looked at again whose cache lags behind a live read.
+	lagRetry = time.Second
 	// immediately is for a moment that may just have passed; 0 would be never.
 	immediately = time.Millisecond
+	// maxActions bounds the actions of one pass. The longest sequence has nine.
+	maxActions = 16
 )
 
-// objectReconciler is one look at one object on both sides.
+// objectReconciler is one pass over one object: it observes both sides, decides, acts, and observes again, until there is nothing
+// left to do now.
 type objectReconciler struct {
 	*Controller
 	namespace *namespaceSync
 	resource  *resourceSync
 	name      string
-	// src is the object in the workspace, dst its copy; nil where the cache shows none. Not to be changed.
-	src, dst *unstructured.Unstructured
 	// changedAt and answeredAt are since when a change of the object, and of the copy, wait; zero where none does.
 	changedAt, answeredAt time.Time
-	// state is what the last pass has left, and what this one leaves.
-	state objectState
 	// began is when the pass did.
 	began time.Time
-	// again is when what is told now is looked at again without an event; 0 is never.
+
+	// src is the object in the workspace and dst its copy, by the caches at first and by the answers to our writes later; nil for
+	// none. They are not changed.
+	src, dst *unstructured.Unstructured
+	// confirmed is what live reads and writes of this pass have shown.
+	confirmed confirmations
+	// report is what is to be written on the object.
+	report rejection.Report
+	// state is what the last pass has left, and what this one leaves.
+	state objectState
+	// again is when the object is looked at again without an event; 0 is never.
 	again time.Duration
-	// deferred tells that the copy is not what it should be, and that there is nothing to tell yet.
-	deferred bool
-	// noCopy tells that there is no copy and is to be none, so that there is nothing to hold the object for.
+	// pending tells that the copy is not what it should be, and that there is nothing to report yet.
+	pending bool
+	// noCopy tells that there is no copy and is to be none, so that the finalizer goes with the report.
 	noCopy bool
 }
 
-// syncObject brings one object one step further, and returns when to look again without an event; 0 is never.
+// syncObject takes one object as far as it can be taken now, and returns when to look again without an event; 0 is never.
 func (e *Controller) syncObject(ctx context.Context, p *namespaceSync, l *resourceSync, name string) (time.Duration, error) {
 	if !l.hasSynced() && !l.isListDenied() {
-		return 0, nil // everything is looked at when it has
+		return 0, nil // everything is enqueued when it has
 	}
-	src, srcAhead := l.up.Objects.Get(p.upstreamNamespace + "/" + name)
-	o := &objectReconciler{Controller: e, namespace: p, resource: l, name: name, src: src, changedAt: l.up.TakePending(name), state: p.objectState(l.api.GroupResource, name), began: e.clock.Now()}
-	defer l.up.Done(name)
-	if l.isListDenied() {
-		again, err := o.reportListDenied(ctx)
-		if p.draining() != nil && o.hasNothing() && !o.hasReport() {
-			e.queue.Add(queueKey{namespace: p.upstreamNamespace})
-		}
-		return again, err
-	}
-	dstAhead := false
-	if l.down != nil {
-		o.answeredAt = l.down.TakePending(name)
-		defer l.down.Done(name)
-		o.dst, dstAhead = l.down.Objects.Get(p.downstreamNamespace + "/" + name)
-	}
+	o := e.newObjectReconciler(p, l, name)
+	ahead := o.load()
+	defer o.doneWithChanges()
 	again, err := o.run(ctx)
+	o.finish(ctx, err)
+	if ahead && again == 0 {
+		again = cache.AssumedLifetime // for an event that never comes
+	}
+	return again, err
+}
+
+func (e *Controller) newObjectReconciler(p *namespaceSync, l *resourceSync, name string) *objectReconciler {
+	return &objectReconciler{
+		Controller: e, namespace: p, resource: l, name: name, began: e.clock.Now(), state: p.objectState(l.api.GroupResource, name),
+	}
+}
+
+// load reads both caches, and tells whether one of them shows a write of ours that its watch has yet to deliver.
+func (o *objectReconciler) load() (ahead bool) {
+	o.src, ahead = o.resource.up.Objects.Get(o.namespace.upstreamNamespace + "/" + o.name)
+	o.changedAt = o.resource.up.TakePending(o.name)
+	if o.resource.down == nil || o.resource.isListDenied() {
+		return false
+	}
+	o.answeredAt = o.resource.down.TakePending(o.name)
+	dst, dstAhead := o.resource.down.Objects.Get(o.namespace.downstreamNamespace + "/" + o.name)
+	o.dst = dst
+	return ahead || dstAhead
+}
+
+func (o *objectReconciler) doneWithChanges() {
+	o.resource.up.Done(o.name)
+	if o.resource.down != nil {
+		o.resource.down.Done(o.name)
+	}
+}
+
+// requeueChanges puts back the changes that this pass has not dealt with, so that their latency and lateness count on.
+func (o *objectReconciler) requeueChanges() {
+	o.resource.up.RequeuePending(o.name, o.changedAt)
+	if o.resource.down != nil {
+		o.resource.down.RequeuePending(o.name, o.answeredAt)
+	}
+}
+
+// finish keeps what the next pass needs to know, and tells those who wait for this object.
+func (o *objectReconciler) finish(ctx context.Context, err error) {
 	if o.hasNothing() && !o.hasReport() {
-		o.state = objectState{merged: o.state.merged, metadataRejectedAt: o.state.metadataRejectedAt}
-		if err == nil && p.draining() != nil {
-			e.queue.Add(queueKey{namespace: p.upstreamNamespace}) // was it the last?
+		o.state = objectState{metadataRejectedAt: o.state.metadataRejectedAt}
+		if err == nil && o.namespace.draining() != nil {
+			o.queue.Add(queueKey{namespace: o.namespace.upstreamNamespace}) // was it the last?
 		}
 	}
 	if err == nil {
 		o.state.metadataRejectedAt = time.Time{}
 	} else {
 		o.warnMetadataRejected(ctx, err)
-		l.up.RequeuePending(name, o.changedAt)
-		if l.down != nil {
-			l.down.RequeuePending(name, o.answeredAt)
-		}
+		o.requeueChanges()
 	}
-	p.setObjectState(o.key(), o.state)
-	if done := err == nil && !o.deferred || o.src != nil && e.isFailing(p, l, o.src); done && p.markSynced(o.key()) {
-		signal(e.statusUrgent)
+	o.namespace.setObjectState(o.key(), o.state)
+	done := err == nil && !o.pending || o.src != nil && o.isFailing(o.namespace, o.resource, o.src)
+	if done && o.namespace.markSynced(o.key()) {
+		signal(o.statusUrgent)
 	}
-	if (srcAhead || dstAhead) && again == 0 {
-		again = cache.AssumedLifetime // for an event that never comes
-	}
-	return again, err
 }
 
+// run decides and acts until an action ends the pass.
 func (o *objectReconciler) run(ctx context.Context) (time.Duration, error) {
-	if err := o.giveBackMerged(ctx); err != nil {
-		return 0, err
-	}
-	if o.namespace.draining() != nil {
-		return o.removeDrained(ctx)
-	}
-	if o.resource.api.Removing {
-		return 0, o.removeResource(ctx)
-	}
-	switch {
-	case o.src != nil && transform.IsWanted(o.src):
-		return o.reconcileWanted(ctx)
-	case o.hasNothing() && !o.hasReport():
-		return 0, nil
-	}
-	unwanted, err := o.confirmUnwanted(ctx)
-	if err != nil || !unwanted {
-		return time.Second, err // the cache will follow
-	}
-	return 0, o.remove(ctx, false)
-}
-
-// reconcileWanted brings the copy to what the object says, and tells the user how it fares.
-func (o *objectReconciler) reconcileWanted(ctx context.Context) (time.Duration, error) {
-	if o.resource.api.State != workloadv1alpha1.ResourceAccepted {
-		return 0, o.reportNotAccepted(ctx)
-	}
-	desired, err := o.owner.Copy(o.src)
-	if err != nil {
-		return 0, err
-	}
-	before := o.lastReport()
-	report, again, err := o.ensureCopy(ctx, desired, before.WithoutOutcome())
-	switch {
-	case errors.Is(err, errPutOff):
-		o.deferred = true
-		o.resource.up.RequeuePending(o.name, o.changedAt)
-		o.resource.down.RequeuePending(o.name, o.answeredAt)
-		return again, nil
-	case err != nil && !report.Rejected():
-		return 0, err
-	case !o.hasFinalizer() && !report.Rejected() && !before.Rejected() && o.mayWait():
-		o.resource.up.RequeuePending(o.name, o.changedAt)
-		return reportDelay, nil
-	case o.isStep(report, before):
-		o.resource.down.RequeuePending(o.name, o.answeredAt)
-		return max(stepPace-o.clock.Since(o.answeredAt), immediately), nil
-	}
-	failure := o.writeUpstream(ctx, report)
-	return cmp.Or(again, o.again), cmp.Or(failure, err)
-}
-
-// finalizerFirst tells whether the object is held before its copy exists: always, but for plain data that comes in a burst
-// without a limit. There the write that reports on it holds it too, a little after: its copy carries our mark, so one whose
-// object has gone before that is found by it, and is removed.
-func (o *objectReconciler) finalizerFirst() bool { return o.resource.api.HasStatus || !o.isBurst() }
-
-// ensureCopy makes the copy what it should be, and says how it fares. With an error there is something to tell only if it is
-// the object's fault, as far as anybody can tell.
-func (o *objectReconciler) ensureCopy(ctx context.Context, wanted *unstructured.Unstructured, report rejection.Report) (rejection.Report, time.Duration, error) {
-	if o.isManaged(o.dst) && !o.hasFinalizer() && (o.rateLimited || o.resource.api.HasStatus) {
-		// A copy that there is without a finalizer, as when somebody has taken it off, is not touched before it is back. What a
-		// burst without a limit has copied is held by its report.
-		if err := o.addFinalizer(ctx); err != nil {
-			return report, 0, err
+	o.report = o.lastReport().WithoutOutcome()
+	for range maxActions {
+		observed, desired, err := o.observe()
+		if err != nil {
+			return 0, err
+		}
+		done, err := o.act(ctx, decide(observed), desired)
+		if err != nil {
+			return 0, err
+		}
+		if done {
+			return o.again, nil
 		}
 	}
-	desired, again := wanted, time.Duration(0)
-	if o.isLeftScaled(wanted) {
-		desired = withoutReplicas(wanted)
+	return 0, fmt.Errorf("%s needs more than %d actions in one pass", o, maxActions)
+}
+
+// act carries out one action, and tells whether it ends the pass.
+func (o *objectReconciler) act(ctx context.Context, next action, desired *unstructured.Unstructured) (done bool, err error) {
+	switch next {
+	case waitForCache:
+		o.again = lagRetry
+		return true, nil
+	case waitDeferred:
+		return true, o.waitDeferred()
+	case confirmRemoval:
+		return false, o.confirmRemoval(ctx)
+	case confirmSource:
+		return false, o.confirmSource(ctx)
+	case confirmNoCopy:
+		return o.confirmNoCopy(ctx)
+	case addFinalizer:
+		return false, o.addFinalizer(ctx)
+	case dryRunCreate, createCopy, applyCopy:
+		return o.write(ctx, next, desired)
+	case deleteCopy, replaceJob, orphanCopy, releaseCopy:
+		return o.endCopy(ctx, next)
+	case releaseSource:
+		return true, o.releaseSource(ctx)
+	case reportCopy, reportTerminating, reportDeleting, reportUnmanaged, reportFinishedJob, reportRejection, reportNotAccepted, reportListDenied:
+		return true, o.writeReport(ctx, next, desired)
 	}
-	switch {
-	case o.isUnmanaged():
-		if o.hasFinalizer() {
-			if copy, err := o.findCopy(ctx); err != nil {
-				return report, 0, err
-			} else if copy != nil {
-				o.dst = copy
-				return o.ensureCopy(ctx, wanted, report)
-			}
-		}
-		o.noCopy = true
-		return o.unmanagedReport(report), 0, nil
-	case o.dst != nil && o.dst.GetDeletionTimestamp() != nil:
-		return o.terminating(report, "and is made anew when it is gone"), 0, nil
-	case o.dst != nil && o.isManaged(o.dst) && o.isEarlierJob():
-		return o.terminating(report, "and is made anew when it is gone"), 0, o.reportRemovalFailure(ctx, o.replaceCopy(ctx))
-	case o.dst != nil && transform.Matches(o.dst, desired):
-	case o.dst == nil && naming.HasFinished(o.src):
-		if o.hasFinalizer() {
-			// The finalizer stands for a copy, whatever the cache shows.
-			if err := o.verifyAbsent(ctx); err != nil {
-				return o.recordFailure(desired, report, err)
-			}
-		}
-		o.noCopy = true
-		return report.WithFinishedJob(o.src), 0, nil
-	default:
-		known, ok := o.validOutcome(desired)
-		if wait := max(known.until.Sub(o.clock.Now()), immediately); known.putOff {
-			return report, wait, errPutOff
-		} else if known.report.Rejected() {
-			return o.withCopyReadiness(known.report), wait, nil
-		}
-		if again = o.untilRestored(desired); ok || again > 0 {
-			break
-		}
-		var err error
-		if report, again, err = o.apply(ctx, desired, report); err != nil || report.Rejected() {
-			return o.withCopyReadiness(report), again, err
-		}
-	}
-	report = report.WithReadiness(o.dst, o.resource.api.HasStatus)
-	report.Message = cmp.Or(report.Message, rejection.ScaledElsewhere(o.dst, wanted))
-	return report, again, nil
+	return true, nil
 }
 
-// withCopyReadiness adds to what is told of a refusal how the copy fares that there is, of an earlier state of the object.
-func (o *objectReconciler) withCopyReadiness(report rejection.Report) rejection.Report {
-	if !report.Rejected() || !o.isManaged(o.dst) {
-		return report
-	}
-	return report.WithReadiness(o.dst, o.resource.api.HasStatus)
-}
-
-// terminating says what a copy that is being deleted waits for.
-func (o *objectReconciler) terminating(report rejection.Report, then string) rejection.Report {
-	report.Ready, report.Message = string(kstatus.TerminatingStatus), "the copy is being deleted "+then
-	if finalizers := o.dst.GetFinalizers(); len(finalizers) > 0 {
-		report.Message = rejection.Clip(fmt.Sprintf("the copy is being deleted in the physical cluster, where finalizers %q hold it, %s", finalizers, then))
-	}
-	return report
-}
-
-// isBurst tells whether copies of many were made together just now, as fast as the servers can: where there is a limit,
-// they come one by one.
-func (e *Controller) isBurst() bool {
-	return !e.rateLimited && e.clock.Since(time.Unix(0, e.burstSince.Load())) < reportDelay
-}
-
-// mayWait tells whether the report of one of many has waited less than reportPatience.
-func (o *objectReconciler) mayWait() bool {
-	return !o.changedAt.IsZero() && o.isBurst() && o.clock.Since(o.changedAt) < reportPatience
-}
-
-// isStep tells whether a copy that was on its way, and still is, has only come further a moment ago.
-func (o *objectReconciler) isStep(report, before rejection.Report) bool {
-	underWay := report.Ready == string(kstatus.InProgressStatus) && !report.Rejected()
-	same := report.Ready == before.Ready && report.Generation == before.Generation && report.Time == before.Time
-	return underWay && same && o.hasFinalizer() && !o.answeredAt.IsZero() && o.clock.Since(o.answeredAt) < stepPace
-}
-
-// hasNothing tells that neither side holds anything of ours.
-func (o *objectReconciler) hasNothing() bool { return !o.hasFinalizer() && !o.isManaged(o.dst) }
-
-// hasFinalizer tells whether our finalizer is on the object.
-func (o *objectReconciler) hasFinalizer() bool { return o.Controller.hasFinalizer(o.src) }
-
-func (e *Controller) hasFinalizer(src *unstructured.Unstructured) bool {
-	return src != nil && slices.Contains(src.GetFinalizers(), workloadv1alpha1.SyncerFinalizer(e.owner.Key))
-}
-
-// hasReport tells whether we have told something on the object.
-func (o *objectReconciler) hasReport() bool { return o.src != nil && o.syncAnnotation(o.src) != "" }
-
-func (e *Controller) syncAnnotation(src *unstructured.Unstructured) string {
-	return src.GetAnnotations()[workloadv1alpha1.SyncAnnotation(e.owner.Key)]
-}
-
-// hasOurMetadata tells whether anything of ours is on an object of the workspace.
-func (e *Controller) hasOurMetadata(src *unstructured.Unstructured) bool {
-	return e.hasFinalizer(src) || e.syncAnnotation(src) != ""
-}
-
-// isUnmanaged tells whether what has the copy's name is somebody's, who does not hand it over. What is in every Namespace is
-// everybody's.
-func (o *objectReconciler) isUnmanaged() bool {
-	return o.dst != nil && !o.isManaged(o.dst) && !o.isClusterDefault() && o.dst.GetAnnotations()[workloadv1alpha1.AnnotationAdopt] != o.owner.Key
-}
-
-// unmanagedReport says that something of somebody else stands in the way.
-func (o *objectReconciler) unmanagedReport(report rejection.Report) rejection.Report {
-	report.Refused = fmt.Sprintf("%s %q exists in Namespace %q of the physical cluster and is not a copy; delete it there, or annotate it there with %s=%s to hand it over",
-		o.resource.api.Kind, o.name, o.namespace.downstreamNamespace, workloadv1alpha1.AnnotationAdopt, o.owner.Key)
-	return report
-}
-
-// isClusterDefault tells whether the copy is of what every Namespace has, made by the cluster itself: it is not ours to delete.
-func (o *objectReconciler) isClusterDefault() bool {
-	return o.resource.api.Group == "" && naming.IsClusterDefault(o.resource.api.Kind, o.name)
-}
-
-// isManaged tells whether an object of the physical cluster is a copy of ours.
-func (e *Controller) isManaged(dst *unstructured.Unstructured) bool {
-	return dst != nil && naming.IsManaged(dst, e.owner.Key)
+// waitDeferred waits as long as the physical cluster has asked for.
+func (o *objectReconciler) waitDeferred() error {
+	o.pending = true
+	o.again = max(o.state.lastOutcome.until.Sub(o.clock.Now()), immediately)
+	o.requeueChanges()
+	return nil
 }
 
 // String names the object as its user does.
@@ -308,4 +189,31 @@ func (o *objectReconciler) String() string {
 
 func (o *objectReconciler) key() queueKey {
 	return queueKey{namespace: o.namespace.upstreamNamespace, resource: o.resource.api.GroupResource, name: o.name}
+}
+
+// classify says what the failure of a request means for the object. That there was no answer says nothing about it, unless
+// others have been answered since its last attempt.
+func (o *objectReconciler) classify(err error) (rejection.Report, rejection.Class) {
+	report, class := rejection.Classify(err)
+	if err == nil || class != rejection.Transient || o.failures() < rejection.ReportAfter || rejection.IsOverload(err) || isThrottled(err) ||
+		o.resource.hasUnhealthyWatch(o.clock.Now()) {
+		return report, class
+	}
+	lastAttempt := o.began.Add(-pause(o.failures()-1, err))
+	if !time.Unix(0, o.lastApplyAnswer.Load()).After(lastAttempt) {
+		return report, class
+	}
+	why := rejection.Clip(err.Error())
+	if errors.Is(err, context.DeadlineExceeded) {
+		why = fmt.Sprintf("it does not answer within %s; a webhook there may hang", passTimeout)
+	}
+	return rejection.Report{Refused: "the physical cluster takes others, but not this one: " + why}, rejection.Persistent
+}
+
+// failures is how often the object has failed in a row.
+func (o *objectReconciler) failures() int { return o.queue.NumRequeues(o.key()) }
+
+// takesOver tells whether the user wants the fields of the object even where others own them downstream.
+func (o *objectReconciler) takesOver() bool {
+	return o.src.GetAnnotations()[workloadv1alpha1.AnnotationTakeOver] == "true"
 }

@@ -94,7 +94,8 @@ func newBench(t *testing.T, src, dst, liveSrc, liveDst *unstructured.Unstructure
 	}
 	b := &bench{up: server(liveSrc), down: server(liveDst)}
 	place := newNamespaceSync(testOwner.Key, "shop")
-	e := &Controller{owner: testOwner, clock: clock.RealClock{}, queue: newQueue(maxWorkers)}
+	e := &Controller{owner: testOwner, clock: clock.RealClock{}, queue: newQueue(maxWorkers), up: b.up}
+	e.upMetadata, e.downMetadata = newMetadataServer(t, liveSrc), newMetadataServer(t, liveDst)
 	t.Cleanup(e.queue.ShutDown)
 	b.pass = &objectReconciler{
 		Controller: e, namespace: place, name: "a", src: src, dst: dst,
@@ -281,11 +282,13 @@ func TestJobRunsOnce(t *testing.T) {
 	}
 }
 
-// TestJobWithACopyUnseen: a Job that has run is not let go because a cache shows no copy.
+// TestJobWithACopyUnseen: the finalizer of a Job that has ended stays, because a cache shows no copy and the cluster has one.
 func TestJobWithACopyUnseen(t *testing.T) {
-	b := newBench(t, sourceOf(completed), nil, sourceOf(completed), copied(t))
-	if _, err := b.pass.run(t.Context()); err == nil || len(b.writes(t)) > 0 {
-		t.Errorf("run() = %v, writes %q", err, b.writes(t))
+	there := desiredOf(t, sourceOf(completed))
+	there.SetUID("copy-1")
+	b := newBench(t, sourceOf(completed), nil, sourceOf(completed), there)
+	if _, err := b.pass.run(t.Context()); err != nil || !b.pass.hasFinalizer() || slices.Contains(b.writes(t), "down create") {
+		t.Errorf("run() = %v, finalizers %q, writes %q", err, b.pass.src.GetFinalizers(), b.writes(t))
 	}
 }
 
@@ -583,9 +586,9 @@ func TestUnfollowedLeaves(t *testing.T) {
 				there = copied(t)
 			}
 			b := newBench(t, nil, nil, nil, there)
-			b.down.PrependReactor("list", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
-				return tc.barred, nil, apierrors.NewForbidden(configMaps.GroupResource(), "", errors.New("no"))
-			})
+			b.pass.downMetadata.(*metadataServer).answer = func(context.Context, string, metav1.ListOptions) error {
+				return map[bool]error{true: apierrors.NewForbidden(configMaps.GroupResource(), "", errors.New("no"))}[tc.barred]
+			}
 			gr := b.pass.resource.api.GroupResource
 			tc.resource.GroupResource, tc.resource.Removing = gr, true
 			b.pass.down, b.pass.namespaces = b.down, map[string]*namespaceSync{"shop": b.pass.namespace}
@@ -644,41 +647,6 @@ func TestResourceThatDoesNotTravel(t *testing.T) {
 			}
 			if tc.stranded && !transform.IsWanted(tc.src) && len(after.GetFinalizers()) != 0 {
 				t.Errorf("%s\nit is held by %q", tc.reason, after.GetFinalizers())
-			}
-		})
-	}
-}
-
-// TestReportWaitsInABurst: the first write up makes way for the copies that others wait for, but not for ever.
-func TestReportWaitsInABurst(t *testing.T) {
-	tests := map[string]struct {
-		others bool
-		waited time.Duration
-		want   []string
-	}{
-		"alone":        {false, 0, []string{"up patch"}},
-		"burst":        {true, 0, nil},
-		"long enough":  {true, reportPatience, []string{"up patch"}},
-		"no new event": {true, -1, []string{"up patch"}},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t, sourceOf(fresh), copied(t), sourceOf(fresh), copied(t))
-			if tc.waited >= 0 {
-				b.pass.changedAt = time.Now().Add(-tc.waited)
-			}
-			if tc.others {
-				b.pass.burstSince.Store(time.Now().UnixNano())
-			}
-			again, err := b.pass.run(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(tc.want, b.writes(t)); diff != "" {
-				t.Errorf("writes: -want +got\n%s", diff)
-			}
-			if waits := tc.want == nil; waits != (again > 0) || waits != !b.pass.resource.up.TakePending("a").IsZero() {
-				t.Errorf("it comes again after %s", again)
 			}
 		})
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,123 +15,97 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/cache"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
 	"github.com/synctarget/synctarget/pkg/syncer/transform"
 )
 
-// confirmUnwanted asks the workspace itself.
-func (o *objectReconciler) confirmUnwanted(ctx context.Context) (bool, error) {
-	live, err := o.resource.up.Client.Get(ctx, o.name, metav1.GetOptions{})
-	if isGone(err, o.name) {
-		if o.src != nil {
-			o.resource.up.Objects.Forget(o.namespace.upstreamNamespace + "/" + o.name)
+// confirmRemoval reads live whether the copy is really to go, and how: the cache may lag, a Namespace may have been opened again,
+// or the deletion policy have changed.
+func (o *objectReconciler) confirmRemoval(ctx context.Context) error {
+	switch o.intent() {
+	case intentDrain:
+		live, err := o.recentTarget(ctx)
+		if err != nil {
+			return err
 		}
-		return true, nil
+		ending := o.drainOf(live, o.namespace.upstreamNamespace)
+		o.confirmed.removal, o.confirmed.orphan = ending != nil, ending != nil && ending.orphan
+	case intentRemove:
+		live, err := o.recentTarget(ctx)
+		if err != nil {
+			return err
+		}
+		o.confirmed.removal = string(live.UID) == o.owner.UID && !slices.Contains(live.Spec.Synced(), o.resource.api.GroupResource)
+		if !o.confirmed.removal {
+			signal(o.rediscover) // it is named again
+		}
+	case intentRun:
+		if err := o.confirmSource(ctx); err != nil {
+			return err
+		}
+		o.confirmed.removal = sourceStateOf(o.src) != sourceWanted
 	}
-	if err != nil {
-		return false, fmt.Errorf("reading %s in the workspace: %w", o, err)
-	}
-	o.src = live
-	return !transform.IsWanted(live), nil
+	o.confirmed.kept = !o.confirmed.removal
+	return nil
 }
 
-// isGone tells that this object is gone from an API that is gone, or was never there.
+// confirmSource reads the object live.
+func (o *objectReconciler) confirmSource(ctx context.Context) error {
+	live, err := o.resource.up.Client.Get(ctx, o.name, metav1.GetOptions{})
+	switch {
+	case isGone(err, o.name):
+		o.resource.up.Objects.Forget(o.namespace.upstreamNamespace + "/" + o.name)
+		o.src = nil
+	case err != nil:
+		return fmt.Errorf("reading %s in the workspace: %w", o, err)
+	default:
+		o.src = live
+	}
+	o.confirmed.source = true
+	return nil
+}
+
+// isGone tells whether an error says that this object does not exist, and not that its API does not.
 func isGone(err error, name string) bool {
 	var answer apierrors.APIStatus
 	return apierrors.IsNotFound(err) && errors.As(err, &answer) && answer.Status().Details != nil && answer.Status().Details.Name == name
 }
 
-// removeDrained withdraws an object of a Namespace that is closing, if kcp itself says so just now: it may have been opened again, or
-// the policy be another, while we are at it.
-func (o *objectReconciler) removeDrained(ctx context.Context) (again time.Duration, err error) {
-	if o.hasNothing() && !o.hasReport() {
-		return 0, nil
-	}
-	live, err := o.recentTarget(ctx)
-	if err != nil {
-		return 0, err
-	}
-	ending := o.drainOf(live, o.namespace.upstreamNamespace)
-	if ending == nil {
-		return time.Second, nil // the SyncTarget's event will follow
-	}
-	return 0, o.remove(ctx, ending.orphan)
-}
-
-// removeResource withdraws an object of a resource that the spec no longer names, if the workspace itself says so.
-func (o *objectReconciler) removeResource(ctx context.Context) error {
-	if o.hasNothing() && !o.hasReport() {
-		return nil
-	}
-	live, err := o.recentTarget(ctx)
-	if err != nil {
-		return err
-	}
-	if string(live.UID) != o.owner.UID || slices.Contains(live.Spec.Synced(), o.resource.api.GroupResource) {
-		signal(o.rediscover)
-		return nil // it is named again
-	}
-	return o.remove(ctx, false)
-}
-
-// remove removes the copy, or our marks on it, and then lets the object go.
-func (o *objectReconciler) remove(ctx context.Context, orphan bool) error {
-	if o.isManaged(o.dst) {
-		end := o.endCopy
-		switch {
-		case orphan:
-			end = o.stripCopy
-		case o.isClusterDefault():
-			end = o.giveBack
-		}
-		if err := end(ctx); err != nil || o.isManaged(o.dst) {
-			return err
-		}
-	} else if o.hasFinalizer() && !orphan && o.resource.down != nil {
-		// The cache shows no copy; the finalizer stands for one, so the server is asked.
-		copy, err := o.findCopy(ctx)
-		if err != nil {
-			return o.reportRemovalFailure(ctx, err)
-		}
-		if copy != nil {
-			o.dst = copy
-			return o.remove(ctx, orphan)
-		}
-	}
-	if o.hasFinalizer() || o.hasReport() {
-		return o.releaseSource(ctx)
-	}
-	return nil
-}
-
-// findCopy asks the physical cluster itself for the copy; nil if there is none.
-func (o *objectReconciler) findCopy(ctx context.Context) (*unstructured.Unstructured, error) {
+// confirmNoCopy asks the physical cluster whether there is a copy: the finalizer stands for one, whatever the cache shows.
+func (o *objectReconciler) confirmNoCopy(ctx context.Context) (done bool, err error) {
 	live, err := o.resource.down.Client.Get(ctx, o.name, metav1.GetOptions{})
-	if err != nil && !isGone(err, o.name) {
-		return nil, fmt.Errorf("reading %s in the physical cluster, to see whether there is a copy: %w", o, err)
+	switch {
+	case err != nil && !isGone(err, o.name):
+		return true, o.reportFailure(ctx, fmt.Errorf("reading %s in the physical cluster, to see whether there is a copy: %w", o, err))
+	case err == nil && o.isManaged(live):
+		o.dst = live
+	default:
+		o.confirmed.noCopy = true
 	}
-	if err != nil || !o.isManaged(live) {
-		return nil, nil
-	}
-	return live, nil
+	return false, nil
 }
 
-// endCopy deletes the copy, whose end comes as an event, and tells what holds that up.
-func (o *objectReconciler) endCopy(ctx context.Context) error {
-	if o.dst.GetDeletionTimestamp() == nil {
-		return o.reportRemovalFailure(ctx, o.deleteCopy(ctx))
+// endCopy deletes the copy, or takes what is ours off it; done tells that the pass ends.
+func (o *objectReconciler) endCopy(ctx context.Context, next action) (done bool, err error) {
+	switch next {
+	case orphanCopy:
+		return false, o.orphanCopy(ctx)
+	case releaseCopy:
+		return false, o.releaseCopy(ctx)
+	case replaceJob:
+		if err := o.confirmSameSource(ctx); err != nil {
+			return true, err
+		}
 	}
-	if o.src == nil || len(o.dst.GetFinalizers()) == 0 {
-		return nil
-	}
-	return o.writeUpstream(ctx, o.terminating(o.lastReport().WithoutOutcome(), "and then this object is free"))
+	return true, o.reportFailure(ctx, o.deleteCopy(ctx))
 }
 
-// reportRemovalFailure returns what keeps us from letting the object go, and tells it there once it has lasted.
-func (o *objectReconciler) reportRemovalFailure(ctx context.Context, err error) error {
-	report, kind := o.classify(err)
-	if kind == rejection.Transient || o.src == nil || o.queue.NumRequeues(o.key()) < rejection.ReportAfter {
+// reportFailure returns why the object cannot be taken further, and reports it on the object once it has failed several times.
+func (o *objectReconciler) reportFailure(ctx context.Context, err error) error {
+	report, class := o.classify(err)
+	if class == rejection.Transient || o.src == nil || o.failures() < rejection.ReportAfter {
 		return err
 	}
 	before := o.lastReport()
@@ -140,29 +113,24 @@ func (o *objectReconciler) reportRemovalFailure(ctx context.Context, err error) 
 	return errors.Join(err, o.writeUpstream(ctx, report))
 }
 
-// isEarlierJob tells whether the copy is of an earlier Job of the name. A Job runs once: the next one is not run, and has not
-// ended, by what became of the last. All else is what it says, whoever said so first.
-func (o *objectReconciler) isEarlierJob() bool {
-	return naming.IsJob(o.src.GroupVersionKind().GroupKind()) &&
-		o.dst.GetAnnotations()[workloadv1alpha1.AnnotationSourceUID] != string(o.src.GetUID())
-}
-
-// replaceCopy deletes a copy if the workspace itself shows that its object is another by now.
-func (o *objectReconciler) replaceCopy(ctx context.Context) error {
+// confirmSameSource reads live that the object is still the one that was observed.
+func (o *objectReconciler) confirmSameSource(ctx context.Context) error {
 	live, err := o.resource.up.Client.Get(ctx, o.name, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("reading %s in the workspace: %w", o, err)
 	}
 	if live.GetUID() != o.src.GetUID() {
-		return fmt.Errorf("%s is another by now", o)
+		return fmt.Errorf("%s is another object by now", o)
 	}
-	return o.deleteCopy(ctx)
+	return nil
 }
 
+// deleteCopy deletes the copy by its UID. Its end comes as an event.
 func (o *objectReconciler) deleteCopy(ctx context.Context) error {
-	log.FromContext(ctx).Info("Deleting the copy", "object", o.String())
-	uid, background := o.dst.GetUID(), metav1.DeletePropagationBackground
-	err := o.resource.down.Client.Delete(ctx, o.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background})
+	propagation := o.propagation()
+	log.FromContext(ctx).Info("Deleting the copy", "object", o.String(), "propagation", propagation)
+	uid := o.dst.GetUID()
+	err := o.resource.down.Client.Delete(ctx, o.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &propagation})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("deleting %s in the physical cluster: %w", o, err)
 	}
@@ -170,29 +138,22 @@ func (o *objectReconciler) deleteCopy(ctx context.Context) error {
 	return nil
 }
 
-// giveBackMerged gives back what was merged into, before anything else is made of it: it carries our marks. The server is
-// asked for it, as the cache may not show it yet.
-func (o *objectReconciler) giveBackMerged(ctx context.Context) error {
-	if o.state.merged == "" || o.resource.down == nil {
-		return nil
+// propagation is how the user has deleted the object, which is how its copy is deleted.
+func (o *objectReconciler) propagation() metav1.DeletionPropagation {
+	if o.src == nil || o.src.GetDeletionTimestamp() == nil {
+		return metav1.DeletePropagationBackground
 	}
-	live, err := o.resource.down.Client.Get(ctx, o.name, metav1.GetOptions{})
-	if err != nil && !isGone(err, o.name) {
-		return o.reportRemovalFailure(ctx, fmt.Errorf("reading %s in the physical cluster, to give it back: %w", o, err))
-	}
-	if err == nil && live.GetUID() == o.state.merged && o.isManaged(live) {
-		o.dst = live
-		if err := o.giveBack(ctx); err != nil {
-			return o.reportRemovalFailure(ctx, err)
-		}
-	}
-	o.state.merged = ""
-	return nil
+	return transform.Propagation(o.src, o.resource.up.DeletedWith(o.name, o.src.GetUID()))
 }
 
-// giveBack takes everything of ours out of an object that is not ours alone: what is applied no longer names goes.
-func (o *objectReconciler) giveBack(ctx context.Context) error {
-	log.FromContext(ctx).Info("Giving back", "object", o.String())
+// releaseCopy takes everything of ours out of an object that is not ours alone: what an apply no longer names goes.
+func (o *objectReconciler) releaseCopy(ctx context.Context) error {
+	log.FromContext(ctx).Info("Releasing an object of the cluster", "object", o.String())
+	if cache.WasCreated(o.dst) {
+		if err := o.ownAsApplier(ctx); err != nil {
+			return err
+		}
+	}
 	bare := &unstructured.Unstructured{}
 	bare.SetGroupVersionKind(o.dst.GroupVersionKind())
 	bare.SetNamespace(o.namespace.downstreamNamespace)
@@ -200,49 +161,54 @@ func (o *objectReconciler) giveBack(ctx context.Context) error {
 	bare.SetUID(o.dst.GetUID())
 	left, err := o.resource.down.Client.Apply(ctx, o.name, bare, metav1.ApplyOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer})
 	if err != nil {
-		return fmt.Errorf("giving %s in the physical cluster back: %w", o, err)
+		return fmt.Errorf("taking our fields out of %s in the physical cluster: %w", o, err)
 	}
 	o.resource.down.Objects.Assume(o.namespace.downstreamNamespace+"/"+o.name, left, true)
 	o.dst = left
+	o.confirmed.noCopy = !o.isManaged(left)
 	return nil
 }
 
-// stripCopy takes our marks off a copy, which from then on belongs to whoever runs the physical cluster.
-func (o *objectReconciler) stripCopy(ctx context.Context) error {
-	log.FromContext(ctx).Info("Leaving the copy behind", "object", o.String())
+// orphanCopy takes our metadata off the copy, which from then on belongs to whoever runs the physical cluster.
+func (o *objectReconciler) orphanCopy(ctx context.Context) error {
+	log.FromContext(ctx).Info("Orphaning the copy", "object", o.String())
 	live, err := o.resource.down.Client.Get(ctx, o.name, metav1.GetOptions{})
 	if err != nil && !isGone(err, o.name) {
 		return fmt.Errorf("reading %s in the physical cluster: %w", o, err)
 	}
-	if err != nil || live.GetUID() != o.dst.GetUID() {
+	if err != nil || live.GetUID() != o.dst.GetUID() || !o.isManaged(live) {
 		o.dst = nil
 		return nil
 	}
-	o.dst = live
-	labels, annotations := map[string]any{}, map[string]any{}
-	for name := range o.dst.GetLabels() {
-		if strings.HasPrefix(name, workloadv1alpha1.GroupName+"/") {
-			labels[name] = nil
-		}
-	}
-	for name := range o.dst.GetAnnotations() {
-		if strings.HasPrefix(name, workloadv1alpha1.GroupName+"/") {
-			annotations[name] = nil
-		}
-	}
-	metadata := map[string]any{"uid": string(o.dst.GetUID()), "labels": labels, "annotations": annotations}
-	if entries, found := naming.WithoutSyncer(o.dst.GetManagedFields()); found {
-		// Whoever sets a field later meets no conflict with a syncer that is gone.
-		metadata["managedFields"], metadata["resourceVersion"] = entries, o.dst.GetResourceVersion()
-	}
-	patch, err := json.Marshal(map[string]any{"metadata": metadata})
+	patch, err := orphanPatch(live)
 	if err != nil {
 		return err
 	}
 	left, err := o.resource.down.Client.Patch(ctx, o.name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("taking our marks off %s in the physical cluster: %w", o, err)
+		return fmt.Errorf("taking our metadata off %s in the physical cluster: %w", o, err)
 	}
 	o.dst = left
 	return nil
+}
+
+// orphanPatch is a merge patch that removes our labels, annotations and ownership of fields.
+func orphanPatch(live *unstructured.Unstructured) ([]byte, error) {
+	metadata := map[string]any{"uid": string(live.GetUID()), "labels": ourKeys(live.GetLabels()), "annotations": ourKeys(live.GetAnnotations())}
+	if entries, found := naming.WithoutSyncer(live.GetManagedFields()); found {
+		// Whoever sets a field later meets no conflict with a syncer that is gone.
+		metadata["managedFields"], metadata["resourceVersion"] = entries, live.GetResourceVersion()
+	}
+	return json.Marshal(map[string]any{"metadata": metadata})
+}
+
+// ourKeys maps our labels or annotations to null.
+func ourKeys(all map[string]string) map[string]any {
+	nulls := map[string]any{}
+	for name := range all {
+		if strings.HasPrefix(name, workloadv1alpha1.GroupName+"/") {
+			nulls[name] = nil
+		}
+	}
+	return nulls
 }

@@ -23,6 +23,8 @@ const reportRetry = time.Second
 // for, and that one of these is synced for the first time; the rest at most once in statusInterval.
 func (e *Controller) runStatus(ctx context.Context) {
 	var rested, retry <-chan time.Time
+	watches := e.clock.NewTicker(watchCheckInterval)
+	defer watches.Stop()
 	for {
 		changed := e.statusDirty
 		if rested != nil {
@@ -33,6 +35,9 @@ func (e *Controller) runStatus(ctx context.Context) {
 			return
 		case <-rested:
 			rested = nil
+			continue
+		case <-watches.C():
+			e.checkWatches(ctx)
 			continue
 		case <-e.statusUrgent:
 		case <-retry:
@@ -67,15 +72,20 @@ func (e *Controller) writeStatus(ctx context.Context) error {
 // told before.
 func (e *Controller) resourceStatuses(catalog []discovery.Resource, told workloadv1alpha1.SyncTargetStatus) []workloadv1alpha1.SyncedResourceStatus {
 	e.mu.Lock()
-	places, refused := maps.Clone(e.namespaces), maps.Clone(e.listErrors)
+	places, refused, watches := maps.Clone(e.namespaces), maps.Clone(e.listErrors), e.watchFailures
 	e.mu.Unlock()
 	out := make([]workloadv1alpha1.SyncedResourceStatus, 0, len(catalog))
 	for _, r := range catalog {
 		status := workloadv1alpha1.SyncedResourceStatus{
 			Group: r.Group, Resource: r.Resource, Versions: r.Versions, State: r.State, Message: r.Message,
 		}
-		if refusal := cmp.Or(refused[resourceOnSide{r.GroupResource, workspaceSide}].message, refused[resourceOnSide{r.GroupResource, clusterSide}].message); refusal != "" && r.State == workloadv1alpha1.ResourceAccepted {
+		refusal := cmp.Or(refused[resourceOnSide{r.GroupResource, workspaceSide}].message, refused[resourceOnSide{r.GroupResource, clusterSide}].message)
+		switch {
+		case r.State != workloadv1alpha1.ResourceAccepted:
+		case refusal != "":
 			status.State, status.Message = workloadv1alpha1.ResourceForbidden, refusal
+		default:
+			status.Message = withWatchFailures(r.GroupResource, r.Message, watches)
 		}
 		if isCounted(places, r, told.Namespaces) {
 			status.Objects, status.Failing = e.countObjects(places, r.GroupResource)

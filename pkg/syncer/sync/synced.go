@@ -14,10 +14,10 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/transform"
 )
 
-// lateAfter is how long a change may be on its way to the physical cluster before its Namespace is not synced any more.
+// lateAfter is how long a change may take to reach the physical cluster before its Namespace no longer counts as synced.
 const lateAfter = 10 * time.Second
 
-// syncedNamespaces are the open ones in which nothing is missing, and no change has waited for long.
+// syncedNamespaces are the opened Namespaces in which every object has been dealt with and no change has waited for long.
 func (e *Controller) syncedNamespaces(catalog []discovery.Resource, told workloadv1alpha1.SyncTargetStatus) []string {
 	e.mu.Lock()
 	places := maps.Clone(e.namespaces)
@@ -32,12 +32,14 @@ func (e *Controller) syncedNamespaces(catalog []discovery.Resource, told workloa
 	return names
 }
 
-// isNamespaceSynced tells it of one; until everything has been looked at once, as after a start, it is as was told before.
+// isNamespaceSynced tells whether a Namespace is synced. Until all its objects have been dealt with once, as after a
+// restart, what was reported before stands. It also stands while a watch fails and nothing is known to be missing, since
+// there may be changes that are not seen.
 func (e *Controller) isNamespaceSynced(p *namespaceSync, catalog []discovery.Resource, told bool) bool {
 	if p == nil {
 		return told
 	}
-	begun := true
+	begun, healthy := true, true
 	for _, r := range catalog {
 		switch l := p.resource(r.GroupResource); {
 		case !r.IsWatchable(), l != nil && l.isListDenied():
@@ -45,17 +47,25 @@ func (e *Controller) isNamespaceSynced(p *namespaceSync, catalog []discovery.Res
 			begun = false
 		case e.isLate(p, l):
 			return false
+		case l.hasUnhealthyWatch(e.clock.Now()):
+			healthy = false
 		}
 	}
-	all, before := p.allSynced() // a lane that has begun has said before what it misses
-	if all = all && begun; all {
+	complete, before := p.allSynced() // a resource that has been listed has marked its objects before
+	switch {
+	case p.draining() != nil:
+		return false
+	case complete && begun && healthy:
 		p.setInitiallySynced()
+		return true
+	case complete && begun:
+		return told
 	}
-	return p.draining() == nil && (all || told && !before)
+	return told && !before
 }
 
-// isLate tells whether a change of an object has been on its way for long, or its copy has been gone, and the object does not
-// say why. It counts from when the lane began.
+// isLate tells whether a change of an object has waited for long, or its copy has been missing for long, and the object does not say
+// why. The time counts from when the resource was listed.
 func (e *Controller) isLate(p *namespaceSync, l *resourceSync) (late bool) {
 	of := func(name string) bool {
 		o, _ := l.up.Objects.Get(p.upstreamNamespace + "/" + name)
@@ -79,23 +89,23 @@ func (e *Controller) isLate(p *namespaceSync, l *resourceSync) (late bool) {
 	return late
 }
 
-// isFailing tells whether it is told that, and why, an object is not as it should be.
+// isFailing tells whether the object says itself that, and why, its copy is not as it should be.
 func (e *Controller) isFailing(p *namespaceSync, l *resourceSync, o *unstructured.Unstructured) bool {
 	report := rejection.ParseReport(e.syncAnnotation(o))
-	return isMetadataRejected(p, l, o) || report.Rejected() || report.Ready == string(kstatus.FailedStatus)
+	return isMetadataRejected(p, l, o) || report.Rejected() || report.Deviates() || report.Ready == string(kstatus.FailedStatus)
 }
 
-// isMetadataRejected tells whether the workspace refuses our marks on an object.
+// isMetadataRejected tells whether the workspace refuses our finalizer and annotation on an object.
 func isMetadataRejected(p *namespaceSync, l *resourceSync, o *unstructured.Unstructured) bool {
 	return !p.objectState(l.api.GroupResource, o.GetName()).metadataRejectedAt.IsZero()
 }
 
-// markUnsynced notes what is to be brought to the physical cluster before the place is synced.
+// markUnsynced notes the objects that must be dealt with before the Namespace counts as synced.
 func (p *namespaceSync) markUnsynced(l *resourceSync, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.resources[l.api.GroupResource] != l {
-		return // it is followed no more, or anew
+		return // it is no longer watched, or watched anew
 	}
 	for _, name := range l.up.Names() {
 		p.unsynced[queueKey{namespace: p.upstreamNamespace, resource: l.api.GroupResource, name: name}] = true
@@ -106,7 +116,7 @@ func (p *namespaceSync) markUnsynced(l *resourceSync, now time.Time) {
 	}
 }
 
-// markSynced notes that a pass has dealt with an object, and tells whether it was the last one that was missing.
+// markSynced notes that a pass has dealt with an object, and tells whether it was the last one that was waited for.
 func (p *namespaceSync) markSynced(i queueKey) (last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,14 +130,14 @@ func (p *namespaceSync) markSynced(i queueKey) (last bool) {
 	return true
 }
 
-// allSynced tells whether all is there that was to be brought, and before, whether that was so before.
+// allSynced tells whether all noted objects have been dealt with, now and at some time before.
 func (p *namespaceSync) allSynced() (now, before bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.unsynced) == 0, p.initiallySynced
 }
 
-// setInitiallySynced notes that nothing was missing, or that what is from now on is new.
+// setInitiallySynced notes that all noted objects have been dealt with once, or that those noted from now on are new.
 func (p *namespaceSync) setInitiallySynced() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -3,7 +3,6 @@ package sync
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/watch"
 	toolscache "k8s.io/client-go/tools/cache"
 
@@ -25,7 +25,7 @@ type Upstream interface {
 	PatchStatus(ctx context.Context, patch []byte) error
 }
 
-// newTargetInformer watches the one SyncTarget that we act for.
+// newTargetInformer watches the SyncTarget that this syncer acts for.
 func (e *Controller) newTargetInformer() toolscache.SharedIndexInformer {
 	client := e.up.Resource(workloadv1alpha1.SchemeGroupVersion.WithResource("synctargets"))
 	only := fields.OneTermEqualSelector(metav1.ObjectNameField, e.owner.Name).String()
@@ -41,8 +41,8 @@ func (e *Controller) newTargetInformer() toolscache.SharedIndexInformer {
 	}, &unstructured.Unstructured{}, toolscache.SharedIndexInformerOptions{ObjectDescription: "SyncTarget"})
 }
 
-// cachedTarget is the SyncTarget as the cache shows it; nil if it does not, or shows another of the same name: then nothing
-// is begun and nothing is ended.
+// cachedTarget is the SyncTarget as the cache shows it. It is nil if the cache shows none, or another one of the same name: then
+// nothing is started and nothing is ended.
 func (e *Controller) cachedTarget() *workloadv1alpha1.SyncTarget {
 	for _, object := range e.targets.GetStore().List() {
 		var target workloadv1alpha1.SyncTarget
@@ -57,16 +57,16 @@ func (e *Controller) cachedTarget() *workloadv1alpha1.SyncTarget {
 	return nil
 }
 
-// targetReadLifetime is how long it is acted upon what kcp has said of the SyncTarget: of many objects that go at once, few ask.
+// targetReadLifetime is how long a live read of the SyncTarget is used: many objects that are removed at once share a read.
 const targetReadLifetime = 2 * time.Second
 
-// targetRead is the SyncTarget as kcp itself has shown it, not to be changed.
+// targetRead is a live read of the SyncTarget, which is not changed.
 type targetRead struct {
 	target *workloadv1alpha1.SyncTarget
 	at     time.Time
 }
 
-// readTarget reads the SyncTarget from kcp itself.
+// readTarget reads the SyncTarget live.
 func (e *Controller) readTarget(ctx context.Context) (*workloadv1alpha1.SyncTarget, error) {
 	at := e.clock.Now()
 	live, err := e.target.Get(ctx)
@@ -76,7 +76,7 @@ func (e *Controller) readTarget(ctx context.Context) (*workloadv1alpha1.SyncTarg
 	return live, err
 }
 
-// recentTarget returns what kcp has said no longer than factLife ago, and otherwise asks, for all who want to know it now.
+// recentTarget returns a live read that is not older than targetReadLifetime. Passes that need one at the same time share it.
 func (e *Controller) recentTarget(ctx context.Context) (*workloadv1alpha1.SyncTarget, error) {
 	if f := e.lastRead.Load(); f != nil && e.clock.Since(f.at) < targetReadLifetime {
 		return f.target, nil
@@ -88,10 +88,10 @@ func (e *Controller) recentTarget(ctx context.Context) (*workloadv1alpha1.SyncTa
 	return live.(*workloadv1alpha1.SyncTarget), nil
 }
 
-// drainOf tells how a Namespace is to end, by what kcp itself has said; nil if it is not.
+// drainOf returns how a Namespace is to be drained by a live read of the SyncTarget; nil if it is not to be drained.
 func (e *Controller) drainOf(live *workloadv1alpha1.SyncTarget, namespace string) *drain {
 	if string(live.UID) != e.owner.UID || slices.Contains(live.Status.DrainedNamespaces, namespace) {
-		return nil // of another it is no word about ours, and what has been left has nothing to end
+		return nil // another SyncTarget says nothing about ours, and a drained Namespace has nothing left to remove
 	}
 	for _, n := range live.Status.Namespaces {
 		if n.Name == namespace && n.State == workloadv1alpha1.NamespaceClosing {
@@ -101,26 +101,42 @@ func (e *Controller) drainOf(live *workloadv1alpha1.SyncTarget, namespace string
 	return nil
 }
 
-// writeDrained says, or takes back, that nothing of ours is left in a Namespace. It is said only of one that is closing.
-func (e *Controller) writeDrained(ctx context.Context, namespace string, drained bool) error {
+// writeDrained writes changes of status.drainedNamespaces in one patch: true adds a Namespace, and false removes it. It
+// returns the Namespaces that were not added, since kcp shows that they are not closing.
+func (e *Controller) writeDrained(ctx context.Context, changes map[string]bool) (notClosing []string, err error) {
 	live, err := e.target.Get(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if drained && !slices.ContainsFunc(live.Status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
-		return n.Name == namespace && n.State == workloadv1alpha1.NamespaceClosing
-	}) {
-		return fmt.Errorf("reporting what is left in Namespace %q: it is closing no more", namespace)
+	if string(live.UID) != e.owner.UID {
+		return slices.Collect(maps.Keys(changes)), nil
 	}
-	names := slices.DeleteFunc(slices.Clone(live.Status.DrainedNamespaces), func(n string) bool { return n == namespace })
-	if drained {
-		names = append(names, namespace)
+	drained, notClosing := applyDrained(live.Status, changes)
+	if slices.Equal(drained, live.Status.DrainedNamespaces) {
+		return notClosing, nil
 	}
-	slices.Sort(names)
-	if string(live.UID) != e.owner.UID || slices.Equal(names, live.Status.DrainedNamespaces) {
-		return nil
+	return notClosing, e.patchTargetStatus(ctx, live, map[string]any{"drainedNamespaces": drained})
+}
+
+// applyDrained returns status.drainedNamespaces with these changes, and the Namespaces that were not added since they
+// are not closing.
+func applyDrained(status workloadv1alpha1.SyncTargetStatus, changes map[string]bool) (drained, notClosing []string) {
+	closing := map[string]bool{}
+	for _, n := range status.Namespaces {
+		closing[n.Name] = n.State == workloadv1alpha1.NamespaceClosing
 	}
-	return e.patchTargetStatus(ctx, live, map[string]any{"drainedNamespaces": names})
+	names := sets.New(status.DrainedNamespaces...)
+	for name, isDrained := range changes {
+		switch {
+		case !isDrained:
+			names.Delete(name)
+		case closing[name]:
+			names.Insert(name)
+		default:
+			notClosing = append(notClosing, name)
+		}
+	}
+	return sets.List(names), notClosing
 }
 
 // patchTargetStatus sets fields of the SyncTarget's status that are ours, unless it changed since it was read.

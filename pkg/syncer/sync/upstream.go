@@ -10,12 +10,11 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
@@ -23,52 +22,13 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/transform"
 )
 
-// reportNotAccepted tells on the object why objects of its resource do not travel. A copy that there is stays, and its status is told.
-func (o *objectReconciler) reportNotAccepted(ctx context.Context) error {
-	if o.resource.api.NotServedDownstream() {
-		if err := o.clearStatus(ctx); err != nil {
-			return err
-		}
-	}
-	report := o.lastReport().WithoutOutcome()
-	report.Refused = o.notSynced(o.resource.api.State, o.resource.api.Message)
-	return o.writeUpstream(ctx, o.withCopyReadiness(report))
-}
-
-// reportListDenied tells on the object that the physical cluster does not let its resource be looked at.
-func (o *objectReconciler) reportListDenied(ctx context.Context) (again time.Duration, err error) {
-	switch {
-	case o.src == nil:
-		return 0, nil
-	case o.hasFinalizer(), transform.IsWanted(o.src) && o.namespace.draining() == nil && !o.resource.api.Removing:
-	case o.hasReport():
-		return 0, o.releaseSource(ctx)
-	default:
-		return 0, nil
-	}
-	refusal := o.resource.down.ListError.Load()
-	if refusal == nil {
-		return time.Second, nil // it has just been lifted
-	}
-	report := o.lastReport().WithoutOutcome()
-	report.Refused = o.notSynced(workloadv1alpha1.ResourceForbidden, *refusal)
-	return 0, o.writeUpstream(ctx, report)
-}
-
-// notSynced says why no object of the resource is.
-func (o *objectReconciler) notSynced(state workloadv1alpha1.SyncedResourceState, why string) string {
-	return rejection.Clip(fmt.Sprintf("%s is not synced (%s): %s", o.resource.api.GroupResource, state, why))
-}
-
-// lastReport is what was last told on the object.
-func (o *objectReconciler) lastReport() rejection.Report {
-	return rejection.ParseReport(o.syncAnnotation(o.src))
-}
+// reportTimeout bounds what is written to the workspace after the time of a pass is over.
+const reportTimeout = 5 * time.Second
 
 // writeUpstream writes the status and the report upstream, each if it differs from what is there.
 func (o *objectReconciler) writeUpstream(ctx context.Context, report rejection.Report) error {
-	if deadline, bounded := ctx.Deadline(); bounded && time.Until(deadline) < reportTimeout && !errors.Is(ctx.Err(), context.Canceled) {
-		// That the physical cluster has used up the time of the pass has yet to be told.
+	if deadline, bounded := ctx.Deadline(); bounded && deadline.Sub(o.clock.Now()) < reportTimeout && !errors.Is(ctx.Err(), context.Canceled) {
+		// The report may say that the physical cluster has used up the time of the pass.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
 		defer cancel()
@@ -81,22 +41,17 @@ func (o *objectReconciler) writeUpstream(ctx context.Context, report rejection.R
 	return errors.Join(err, o.patchReport(ctx, report))
 }
 
-// patchReport writes the report upstream, and with it the finalizer where the copy has come or gone without it.
+// patchReport writes the report upstream, and takes the finalizer off where there is no copy and is to be none.
 func (o *objectReconciler) patchReport(ctx context.Context, report rejection.Report) error {
 	if report.Time == "" && !report.Rejected() {
 		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
 	}
-	holding := o.isManaged(o.dst) && !o.hasFinalizer() && transform.IsWanted(o.src)
-	freeing := o.noCopy && o.hasFinalizer()
-	if report == o.lastReport() && !holding && !freeing {
+	releases := o.noCopy && o.hasFinalizer()
+	if report.Equal(o.lastReport()) && !releases {
 		return nil
 	}
 	metadata := map[string]any{"annotations": map[string]any{workloadv1alpha1.SyncAnnotation(o.owner.Key): report.String()}}
-	switch {
-	case holding:
-		metadata["finalizers"] = o.withFinalizer()
-		return o.patchMetadata(ctx, metadata)
-	case freeing:
+	if releases {
 		if err := o.clearStatus(ctx); err != nil {
 			return err
 		}
@@ -110,9 +65,14 @@ func (o *objectReconciler) patchReport(ctx context.Context, report rejection.Rep
 	return nil
 }
 
-// addFinalizer puts our finalizer on the object, whether the cache shows it there or not: it may lag behind, and the server compares.
+// addFinalizer puts our finalizer on the object, also if the cache shows it there: the cache may lag, and the server compares
+// versions.
 func (o *objectReconciler) addFinalizer(ctx context.Context) error {
-	return o.patchMetadata(ctx, map[string]any{"finalizers": o.withFinalizer()})
+	if err := o.patchMetadata(ctx, map[string]any{"finalizers": o.withFinalizer()}); err != nil {
+		return err
+	}
+	o.confirmed.finalizer = true
+	return nil
 }
 
 // withFinalizer are the object's finalizers with ours.
@@ -135,7 +95,10 @@ func (o *objectReconciler) patchStatus(ctx context.Context) (refused string, err
 		return "", nil
 	}
 	status := rejection.StatusUp(o.dst)
-	if status == nil || equality.Semantic.DeepEqual(status, o.src.Object["status"]) {
+	if status == nil {
+		return "", o.patchAbsentStatus(ctx)
+	}
+	if equality.Semantic.DeepEqual(status, o.src.Object["status"]) {
 		return "", nil
 	}
 	// What the workspace leaves out of a status, as of a newer API, it would leave out again.
@@ -153,15 +116,7 @@ func (o *objectReconciler) patchStatus(ctx context.Context) (refused string, err
 	version := o.src.GetResourceVersion()
 	err = o.patchUp(ctx, types.JSONPatchType, patch, false, "status")
 	if err != nil {
-		answer, kind := rejection.Classify(err)
-		if kind == rejection.Terminal || kind == rejection.Persistent && o.queue.NumRequeues(o.key()) >= rejection.ReportAfter {
-			refused = "the workspace does not take the copy's status: " + answer.Refused
-		}
-		if kind == rejection.Terminal {
-			o.again = rejection.RetryAfter
-			return refused, nil
-		}
-		return refused, fmt.Errorf("writing the status of %s: %w", o, err)
+		return o.statusFailure(err)
 	}
 	if o.src.GetResourceVersion() == version {
 		o.state.prunedStatus = hash
@@ -171,13 +126,52 @@ func (o *objectReconciler) patchStatus(ctx context.Context) (refused string, err
 	return "", nil
 }
 
-// clearStatus takes a status off that we have written, for what it tells of is not followed any more. That a Job has run
-// stays so.
-func (o *objectReconciler) clearStatus(ctx context.Context) error {
-	status, _ := o.src.Object["status"].(map[string]any)
-	if len(status) == 0 || naming.HasFinalizerOfOthers(o.src, o.owner.Key) || !o.resource.api.HasStatus || !o.hasFinalizer() || o.src.GetDeletionTimestamp() != nil || naming.HasFinished(o.src) {
+// statusFailure says why the workspace does not take a status. With an error another attempt may change that.
+func (o *objectReconciler) statusFailure(err error) (refused string, failure error) {
+	answer, class := rejection.Classify(err)
+	if class == rejection.Terminal || class == rejection.Persistent && o.failures() >= rejection.ReportAfter {
+		refused = "the workspace does not take the copy's status: " + answer.Refused
+	}
+	if class == rejection.Terminal {
+		o.again = rejection.RetryAfter
+		return refused, nil
+	}
+	return refused, fmt.Errorf("writing the status of %s: %w", o, err)
+}
+
+// patchAbsentStatus removes a status that was written of an earlier copy, where the copy has none.
+func (o *objectReconciler) patchAbsentStatus(ctx context.Context) error {
+	if !hasStatus(o.src) || naming.HasFinished(o.src) {
 		return nil
 	}
+	hash, err := transform.Hash(o.src.Object["status"])
+	if err != nil || o.state.prunedStatus == hash {
+		return err
+	}
+	if err := o.removeStatus(ctx); err != nil {
+		return err
+	}
+	o.state.prunedStatus = hash // of somebody else it stays, and need not be read again
+	return nil
+}
+
+func hasStatus(src *unstructured.Unstructured) bool {
+	status, _ := src.Object["status"].(map[string]any)
+	return len(status) > 0
+}
+
+// clearStatus removes the status that the syncer has written, where its copy is not followed any more. That a Job has ended
+// stays on it.
+func (o *objectReconciler) clearStatus(ctx context.Context) error {
+	if !hasStatus(o.src) || !o.resource.api.HasStatus || !o.hasFinalizer() || o.src.GetDeletionTimestamp() != nil ||
+		naming.HasFinalizerOfOthers(o.src, o.owner.Key) || naming.HasFinished(o.src) {
+		return nil
+	}
+	return o.removeStatus(ctx)
+}
+
+// removeStatus removes a status that a live read shows to be written by a syncer.
+func (o *objectReconciler) removeStatus(ctx context.Context) error {
 	live, err := o.resource.up.Client.Get(ctx, o.name, metav1.GetOptions{})
 	if isGone(err, o.name) {
 		return nil
@@ -193,8 +187,8 @@ func (o *objectReconciler) clearStatus(ctx context.Context) error {
 		{"op": "remove", "path": "/status"},
 	}
 	err = o.patchUp(ctx, types.JSONPatchType, patch, false, "status")
-	if _, kind := rejection.Classify(err); err == nil || kind != rejection.Transient {
-		return nil // what is refused holds the object up no longer
+	if _, class := rejection.Classify(err); err == nil || class != rejection.Transient {
+		return nil // a refusal does not keep the finalizer on the object
 	}
 	return fmt.Errorf("clearing the status of %s: %w", o, err)
 }
@@ -224,7 +218,7 @@ func (o *objectReconciler) releaseSource(ctx context.Context) error {
 	return err
 }
 
-// patchMetadata changes the object's metadata, unless somebody was faster: then it is decided anew.
+// patchMetadata changes the object's metadata, unless it has changed since it was read: then the next pass decides anew.
 func (o *objectReconciler) patchMetadata(ctx context.Context, metadata map[string]any) error {
 	metadata["uid"], metadata["resourceVersion"] = string(o.src.GetUID()), o.src.GetResourceVersion()
 	if err := o.patchUp(ctx, types.MergePatchType, map[string]any{"metadata": metadata}, true); err != nil {
@@ -233,33 +227,13 @@ func (o *objectReconciler) patchMetadata(ctx context.Context, metadata map[strin
 	return nil
 }
 
-// metadataRejectedError is why we could not change our marks on an object, which is where all else is told.
+// metadataRejectedError is why the syncer could not change its metadata on an object, which is where everything else is reported.
 type metadataRejectedError struct{ error }
 
 func (e *metadataRejectedError) Unwrap() error { return e.error }
 
-// warnMetadataRejected tells in an Event what cannot be told on the object itself: that the workspace has refused our marks again and again.
-func (o *objectReconciler) warnMetadataRejected(ctx context.Context, failure error) {
-	var unmarked *metadataRejectedError
-	if !errors.As(failure, &unmarked) || o.src == nil || o.queue.NumRequeues(o.key()) < rejection.ReportAfter {
-		return
-	}
-	answer, kind := rejection.Classify(unmarked)
-	if last := o.state.metadataRejectedAt; kind == rejection.Transient || !last.IsZero() && o.clock.Since(last) < rejection.RetryAfter {
-		return
-	}
-	now := metav1.NewTime(o.clock.Now())
-	event := o.eventOn(o.src, string(o.src.GetUID()))
-	event.Type, event.Reason, event.Count, event.FirstTimestamp, event.LastTimestamp = corev1.EventTypeWarning, "SyncRefused", 1, now, now
-	event.Message = "The workspace does not let the syncer change its finalizer and annotation on this object, without which it is neither synced nor let go; the admission policy or webhook that refuses it must let these pass: " + answer.Refused
-	o.state.metadataRejectedAt = o.clock.Now()
-	if err := o.writeEvent(ctx, event); err != nil {
-		log.FromContext(ctx).Info("An object is not synced, which cannot be told in its workspace", "object", o.String(), "cause", failure.Error(), "refused", err.Error())
-	}
-}
-
-// patchUp patches the object in the workspace and goes on with what it is then. knew tells that the patch holds for no
-// other state than the one that this pass has looked at, so that the answer brings nothing new.
+// patchUp patches the object in the workspace and goes on with the answer. knew tells that the patch fails for any other version
+// than the one that this pass has observed, so that the answer contains nothing new.
 func (o *objectReconciler) patchUp(ctx context.Context, kind types.PatchType, patch any, knew bool, subresource ...string) error {
 	body, err := json.Marshal(patch)
 	if err != nil {

@@ -1,0 +1,234 @@
+package sync
+
+import (
+	"testing"
+	"time"
+)
+
+var actionNames = map[action]string{
+	doNothing: "doNothing", waitForCache: "waitForCache", waitDeferred: "waitDeferred", confirmRemoval: "confirmRemoval", confirmSource: "confirmSource",
+	confirmNoCopy: "confirmNoCopy", dryRunCreate: "dryRunCreate", addFinalizer: "addFinalizer", createCopy: "createCopy", applyCopy: "applyCopy",
+	deleteCopy: "deleteCopy", replaceJob: "replaceJob", orphanCopy: "orphanCopy", releaseCopy: "releaseCopy", releaseSource: "releaseSource",
+	reportCopy: "reportCopy", reportTerminating: "reportTerminating", reportDeleting: "reportDeleting", reportUnmanaged: "reportUnmanaged",
+	reportFinishedJob: "reportFinishedJob", reportRejection: "reportRejection", reportNotAccepted: "reportNotAccepted", reportListDenied: "reportListDenied",
+}
+
+func (a action) String() string { return actionNames[a] }
+
+// wantedObject is an object that is wanted, of a resource that is synced, with a copy that is right.
+func wantedObject(change ...func(*observation)) observation {
+	o := observation{source: sourceWanted, finalizer: true, report: true, copy: copyManaged, matches: true, accepted: true, watchedDownstream: true}
+	for _, c := range change {
+		c(&o)
+	}
+	return o
+}
+
+// newObject is one that has no copy yet.
+func newObject(change ...func(*observation)) observation {
+	return wantedObject(append([]func(*observation){func(o *observation) {
+		o.finalizer, o.report, o.copy, o.matches = false, false, copyAbsent, false
+	}}, change...)...)
+}
+
+// unwantedObject is one that was deleted or opted out, as the cache shows.
+func unwantedObject(change ...func(*observation)) observation {
+	return wantedObject(append([]func(*observation){func(o *observation) { o.source = sourceUnwanted }}, change...)...)
+}
+
+// TestDecide is the specification of the sync of one object.
+func TestDecide(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		o      observation
+		want   action
+	}{
+		// An object that is to have a copy.
+		"new":                             {"The finalizer comes before the copy.", newObject(), addFinalizer},
+		"new, finalizer shown by a cache": {"The cache may show one that has gone: the server compares versions.", newObject(func(o *observation) { o.finalizer = true }), addFinalizer},
+		"new, finalizer confirmed":        {"", newObject(func(o *observation) { o.finalizer, o.confirmed.finalizer = true, true }), createCopy},
+		"at rest":                         {"Nothing but the report is compared.", wantedObject(), reportCopy},
+		"changed":                         {"", wantedObject(func(o *observation) { o.matches = false }), applyCopy},
+		"changed, finalizer taken off":    {"A copy without a finalizer above it is not touched.", wantedObject(func(o *observation) { o.matches, o.finalizer = false, false }), addFinalizer},
+		"at rest, finalizer taken off":    {"", wantedObject(func(o *observation) { o.finalizer = false }), addFinalizer},
+		"copy is being deleted":           {"It is created again when it is gone.", wantedObject(func(o *observation) { o.terminating = true }), reportTerminating},
+		"cache behind the copy":           {"A server that lags behind has answered the list: the copy is not rolled back.", wantedObject(func(o *observation) { o.matches, o.newerSource = false, true }), confirmSource},
+		"cache behind the copy, live":     {"The annotation on the copy was changed by hand.", wantedObject(func(o *observation) { o.matches, o.newerSource, o.confirmed.source = false, true, true }), applyCopy},
+		"earlier Job":                     {"The next Job has not run because the last one has.", wantedObject(func(o *observation) { o.earlierJob = true }), replaceJob},
+		"finished Job without a copy":     {"A Job runs once.", newObject(func(o *observation) { o.finished = true }), reportFinishedJob},
+		"finished Job, copy not shown":    {"The finalizer stands for a copy.", newObject(func(o *observation) { o.finished, o.finalizer = true, true }), confirmNoCopy},
+		"finished Job, no copy":           {"", newObject(func(o *observation) { o.finished, o.finalizer, o.confirmed.noCopy = true, true, true }), reportFinishedJob},
+
+		// What has the name of the copy is not a copy.
+		"somebody else's":                      {"It is never changed.", newObject(func(o *observation) { o.copy = copyUnmanaged }), reportUnmanaged},
+		"somebody else's, with a finalizer":    {"The finalizer stands for a copy that the cache does not show yet.", newObject(func(o *observation) { o.copy, o.finalizer = copyUnmanaged, true }), confirmNoCopy},
+		"somebody else's, confirmed":           {"", newObject(func(o *observation) { o.copy, o.finalizer, o.confirmed.noCopy = copyUnmanaged, true, true }), reportUnmanaged},
+		"handed over":                          {"", newObject(func(o *observation) { o.copy = copyAdoptable }), addFinalizer},
+		"handed over, finalizer confirmed":     {"", newObject(func(o *observation) { o.copy, o.finalizer, o.confirmed.finalizer = copyAdoptable, true, true }), applyCopy},
+		"of the cluster itself, being deleted": {"", newObject(func(o *observation) { o.copy, o.terminating = copyAdoptable, true }), reportTerminating},
+
+		// The last write of the same content had an outcome that still holds.
+		"refused":                      {"It is not asked again before its time.", newObject(func(o *observation) { o.outcome = outcomeRejected }), reportRejection},
+		"refused, with an older copy":  {"", wantedObject(func(o *observation) { o.matches, o.outcome = false, outcomeRejected }), reportRejection},
+		"refused some time ago":        {"The finalizer is not added and removed with every attempt.", newObject(func(o *observation) { o.outcome = outcomeRejectedBefore }), dryRunCreate},
+		"refused some time ago, taken": {"", newObject(func(o *observation) { o.outcome, o.confirmed.creatable = outcomeRejectedBefore, true }), addFinalizer},
+		"failed, and perhaps written":  {"After a server error there may be a copy, so the finalizer is there.", newObject(func(o *observation) { o.outcome, o.finalizer = outcomeRejectedBefore, true }), addFinalizer},
+		"deferred by the server":       {"", newObject(func(o *observation) { o.outcome = outcomeDeferred }), waitDeferred},
+		"applied in vain":              {"What somebody else owns, or a webhook sets, is reported and not applied again.", wantedObject(func(o *observation) { o.matches, o.outcome = false, outcomeUnchanged }), reportCopy},
+		"changed again and again":      {"Who changes it back is not raced.", wantedObject(func(o *observation) { o.matches, o.restoreWait = false, time.Second }), reportCopy},
+
+		// An object that is to have no copy.
+		"never synced":                 {"", unwantedObject(func(o *observation) { o.finalizer, o.report, o.copy = false, false, copyAbsent }), doNothing},
+		"deleted, as the cache shows":  {"The workspace itself is asked.", unwantedObject(), confirmRemoval},
+		"deleted":                      {"", unwantedObject(func(o *observation) { o.confirmed.removal = true }), deleteCopy},
+		"deleted, being deleted below": {"", unwantedObject(func(o *observation) { o.confirmed.removal, o.terminating = true, true }), reportDeleting},
+		"not deleted after all":        {"The cache will follow.", unwantedObject(func(o *observation) { o.confirmed.kept = true }), waitForCache},
+		"deleted, no copy shown":       {"The finalizer stands for one.", unwantedObject(func(o *observation) { o.copy, o.confirmed.removal = copyAbsent, true }), confirmNoCopy},
+		"deleted, no copy":             {"", unwantedObject(func(o *observation) { o.copy, o.confirmed.removal, o.confirmed.noCopy = copyAbsent, true, true }), releaseSource},
+		"deleted, of the cluster":      {"What the cluster made is not deleted.", unwantedObject(func(o *observation) { o.clusterDefault, o.confirmed.removal = true, true }), releaseCopy},
+		"deleted, not served below":    {"With its definition the copy is gone.", unwantedObject(func(o *observation) { o.copy, o.watchedDownstream, o.confirmed.removal = copyAbsent, false, true }), releaseSource},
+		"gone, with a copy":            {"A lost watch or an empty list says nothing.", observation{copy: copyManaged, accepted: true, watchedDownstream: true}, confirmRemoval},
+		"only a report is left":        {"", unwantedObject(func(o *observation) { o.copy, o.finalizer, o.confirmed.removal = copyAbsent, false, true }), releaseSource},
+
+		// Reasons that lie outside the object.
+		"drain":            {"The SyncTarget is read live.", wantedObject(func(o *observation) { o.intent = intentDrain }), confirmRemoval},
+		"drain, confirmed": {"", wantedObject(func(o *observation) { o.intent, o.confirmed.removal = intentDrain, true }), deleteCopy},
+		"drain, orphan":    {"", wantedObject(func(o *observation) { o.intent, o.confirmed.removal, o.confirmed.orphan = intentDrain, true, true }), orphanCopy},
+		"drain, orphaned": {"", wantedObject(func(o *observation) {
+			o.intent, o.copy, o.confirmed.removal, o.confirmed.orphan = intentDrain, copyUnmanaged, true, true
+		}), releaseSource},
+		"resource no longer named": {"", wantedObject(func(o *observation) { o.intent, o.confirmed.removal = intentRemove, true }), deleteCopy},
+		"resource not accepted":    {"A copy that is there stays.", wantedObject(func(o *observation) { o.accepted = false }), reportNotAccepted},
+
+		// The physical cluster does not let the resource be listed.
+		"list denied, new":          {"", newObject(func(o *observation) { o.listDenied = true }), reportListDenied},
+		"list denied, deleted":      {"Whether there is a copy cannot be known.", unwantedObject(func(o *observation) { o.listDenied, o.copy = true, copyAbsent }), reportListDenied},
+		"list denied, report alone": {"", unwantedObject(func(o *observation) { o.listDenied, o.copy, o.finalizer = true, copyAbsent, false }), releaseSource},
+		"list denied, drain":        {"A report does not hold up the end of a Namespace.", newObject(func(o *observation) { o.listDenied, o.report, o.intent = true, true, intentDrain }), releaseSource},
+		"list denied, no object":    {"", observation{listDenied: true}, doNothing},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := decide(tc.o); got != tc.want {
+				t.Errorf("decide() = %s, want %s. %s", got, tc.want, tc.reason)
+			}
+		})
+	}
+}
+
+// TestDecideCrossProduct: every combination of finalizer, copy, wanted and drain, as the caches show it, before anything is confirmed.
+func TestDecideCrossProduct(t *testing.T) {
+	type row struct {
+		finalizer bool
+		copy      string
+		wanted    bool
+		drain     bool
+	}
+	expected := map[row]action{
+		{false, "none", true, false}:        addFinalizer,
+		{true, "none", true, false}:         addFinalizer, // confirmed before the copy is created
+		{false, "managed", true, false}:     addFinalizer,
+		{true, "managed", true, false}:      applyCopy,
+		{false, "unmanaged", true, false}:   reportUnmanaged,
+		{true, "unmanaged", true, false}:    confirmNoCopy,
+		{false, "terminating", true, false}: addFinalizer,
+		{true, "terminating", true, false}:  reportTerminating,
+
+		{false, "none", false, false}:        doNothing,
+		{true, "none", false, false}:         confirmRemoval,
+		{false, "managed", false, false}:     confirmRemoval,
+		{true, "managed", false, false}:      confirmRemoval,
+		{false, "unmanaged", false, false}:   doNothing,
+		{true, "unmanaged", false, false}:    confirmRemoval,
+		{false, "terminating", false, false}: confirmRemoval,
+		{true, "terminating", false, false}:  confirmRemoval,
+
+		{false, "none", true, true}:        doNothing,
+		{true, "none", true, true}:         confirmRemoval,
+		{false, "managed", true, true}:     confirmRemoval,
+		{true, "managed", true, true}:      confirmRemoval,
+		{false, "unmanaged", true, true}:   doNothing,
+		{true, "unmanaged", true, true}:    confirmRemoval,
+		{false, "terminating", true, true}: confirmRemoval,
+		{true, "terminating", true, true}:  confirmRemoval,
+
+		{false, "none", false, true}:        doNothing,
+		{true, "none", false, true}:         confirmRemoval,
+		{false, "managed", false, true}:     confirmRemoval,
+		{true, "managed", false, true}:      confirmRemoval,
+		{false, "unmanaged", false, true}:   doNothing,
+		{true, "unmanaged", false, true}:    confirmRemoval,
+		{false, "terminating", false, true}: confirmRemoval,
+		{true, "terminating", false, true}:  confirmRemoval,
+	}
+	copies := map[string]copyState{"none": copyAbsent, "managed": copyManaged, "unmanaged": copyUnmanaged, "terminating": copyManaged}
+	for r, want := range expected {
+		o := observation{source: sourceUnwanted, finalizer: r.finalizer, copy: copies[r.copy], terminating: r.copy == "terminating", accepted: true, watchedDownstream: true}
+		if r.wanted {
+			o.source = sourceWanted
+		}
+		if r.drain {
+			o.intent = intentDrain
+		}
+		if got := decide(o); got != want {
+			t.Errorf("%+v: decide() = %s, want %s", r, got, want)
+		}
+	}
+	if len(expected) != 2*len(copies)*2*2 {
+		t.Errorf("%d combinations have an expectation", len(expected))
+	}
+}
+
+// forAllObservations calls with every observation that there is, but for what no rule below depends on.
+func forAllObservations(with func(observation)) {
+	for source := sourceAbsent; source <= sourceWanted; source++ {
+		for state := copyAbsent; state <= copyAdoptable; state++ {
+			for reason := intentRun; reason <= intentDrain; reason++ {
+				for last := outcomeNone; last <= outcomeRejectedBefore; last++ {
+					for bits := range 1 << 15 {
+						bit := func(i int) bool { return bits>>i&1 == 1 }
+						with(observation{
+							source: source, copy: state, intent: reason, outcome: last,
+							finalizer: bit(0) && source != sourceAbsent, terminating: bit(1), matches: bit(2), earlierJob: bit(3), newerSource: bit(4),
+							clusterDefault: bit(5), accepted: bit(6), watchedDownstream: bit(7), listDenied: bit(8), finished: bit(9),
+							confirmed: confirmations{removal: bit(10), orphan: bit(11), kept: bit(12), noCopy: bit(13), finalizer: bit(14)},
+						})
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestDecideInvariants: whatever is observed, no copy is created without a finalizer, none ends without a live read, and nothing is
+// done to what is not a copy.
+func TestDecideInvariants(t *testing.T) {
+	forAllObservations(func(o observation) {
+		next, broken := decide(o), ""
+		switch next {
+		case createCopy:
+			if !o.confirmed.finalizer || o.copy != copyAbsent || o.source != sourceWanted {
+				broken = "a copy is created without the finalizer, or where there is something"
+			}
+		case applyCopy:
+			if o.copy != copyManaged && (o.copy != copyAdoptable || !o.confirmed.finalizer) || o.copy == copyManaged && !o.finalizer {
+				broken = "something is applied to that is not a copy, or has no finalizer"
+			}
+		case deleteCopy, orphanCopy, releaseCopy:
+			if o.copy != copyManaged || !o.confirmed.removal {
+				broken = "a copy ends without a live read, or what ends is no copy"
+			}
+		case releaseSource:
+			if o.finalizer && (o.copy == copyManaged || o.listDenied || o.watchedDownstream && !o.confirmed.noCopy && !o.confirmed.orphan) {
+				broken = "a finalizer goes while there may be a copy"
+			}
+		case replaceJob:
+			if o.copy != copyManaged || !o.earlierJob {
+				broken = "what is replaced is not the copy of an earlier Job"
+			}
+		}
+		if broken != "" {
+			t.Fatalf("%s: %s for %+v", broken, next, o)
+		}
+	})
+}
