@@ -67,13 +67,7 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 	upstream := synctarget.NewUpstream(httpClient, scheme, newMapper())
 
 	woken := make(chan pcluster.ID, wokenBuffer)
-	hideHosts(opts.kcp, opts.hosting)
-	pclusters := pcluster.New(pcluster.Options{Allow: opts.allow, Scheme: scheme, Patience: firstContact, OnChange: func(id pcluster.ID) {
-		select {
-		case woken <- id:
-		case <-ctx.Done():
-		}
-	}})
+	pclusters := newPClusters(ctx, opts, scheme, woken)
 	if err := mgr.GetLocalManager().Add(pclusters); err != nil {
 		return nil, fmt.Errorf("adding the probers: %w", err)
 	}
@@ -100,13 +94,28 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 	if err := reconciler.SetupWithManager(ctx, mgr, opts.workers, woken); err != nil {
 		return nil, err
 	}
-	// Ready means that the process serves; how many logical clusters is a metric, and a standby serves none.
+	return mgr, addProbes(mgr)
+}
+
+// newPClusters connects to physical clusters, and sends to woken which of them have changed.
+func newPClusters(ctx context.Context, opts *options, scheme *runtime.Scheme, woken chan<- pcluster.ID) *pcluster.Clusters {
+	hideHosts(opts.kcp, opts.hosting)
+	return pcluster.New(pcluster.Options{Allow: opts.allow, Scheme: scheme, Patience: firstContact, OnChange: func(id pcluster.ID) {
+		select {
+		case woken <- id:
+		case <-ctx.Done():
+		}
+	}})
+}
+
+// addProbes adds the checks. Ready means that the process serves; how many logical clusters is a metric, and a standby serves none.
+func addProbes(mgr mcmanager.Manager) error {
 	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
 		if err := add("ping", healthz.Ping); err != nil {
-			return nil, fmt.Errorf("adding the probes: %w", err)
+			return fmt.Errorf("adding the probes: %w", err)
 		}
 	}
-	return mgr, nil
+	return nil
 }
 
 func metricsOptions(opts *options) metricsserver.Options {

@@ -143,6 +143,31 @@ func proxyFor(getenv func(string) string) agent.Proxy {
 	return agent.Proxy{HTTPProxy: public("HTTP_PROXY"), HTTPSProxy: public("HTTPS_PROXY"), NoProxy: getenv("NO_PROXY")}
 }
 
+// completeKcpURL settles where syncers reach kcp, and by which CA they know it.
+func (o *options) completeKcpURL() error {
+	if o.kcpExternalURL != "" {
+		external, err := url.Parse(o.kcpExternalURL)
+		if err != nil || external.Scheme != "https" || external.Host == "" {
+			return fmt.Errorf("--kcp-external-url must be an https URL, not %q", o.kcpExternalURL)
+		}
+		o.kcpURL = strings.TrimSuffix(o.kcpExternalURL, "/")
+		return nil
+	}
+	server, err := url.Parse(o.kcp.Host)
+	if err != nil {
+		return fmt.Errorf("parsing the server in --kubeconfig: %w", err)
+	}
+	if server.Scheme != "https" {
+		return fmt.Errorf("the server in --kubeconfig must be an https URL, not %q, or --kcp-external-url say where syncers reach kcp", o.kcp.Host)
+	}
+	o.kcpURL = server.Scheme + "://" + server.Host
+	if err := rest.LoadTLSFiles(o.kcp); err != nil {
+		return fmt.Errorf("reading the files that --kubeconfig names: %w", err)
+	}
+	o.kcpCA = o.kcp.CAData
+	return nil
+}
+
 func (o *options) completeKcp() error {
 	var err error
 	if o.kcp, err = clientcmd.BuildConfigFromFlags("", o.kubeconfig); err != nil {
@@ -151,25 +176,8 @@ func (o *options) completeKcp() error {
 	// client-go's default is 5 requests per second; kcp's own flow control is the limit here.
 	o.kcp.QPS = -1
 
-	if o.kcpExternalURL == "" {
-		server, err := url.Parse(o.kcp.Host)
-		if err != nil {
-			return fmt.Errorf("parsing the server in --kubeconfig: %w", err)
-		}
-		if server.Scheme != "https" {
-			return fmt.Errorf("the server in --kubeconfig must be an https URL, not %q, or --kcp-external-url say where syncers reach kcp", o.kcp.Host)
-		}
-		o.kcpURL = server.Scheme + "://" + server.Host
-		if err := rest.LoadTLSFiles(o.kcp); err != nil {
-			return fmt.Errorf("reading the files that --kubeconfig names: %w", err)
-		}
-		o.kcpCA = o.kcp.CAData
-	} else {
-		external, err := url.Parse(o.kcpExternalURL)
-		if err != nil || external.Scheme != "https" || external.Host == "" {
-			return fmt.Errorf("--kcp-external-url must be an https URL, not %q", o.kcpExternalURL)
-		}
-		o.kcpURL = strings.TrimSuffix(o.kcpExternalURL, "/")
+	if err := o.completeKcpURL(); err != nil {
+		return err
 	}
 	if o.kcpExternalCAFile != "" {
 		if o.kcpCA, err = os.ReadFile(o.kcpExternalCAFile); err != nil {

@@ -69,6 +69,8 @@ func (c *Config) container(spec *workloadv1alpha1.SyncerSpec) corev1.Container {
 	opts.Key = c.key()
 	opts.Namespace = c.namespace()
 	opts.LogLevel = int(ptr.Deref(spec.LogLevel, 0))
+	opts.QPS = float32(ptr.Deref(spec.KubeAPIQPS, options.DefaultQPS))
+	opts.Burst = int(ptr.Deref(spec.KubeAPIBurst, 0))
 	opts.HeartbeatInterval = cmp.Or(c.HeartbeatInterval, opts.HeartbeatInterval)
 	probe := func(path string, period int32) *corev1.Probe {
 		return &corev1.Probe{

@@ -34,9 +34,11 @@ func variants() map[string]func(*Config) {
 		"defaults": func(*Config) {},
 		"overrides": func(c *Config) {
 			c.Target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{
-				Image:    "mirror.example.com/syncer@sha256:0123",
-				Replicas: ptr.To[int32](3),
-				LogLevel: ptr.To[int32](4),
+				Image:        "mirror.example.com/syncer@sha256:0123",
+				Replicas:     ptr.To[int32](3),
+				LogLevel:     ptr.To[int32](4),
+				KubeAPIQPS:   ptr.To[int32](50),
+				KubeAPIBurst: ptr.To[int32](80),
 				Resources: &workloadv1alpha1.ResourceRequirements{
 					Requests: map[string]resource.Quantity{"cpu": resource.MustParse("0.5")},
 					Limits:   map[string]resource.Quantity{"cpu": resource.MustParse("1000m"), "memory": resource.MustParse("1Gi")},
@@ -59,6 +61,10 @@ func variants() map[string]func(*Config) {
 				{Name: "bank", State: workloadv1alpha1.NamespaceClosing}, {Name: "keys", State: workloadv1alpha1.NamespaceRefused},
 				{Name: "shop", State: workloadv1alpha1.NamespaceOpen},
 			}
+			c.NamespaceLabels = map[string]map[string]string{"shop": {
+				"team": "web", "example.com/tier": "edge", "kubernetes.io/metadata.name": "shop", "kcp.io/cluster": "2vkq1d7w9hx0a3bc",
+				workloadv1alpha1.StateLabel("djpdevi3jln6x2tg"): workloadv1alpha1.StateSync,
+			}}
 		},
 		"no-ca": func(c *Config) { c.KcpCA = nil },
 	}
@@ -229,6 +235,8 @@ func TestWhatRollsOut(t *testing.T) {
 		"CA":      {"So is the CA in it.", func(c *Config) { c.KcpCA = []byte("other") }, true},
 		"proxy":   {"The environment is the pod's.", func(c *Config) { c.Proxy.HTTPSProxy = "http://p:1" }, true},
 		"image":   {"An upgrade.", func(c *Config) { c.Image = "other" }, true},
+		"QPS":     {"The limits are flags.", func(c *Config) { c.Target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{KubeAPIQPS: ptr.To[int32](50)} }, true},
+		"burst":   {"So is the burst.", func(c *Config) { c.Target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{KubeAPIBurst: ptr.To[int32](50)} }, true},
 		"cells":   {"What does not concern the syncer leaves it alone.", func(c *Config) { c.Target.Spec.Cells = map[string]workloadv1alpha1.CellValue{"a": "b"} }, false},
 	}
 	for name, test := range tests {

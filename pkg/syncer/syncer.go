@@ -124,7 +124,7 @@ func addSync(mgr manager.Manager, upstreamConfig *rest.Config, o *options.Option
 		return err
 	}
 	config := sync.Config{
-		Workspace: paced(upstreamConfig, o), Cluster: paced(mgr.GetConfig(), o),
+		Workspace: withLimits(upstreamConfig, o), Cluster: withLimits(mgr.GetConfig(), o),
 		Target:  target,
 		Owner:   transform.Owner{Key: o.Key, UID: o.SyncTargetUID, Name: o.SyncTargetName, Workspace: path.Base(upstreamConfig.Host)},
 		Metrics: metrics,
@@ -139,9 +139,9 @@ func addSync(mgr manager.Manager, upstreamConfig *rest.Config, o *options.Option
 	return nil
 }
 
-// paced limits the requests to one side.
-func paced(config *rest.Config, o *options.Options) *rest.Config {
+// withLimits returns a copy of config with the limit of requests that the sync may send to one side.
+func withLimits(config *rest.Config, o *options.Options) *rest.Config {
 	config = rest.CopyConfig(config)
-	config.QPS, config.Burst = o.QPS, o.Burst
+	config.QPS, config.Burst = o.QPS, o.EffectiveBurst()
 	return config
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -44,6 +45,17 @@ func newOptions(t *testing.T, s *server) *options.Options {
 		t.Fatal(err)
 	}
 	return o
+}
+
+// TestLimits: as it is installed, the syncer sends each side 200 requests a second, and 400 at once.
+func TestLimits(t *testing.T) {
+	own := &rest.Config{QPS: -1}
+	if limited := withLimits(own, options.New()); limited.QPS != 200 || limited.Burst != 400 {
+		t.Errorf("%g requests a second, %d at once", limited.QPS, limited.Burst)
+	}
+	if own.QPS != -1 || own.Burst != 0 {
+		t.Errorf("the heartbeat is limited to %g requests a second", own.QPS)
+	}
 }
 
 func freeAddress(t *testing.T) string {

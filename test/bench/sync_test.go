@@ -547,7 +547,7 @@ func TestSync(t *testing.T) {
 	heldShare := times["floor"] / float64(pairs) / (times["held"] / heldBursts)
 	out.row("burst of 1,000, of a bare client that puts a finalizer on each object first", fmt.Sprintf("%.0f", 1000*heldBursts/times["held"]), fmt.Sprintf("%.0f %%", 100*heldShare))
 	r.stop()
-	copied, told := r.limited(options.DefaultQPS, options.DefaultBurst, 1000)
+	copied, told := r.limited(options.New(), 1000)
 	out.row(fmt.Sprintf("burst of 1,000 with the default limit of %d requests a second", options.DefaultQPS), "", fmt.Sprintf("copied after %s, told after %s", seconds(copied), seconds(told)))
 	out.print()
 	// The syncer is gone, and the tenant's cleanup must not wait until that is noticed.
@@ -590,10 +590,10 @@ func (r *rig) holdLag(count int) (median, most time.Duration) {
 }
 
 // limited restarts the engine with a limit, and returns how long a burst takes until all is copied, and until all is told.
-func (r *rig) limited(qps float32, burst, count int) (copied, told time.Duration) {
+func (r *rig) limited(limits *options.Options, count int) (copied, told time.Duration) {
 	r.t.Helper()
 	for _, config := range []*rest.Config{r.upC, r.downC} {
-		config.QPS, config.Burst = qps, burst
+		config.QPS, config.Burst = limits.QPS, limits.EffectiveBurst()
 	}
 	r.start()
 	defer r.stop()

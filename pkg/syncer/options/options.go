@@ -25,9 +25,12 @@ const (
 	MaxHeartbeatInterval = 2 * time.Minute
 	// MaxLogLevel is the highest verbosity: from 8 on, Kubernetes' client logs what it sends and receives, Secrets too.
 	MaxLogLevel = 7
-	// DefaultQPS and DefaultBurst pace the sync.
-	DefaultQPS   = 40
-	DefaultBurst = 60
+	// DefaultQPS is the limit of requests per second to each side.
+	DefaultQPS = 200
+	// MaxQPS is also the maximum of spec.syncer.kubeAPIQPS.
+	MaxQPS = 10000
+	// burstPerQPS times QPS is the burst, if none is set.
+	burstPerQPS = 2
 	// LeaseName is the Lease by which the replicas elect a leader, in the syncer's own Namespace.
 	LeaseName = "syncer"
 	// DefaultKcpKubeconfig is where the installer mounts the kubeconfig of the workspace.
@@ -54,10 +57,10 @@ type Options struct {
 	MetricsBindAddress string
 	// HealthProbeBindAddress serves /healthz and /readyz.
 	HealthProbeBindAddress string
-	// QPS is how many requests per second the sync may send to each side in the long run; negative is unlimited, and then
-	// plain data of a burst is held a moment after its copy.
+	// QPS is how many requests per second the sync may send to each side in the long run. A negative value is no
+	// limit; then ConfigMaps and other plain data of which many are new at once get their finalizer after their copy.
 	QPS float32
-	// Burst is how many it may send at once.
+	// Burst is how many requests the sync may send to each side at once; 0 is twice QPS. See EffectiveBurst.
 	Burst int
 	// LogLevel is the verbosity: 0 is what changes the world, higher is more detail.
 	LogLevel int
@@ -69,7 +72,6 @@ func New() *Options {
 		KcpKubeconfig:          DefaultKcpKubeconfig,
 		HeartbeatInterval:      DefaultHeartbeatInterval,
 		QPS:                    DefaultQPS,
-		Burst:                  DefaultBurst,
 		MetricsBindAddress:     fmt.Sprintf(":%d", DefaultMetricsPort),
 		HealthProbeBindAddress: fmt.Sprintf(":%d", DefaultHealthPort),
 	}
@@ -86,8 +88,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.HeartbeatInterval, "heartbeat-interval", o.HeartbeatInterval, "Mean time between two heartbeats.")
 	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, `Address that serves /metrics; "0" turns it off.`)
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "Address that serves /healthz and /readyz.")
-	fs.Float32Var(&o.QPS, "qps", o.QPS, "Requests per second that the sync may send to each side in the long run, at least 1; negative is unlimited, and then ConfigMaps and other plain data of which many are new at once get their finalizer a few seconds after their copy, not before.")
-	fs.IntVar(&o.Burst, "burst", o.Burst, "Requests that the sync may send to each side at once.")
+	fs.Float32Var(&o.QPS, "qps", o.QPS, "Requests per second that the sync may send to each side in the long run, from 1 to 10000. Informers have a limit of their own: 50, or this one if it is lower. A negative value is no limit.")
+	fs.IntVar(&o.Burst, "burst", o.Burst, "Requests that the sync may send to each side at once. 0 is twice --qps. Informers have a limit of their own: 100, or this one if it is lower.")
 	fs.IntVar(&o.LogLevel, "log-level", o.LogLevel, "Verbosity of the log, from 0 to 7.")
 }
 
@@ -115,6 +117,14 @@ func (o *Options) Args() []string {
 	return args
 }
 
+// EffectiveBurst is Burst, or twice QPS if Burst is 0.
+func (o *Options) EffectiveBurst() int {
+	if o.Burst == 0 && o.QPS > 0 {
+		return int(burstPerQPS * o.QPS)
+	}
+	return o.Burst
+}
+
 // Validate names every option that is missing or out of range, in the order of the flags.
 func (o *Options) Validate() error {
 	var errs []error
@@ -129,8 +139,12 @@ func (o *Options) Validate() error {
 			errs = append(errs, fmt.Errorf("--%s is required", required.flag))
 		}
 	}
-	if o.QPS >= 0 && (o.QPS < 1 || o.Burst < 1) {
-		errs = append(errs, fmt.Errorf("--qps must be at least 1, or negative for no limit, and --burst at least 1, not %g and %d", o.QPS, o.Burst))
+	// NaN is neither a limit nor none.
+	if isValid := o.QPS < 0 || o.QPS >= 1 && o.QPS <= MaxQPS; !isValid {
+		errs = append(errs, fmt.Errorf("--qps must be between 1 and %d, or negative for no limit, not %g", MaxQPS, o.QPS))
+	}
+	if o.Burst < 0 {
+		errs = append(errs, fmt.Errorf("--burst must be at least 1, or 0 for twice --qps, not %d", o.Burst))
 	}
 	if o.HeartbeatInterval < MinHeartbeatInterval || o.HeartbeatInterval > MaxHeartbeatInterval {
 		errs = append(errs, fmt.Errorf("--heartbeat-interval must be between %s and %s, not %s", MinHeartbeatInterval, MaxHeartbeatInterval, o.HeartbeatInterval))

@@ -2,6 +2,7 @@ package options
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -74,7 +75,7 @@ func TestArgsIsTheInverseOfAddFlags(t *testing.T) {
 			opts:   &Options{},
 			want: []string{
 				"--kcp-kubeconfig=", "--heartbeat-interval=0s", "--metrics-bind-address=", "--health-probe-bind-address=",
-				"--qps=0", "--burst=0",
+				"--qps=0",
 			},
 		},
 	}
@@ -129,6 +130,29 @@ func TestArgsSurvivesAnyValue(t *testing.T) {
 	}
 }
 
+func TestEffectiveBurst(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		qps    float32
+		burst  int
+		want   int
+	}{
+		"Default":   {"The limits of a syncer as it is installed.", DefaultQPS, 0, 400},
+		"OnlyQPS":   {"The burst follows the limit.", 50, 0, 100},
+		"LowestQPS": {"At least one request can be sent.", 1, 0, 2},
+		"OnlyBurst": {"It is taken as it is.", DefaultQPS, 1000, 1000},
+		"LowBurst":  {"It may be lower than the limit.", 50, 10, 10},
+		"NoLimit":   {"Without a limit there is no burst.", -1, 0, 0},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := (&Options{QPS: tc.qps, Burst: tc.burst}).EffectiveBurst(); got != tc.want {
+				t.Errorf("\n%s\nEffectiveBurst() = %d, want %d", tc.reason, got, tc.want)
+			}
+		})
+	}
+}
+
 func TestValidate(t *testing.T) {
 	cases := map[string]struct {
 		reason string
@@ -144,7 +168,7 @@ func TestValidate(t *testing.T) {
 			change: func(o *Options) { *o = Options{} },
 			want: "--kcp-kubeconfig is required\n--sync-target-name is required\n--sync-target-uid is required\n" +
 				"--sync-target-key is required\n--namespace is required\n" +
-				"--qps must be at least 1, or negative for no limit, and --burst at least 1, not 0 and 0\n" +
+				"--qps must be between 1 and 10000, or negative for no limit, not 0\n" +
 				"--heartbeat-interval must be between 1s and 2m0s, not 0s",
 		},
 		"IntervalTooShort": {
@@ -162,13 +186,31 @@ func TestValidate(t *testing.T) {
 			change: func(o *Options) { o.HeartbeatInterval = time.Second },
 		},
 		"UnlimitedQPS": {
-			reason: "As client-go has it; a burst means nothing then.",
-			change: func(o *Options) { o.QPS, o.Burst = -1, 0 },
+			reason: "As client-go has it.",
+			change: func(o *Options) { o.QPS = -1 },
 		},
-		"NoBurst": {
-			reason: "Without a burst nothing could be sent at all.",
-			change: func(o *Options) { o.Burst = 0 },
-			want:   "--qps must be at least 1, or negative for no limit, and --burst at least 1, not 40 and 0",
+		"HighestQPS": {
+			reason: "The API allows the same.",
+			change: func(o *Options) { o.QPS = 10000 },
+		},
+		"QPSTooHigh": {
+			reason: "The API allows no more, either.",
+			change: func(o *Options) { o.QPS = 10001 },
+			want:   "--qps must be between 1 and 10000, or negative for no limit, not 10001",
+		},
+		"QPSIsNoNumber": {
+			reason: "A flag can be NaN, which is neither a limit nor none.",
+			change: func(o *Options) { o.QPS = float32(math.NaN()) },
+			want:   "--qps must be between 1 and 10000, or negative for no limit, not NaN",
+		},
+		"LowBurst": {
+			reason: "Requests are then sent evenly.",
+			change: func(o *Options) { o.Burst = 1 },
+		},
+		"NegativeBurst": {
+			reason: "With a limit of requests, nothing could be sent at all.",
+			change: func(o *Options) { o.Burst = -1 },
+			want:   "--burst must be at least 1, or 0 for twice --qps, not -1",
 		},
 		"NegativeLogLevel": {
 			reason: "There is nothing below 0.",

@@ -1,5 +1,6 @@
-// Package ratelimit limits the requests of the syncer to one API server.
+// Package ratelimit limits the requests of the syncer to one API server. A request with a deadline belongs to a pass
+// over an object, one without a deadline to an informer. Neither kind waits for the other.
 //
-//	limiter.go  one token bucket, which requests of passes and of informers share
+//	limiter.go  a token bucket for the passes, and one for the informers
 //	retry.go    requests of a pass are not retried by client-go: the queue does that
 package ratelimit

@@ -10,46 +10,49 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 )
 
-// maxInformerRequests is how many requests of the informers stand in line with those of the passes. Where hundreds of Namespaces are
-// opened at once, the others wait apart: a pass has not the time to wait behind all of them.
-const maxInformerRequests = 4
+// informerQPS and informerBurst limit the requests of the informers to one side. A lower limit of the passes applies to
+// the informers too, so that both kinds together send at most twice what is configured.
+const (
+	informerQPS   = 50
+	informerBurst = 100
+)
 
-// NewLimiter limits the requests to one side, as config says; none if it has no QPS.
+// AnswerTime is how much of its pass a request must have left for its answer when it is sent.
+const AnswerTime = time.Second
+
+// ErrThrottled means that a request could not be sent in the time of its pass. The object is not the cause.
+var ErrThrottled = errors.New("too many requests of the syncer are waiting; see spec.syncer.kubeAPIQPS, or --qps and --burst")
+
+// NewLimiter limits the requests to one side: those of the passes to config.QPS and config.Burst, and those of the
+// informers separately. A negative config.QPS is no limit for either.
 func NewLimiter(config *rest.Config) flowcontrol.RateLimiter {
 	if config.QPS <= 0 {
 		return config.RateLimiter
 	}
-	return sharedLimiter{flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst), make(chan struct{}, maxInformerRequests)}
-}
-
-// sharedLimiter has requests without a deadline, which are those of the informers, wait for one of a few places in the line.
-type sharedLimiter struct {
-	flowcontrol.RateLimiter
-	informerSlots chan struct{}
-}
-
-// AnswerTime is what a request must have left of the time of its pass when its turn comes.
-const AnswerTime = time.Second
-
-// ErrThrottled tells that a request did not fit into the time of its pass, which is nobody's fault but the limit's.
-var ErrThrottled = errors.New("too many requests of the syncer are waiting; see --qps and --burst")
-
-// Wait returns when it is the request's turn, or why that does not come in its time.
-func (p sharedLimiter) Wait(ctx context.Context) error {
-	wait := ctx
-	if deadline, bounded := ctx.Deadline(); bounded {
-		var cancel context.CancelFunc
-		wait, cancel = context.WithDeadline(ctx, deadline.Add(-AnswerTime))
-		defer cancel()
-	} else {
-		select {
-		case p.informerSlots <- struct{}{}:
-			defer func() { <-p.informerSlots }()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	return limiter{
+		RateLimiter: flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst),
+		informers:   flowcontrol.NewTokenBucketRateLimiter(min(config.QPS, informerQPS), min(config.Burst, informerBurst)),
 	}
-	err := p.RateLimiter.Wait(wait)
+}
+
+// limiter has one token bucket for the passes, which it embeds, and one for the informers. With a single bucket, a full
+// queue would delay the lists of the informers, and the lists of many opened Namespaces would delay the passes.
+type limiter struct {
+	flowcontrol.RateLimiter
+	informers flowcontrol.RateLimiter
+}
+
+// Wait returns nil when the request may be sent. A request with a deadline belongs to a pass, one without to an
+// informer. Of the requests of an informer, client-go limits the lists and the retries of watches, but not the start
+// of a watch.
+func (l limiter) Wait(ctx context.Context) error {
+	deadline, isPass := ctx.Deadline()
+	if !isPass {
+		return l.informers.Wait(ctx)
+	}
+	untilSent, cancel := context.WithDeadline(ctx, deadline.Add(-AnswerTime))
+	defer cancel()
+	err := l.RateLimiter.Wait(untilSent)
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: %w", ErrThrottled, err)
 	}

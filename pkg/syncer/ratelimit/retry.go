@@ -15,12 +15,13 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// maxRetryBody bounds what is read, in bytes, of an answer that asks to wait.
+// maxRetryBody is how many bytes are read of an answer that asks to wait.
 const maxRetryBody = 64 << 10
 
-// WithoutRetries has a request of a pass that the server puts off fail at once, where client-go would wait and try it again up to ten
-// times, for which a pass has not the time: the object waits in the queue, as long as the server asks for, and leaves its
-// worker to others. The informers, whose requests may take any time, wait as ever, and behind the passes.
+// WithoutRetries returns a copy of config with the limiter of NewLimiter, whose clients do not retry a request of a
+// pass. If a busy server asks to wait, client-go would retry up to ten times, for which a pass has no time. Instead
+// the request fails at once, and the queue adds the object again after the time that the server asks for. Requests of
+// informers are retried by client-go.
 func WithoutRetries(config *rest.Config) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.RateLimiter = NewLimiter(config)
@@ -28,8 +29,8 @@ func WithoutRetries(config *rest.Config) *rest.Config {
 	return config
 }
 
-// retryAfterInBody moves the Retry-After of an answer to a request with a deadline from the header, on which client-go acts,
-// into the body, from which apierrors.SuggestsClientDelay reads it.
+// retryAfterInBody moves Retry-After from the header of an answer, which makes client-go retry, into the body, from
+// which apierrors.SuggestsClientDelay reads it. It does so for requests with a deadline only.
 type retryAfterInBody struct{ next http.RoundTripper }
 
 func (t retryAfterInBody) RoundTrip(request *http.Request) (*http.Response, error) {

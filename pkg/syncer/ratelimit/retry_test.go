@@ -20,7 +20,8 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
 )
 
-// TestPassesDoNotWait: what a server puts off is asked once where there is a deadline, and its error tells when to ask again.
+// TestPassesDoNotWait: what a server puts off is asked once where there is a deadline, and its error tells when to
+// ask again.
 func TestPassesDoNotWait(t *testing.T) {
 	const status = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"message":"a quota is updated","code":%d}`
 	tests := map[string]struct {

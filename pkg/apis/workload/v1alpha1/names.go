@@ -30,6 +30,13 @@ const (
 	// LabelUID marks an object as belonging to the SyncTarget with this UID.
 	LabelUID = "workload.kcp.io/uid"
 
+	// LabelDownstreamNamespace set to a key marks the downstream Namespaces of the SyncTarget with this key. Namespace
+	// selectors of copies are confined by it, because the Namespace of the syncer does not carry it.
+	LabelDownstreamNamespace = "workload.kcp.io/downstream-namespace"
+	// LabelDomainNamespace ends the prefix of the labels by which a downstream Namespace repeats the labels of its
+	// Namespace of the workspace.
+	LabelDomainNamespace = "namespace.workload.kcp.io"
+
 	// FieldOwnerController owns the fields that the controller applies.
 	FieldOwnerController = "workload.kcp.io/controller"
 	// FieldOwnerSyncer owns the fields that the syncer applies.
@@ -47,6 +54,9 @@ const (
 	AnnotationSyncPrefix = "workload.kcp.io/sync-"
 	// AnnotationTakeOver set to "true" lets the syncer take fields of a copy over from their owners.
 	AnnotationTakeOver = "workload.kcp.io/take-over"
+	// AnnotationCascade set to Orphan, Foreground or Background says how the copy of an object is deleted with it, where
+	// `kubectl delete --cascade` cannot be relied on, as while no syncer runs.
+	AnnotationCascade = "workload.kcp.io/cascade"
 	// AnnotationAdopt set to a key lets that SyncTarget's syncer take over an object in the physical cluster that
 	// is not its own.
 	AnnotationAdopt = "workload.kcp.io/adopt"

@@ -125,6 +125,19 @@ type SyncerSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=7
 	LogLevel *int32 `json:"logLevel,omitempty"`
+	// kubeAPIQPS is the limit of requests per second that the syncer sends to each side, the workspace and the
+	// physical cluster, to sync objects. Default 200. The lists of its informers have a limit of their own, which is
+	// 50 per second or kubeAPIQPS if that is lower.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	KubeAPIQPS *int32 `json:"kubeAPIQPS,omitempty"`
+	// kubeAPIBurst is how many requests the syncer may send to each side at once, before kubeAPIQPS limits them.
+	// Default: twice kubeAPIQPS. The lists of its informers have a limit of their own, which is 100 or kubeAPIBurst
+	// if that is lower.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	KubeAPIBurst *int32 `json:"kubeAPIBurst,omitempty"`
 	// resources of the syncer's container.
 	// +optional
 	Resources *ResourceRequirements `json:"resources,omitempty"`
