@@ -20,25 +20,16 @@ type constant struct {
 func documentedConstants(p goPackage) ([]constant, error) {
 	expressions := p.constants()
 	var found []constant
-	for _, file := range p.Files {
-		for _, decl := range file.Decls {
-			general, ok := decl.(*ast.GenDecl)
-			if !ok || general.Tok != token.CONST {
-				continue
-			}
-			for _, spec := range general.Specs {
-				value := spec.(*ast.ValueSpec) // a declaration of constants has no other
-				if !isExportedString(expressions, value) {
-					continue
-				}
-				c, err := newConstant(p, expressions, general, value)
-				if err != nil {
-					return nil, err
-				}
-				if c.Comment != "" {
-					found = append(found, c)
-				}
-			}
+	for decl, spec := range p.constantSpecs() {
+		if !isExportedString(expressions, spec) {
+			continue
+		}
+		c, err := newConstant(p, expressions, decl, spec)
+		if err != nil {
+			return nil, err
+		}
+		if c.Comment != "" {
+			found = append(found, c)
 		}
 	}
 	return describe(found), nil

@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"iter"
 	"path"
 	"strconv"
 	"strings"
@@ -45,22 +46,35 @@ func parsePackage(root fs.FS, folder string) (goPackage, error) {
 	return p, nil
 }
 
+// constantSpecs yields the specs of the constants at package level, each with its declaration, in the order of the source.
+func (p goPackage) constantSpecs() iter.Seq2[*ast.GenDecl, *ast.ValueSpec] {
+	return func(yield func(*ast.GenDecl, *ast.ValueSpec) bool) {
+		for _, file := range p.Files {
+			for _, decl := range file.Decls {
+				if general, ok := decl.(*ast.GenDecl); ok && general.Tok == token.CONST && !yieldSpecs(general, yield) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func yieldSpecs(decl *ast.GenDecl, yield func(*ast.GenDecl, *ast.ValueSpec) bool) (goOn bool) {
+	for _, spec := range decl.Specs {
+		if !yield(decl, spec.(*ast.ValueSpec)) { // a declaration of constants has no other
+			return false
+		}
+	}
+	return true
+}
+
 // constants returns the expressions of the constants at package level, by name.
 func (p goPackage) constants() map[string]ast.Expr {
 	found := map[string]ast.Expr{}
-	for _, file := range p.Files {
-		for _, decl := range file.Decls {
-			general, ok := decl.(*ast.GenDecl)
-			if !ok || general.Tok != token.CONST {
-				continue
-			}
-			for _, spec := range general.Specs {
-				value := spec.(*ast.ValueSpec) // a declaration of constants has no other
-				for i, name := range value.Names {
-					if i < len(value.Values) {
-						found[name.Name] = value.Values[i]
-					}
-				}
+	for _, spec := range p.constantSpecs() {
+		for i, name := range spec.Names {
+			if i < len(spec.Values) {
+				found[name.Name] = spec.Values[i]
 			}
 		}
 	}

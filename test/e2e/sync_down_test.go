@@ -50,7 +50,7 @@ func sharesFields(s *shop, config *corev1.ConfigMap) {
 
 	t.Log("a conflict is told by manager and field, and taken over on demand")
 	change(s.tenant, config, func(c *corev1.ConfigMap) { c.Data["theirs"] = "mine" })
-	s.awaitReport(config, "somebody", ".data.theirs", workloadv1alpha1.AnnotationTakeOver)
+	s.awaitReport(config, "somebody", "data.theirs", workloadv1alpha1.AnnotationTakeOver)
 	c, err = s.copyOf("config")
 	require.NoError(t, err)
 	assert.Equal(t, "stays", c.Data["theirs"], "nothing is overwritten by force")

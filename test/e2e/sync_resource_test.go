@@ -89,7 +89,7 @@ func TestSyncOfEveryDefaultResource(t *testing.T) {
 		return there.Spec.MinReadySeconds == 1, fmt.Sprint(there.Spec.MinReadySeconds)
 	})
 	assert.Equal(t, int32(2), *there.Spec.Replicas)
-	s.awaitReport(scaled, `"ready":"Current"`, "spec.replicas is 2 in the physical cluster", workloadv1alpha1.AnnotationTakeOver)
+	s.awaitReport(scaled, `"ready":"Differs"`, `spec.replicas is owned by \"autoscaler\"`, workloadv1alpha1.AnnotationTakeOver)
 	change(n, scaled, func(d *appsv1.Deployment) {
 		d.Annotations = map[string]string{workloadv1alpha1.AnnotationTakeOver: "true"}
 	})

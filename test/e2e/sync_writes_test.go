@@ -25,8 +25,8 @@ import (
 	"github.com/synctarget/synctarget/test/framework"
 )
 
-// TestSyncWrites counts what the syncer writes: once down and once up for a change, and once more up to hold what is new;
-// nothing at rest, and nothing when another takes its place.
+// TestSyncWrites counts what the syncer writes: once down and once up for a change, once more up for the finalizer of what is new,
+// and once more down for the first change; nothing at rest, and nothing when another takes its place.
 func TestSyncWrites(t *testing.T) {
 	t.Parallel() // it rests most of its time
 	n := newTenant(t)
@@ -42,14 +42,19 @@ func TestSyncWrites(t *testing.T) {
 	config := s.configMap("config", map[string]string{"a": "1"})
 	s.create(config)
 	s.awaitReport(config, `"ready":"Current"`)
-	s.requireWrites(start, "creating a ConfigMap", "configmaps config", 2)
+	s.requireWrites(start, "creating a ConfigMap", "configmaps config", 1, 2)
 	// The report tells the second of the last apply, which has to be another to be told.
 	created := time.Now()
 	n.eventually("the next second begins", func() (bool, string) { return time.Now().Unix() > created.Unix(), "" })
 	changed := time.Now()
 	change(n, config, func(c *corev1.ConfigMap) { c.Data = map[string]string{"a": "2"} })
 	s.awaitCopy("config", map[string]string{"a": "2"})
-	s.requireWrites(changed, "changing it", "configmaps config", 1)
+	s.requireWrites(changed, "changing it for the first time, with the ownership that a create has given", "configmaps config", 2, 1)
+	n.eventually("the next second begins", func() (bool, string) { return time.Now().Unix() > changed.Unix()+1, "" })
+	again := time.Now()
+	change(n, config, func(c *corev1.ConfigMap) { c.Data = map[string]string{"a": "3"} })
+	s.awaitCopy("config", map[string]string{"a": "3"})
+	s.requireWrites(again, "changing it again", "configmaps config", 1, 1)
 
 	web := idleDeployment("shop", "web")
 	s.create(web)
@@ -64,7 +69,7 @@ func TestSyncWrites(t *testing.T) {
 	down, up := s.writes(scaled)
 	status, reports := about("deployments.apps/status web", up), about("deployments.apps web", up)
 	t.Logf("scaling a Deployment from 1 to 10 within %s: %d writes down, %d of its status and %d reports up", took, len(down), len(status), len(reports))
-	assert.Len(t, down, 1, "applies down of a Deployment that is scaled")
+	assert.Len(t, down, 2, "writes down of a Deployment that is scaled: the ownership that its creation has given, and the apply")
 	assert.NotEmpty(t, status, "its status has come up")
 	assert.LessOrEqual(t, len(status), 2+int(took.Seconds()), "its status: the first step, one a second, and the last")
 	assert.LessOrEqual(t, len(reports), 2, "reports: it is on its way, and it is there")
@@ -76,9 +81,9 @@ func TestSyncWrites(t *testing.T) {
 	assert.Empty(t, down, "written at rest in the physical cluster")
 	assert.Empty(t, up, "written at rest in the workspace")
 	down, up = s.writes(start)
-	assert.Len(t, about("configmaps config", down), 2, "nothing came late, down")
-	assert.Len(t, about("configmaps config", up), 3, "nothing came late, up")
-	assert.Len(t, about("deployments.apps web", down), 2, "a Deployment created and scaled")
+	assert.Len(t, about("configmaps config", down), 4, "nothing came late, down")
+	assert.Len(t, about("configmaps config", up), 4, "nothing came late, up")
+	assert.Len(t, about("deployments.apps web", down), 3, "a Deployment created and scaled")
 
 	const many = 300
 	s.burst(many)
@@ -212,16 +217,16 @@ func (s *shop) awaitQuiet() {
 	})
 }
 
-// requireWrites waits until the syncer has written an object once in the physical cluster and so often in the workspace, and
-// fails if it has written more.
-func (s *shop) requireWrites(since time.Time, what, object string, ups int) {
+// requireWrites waits until the syncer has written an object so often in the physical cluster and in the workspace, and fails if it
+// has written more.
+func (s *shop) requireWrites(since time.Time, what, object string, downs, ups int) {
 	s.t.Helper()
 	s.eventually(what+" is written down and up", func() (bool, string) {
 		down, up := s.writes(since)
-		return len(down) > 0 && len(up) >= ups, fmt.Sprint(down, up)
+		return len(down) >= downs && len(up) >= ups, fmt.Sprint(down, up)
 	})
 	down, up := s.writes(since)
-	assert.Len(s.t, down, 1, "%s: writes in the physical cluster", what)
+	assert.Len(s.t, down, downs, "%s: writes in the physical cluster", what)
 	assert.Len(s.t, up, ups, "%s: writes in the workspace", what)
 	for side, writes := range map[string][]string{"the physical cluster": down, "the workspace": up} {
 		assert.Len(s.t, about(object, writes), len(writes), "%s: writes of nothing but %s in %s", what, object, side)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -27,10 +28,12 @@ type Write struct {
 	UserAgent string
 	// Code is the HTTP status of the answer.
 	Code int
+	// DryRun tells that nothing was to be changed.
+	DryRun bool
 }
 
-// Writes reads the audit log of "kcp" or of a cluster from a moment on. Requests of the systems' own components are not
-// in it, failed requests are.
+// Writes reads the audit log of "kcp" or of a cluster from a moment on. Requests of the systems' own components and dry runs are
+// not in it, failed requests are.
 func (e *Environment) Writes(name string, since time.Time) ([]Write, error) {
 	return e.WritesBy(name, "", since)
 }
@@ -58,7 +61,7 @@ func (e *Environment) WritesBy(name, user string, since time.Time) ([]Write, err
 			torn = err
 			continue
 		}
-		if !w.Time.Before(since) && (user == "" || w.User == user) {
+		if !w.DryRun && !w.Time.Before(since) && (user == "" || w.User == user) {
 			found = append(found, w)
 		}
 	}
@@ -72,6 +75,7 @@ func parseWrite(line []byte) (Write, error) {
 	}
 	var event struct {
 		Verb                     string            `json:"verb"`
+		RequestURI               string            `json:"requestURI"`
 		User                     user              `json:"user"`
 		ImpersonatedUser         *user             `json:"impersonatedUser"`
 		UserAgent                string            `json:"userAgent"`
@@ -95,6 +99,7 @@ func parseWrite(line []byte) (Write, error) {
 		Time: event.RequestReceivedTimestamp, User: event.User.Username, Verb: event.Verb,
 		Resource: event.ObjectRef.Resource, Namespace: event.ObjectRef.Namespace, Name: event.ObjectRef.Name,
 		Cluster: event.Annotations["kcp.io/cluster"], UserAgent: event.UserAgent, Code: event.ResponseStatus.Code,
+		DryRun: strings.Contains(event.RequestURI, "dryRun="),
 	}
 	if event.ImpersonatedUser != nil {
 		w.User = event.ImpersonatedUser.Username

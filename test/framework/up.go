@@ -211,23 +211,29 @@ func (e *Environment) linkKubectl(ctx context.Context, programs *toolchain.Toolc
 	return os.Symlink(kubectl, link)
 }
 
+// chooseKCPAddress settles the network and where kcp listens: where it is told to, otherwise on the bridge or, without root, on the
+// loopback interface.
+func (e *Environment) chooseKCPAddress(ctx context.Context, told string) error {
+	address := "127.0.0.1" // without root there is no bridge
+	var err error
+	if os.Geteuid() == 0 {
+		if e.state.Network, err = chooseNetwork(ctx); err != nil {
+			return err
+		}
+		// The ports are tried on the address, so it has to be there.
+		if err := e.ensureBridge(ctx); err != nil {
+			return err
+		}
+		address = e.state.Network.host()
+	}
+	e.state.KCP, err = planKCP(cmp.Or(told, address))
+	return err
+}
+
 // decide settles addresses and ports, once.
 func (e *Environment) decide(ctx context.Context, o Options) error {
 	if e.state.KCP.Port == 0 {
-		address := "127.0.0.1" // without root there is no bridge
-		if os.Geteuid() == 0 {
-			var err error
-			if e.state.Network, err = chooseNetwork(ctx); err != nil {
-				return err
-			}
-			// The ports are tried on the address, so it has to be there.
-			if err := e.ensureBridge(ctx); err != nil {
-				return err
-			}
-			address = e.state.Network.host()
-		}
-		var err error
-		if e.state.KCP, err = planKCP(cmp.Or(o.KCPAddress, address)); err != nil {
+		if err := e.chooseKCPAddress(ctx, o.KCPAddress); err != nil {
 			return err
 		}
 	}
