@@ -85,8 +85,9 @@ e2e: ## Stories on a real kcp and two real clusters. RUN=regexp picks some.
 .PHONY: fuzz
 fuzz: FUZZTIME ?= 10s
 fuzz: packages ## Fuzz what must hold for whatever comes; FUZZTIME=10m for longer.
-	go test -run '^$$' -fuzz FuzzNamespace -fuzztime $(FUZZTIME) ./pkg/syncer/naming
-	go test -run '^$$' -fuzz FuzzCompare -fuzztime $(FUZZTIME) ./pkg/syncer/compatibility
+	go test -run '^$$' -fuzz '^FuzzNamespace$$' -fuzztime $(FUZZTIME) ./pkg/syncer/naming
+	go test -run '^$$' -fuzz '^FuzzNamespaceLabel$$' -fuzztime $(FUZZTIME) ./pkg/syncer/naming
+	go test -run '^$$' -fuzz FuzzCompare -fuzztime $(FUZZTIME) ./pkg/syncer/discovery/compatibility
 	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./pkg/pcluster
 
 .PHONY: docs

@@ -109,7 +109,7 @@ func (c *Cluster) call(ctx context.Context, limit time.Duration, r request, call
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
 
-	began := time.Now()
+	began := time.Now() //nolint:forbidigo // the deadline of the context is in real time too
 	err := call(bounded)
 	if err == nil {
 		return nil
@@ -120,7 +120,7 @@ func (c *Cluster) call(ctx context.Context, limit time.Duration, r request, call
 	switch {
 	case c.ctx.Err() != nil:
 		return ErrReplaced
-	case !isAnswer && errors.Is(ctx.Err(), context.DeadlineExceeded) && time.Since(began) < Budget/2:
+	case !isAnswer && errors.Is(ctx.Err(), context.DeadlineExceeded) && time.Since(began) < Budget/2: //nolint:forbidigo // as began
 		return ctx.Err() // earlier calls used up the caller's time: that says nothing about this one
 	case errors.As(err, &known):
 		return known
