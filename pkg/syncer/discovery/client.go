@@ -115,19 +115,32 @@ func (c *Client) groupsHaveETag() bool {
 	return ok && list.etag != ""
 }
 
+// unavailableGroups returns the groups that a discovery has failed for, such as one whose server is down. Another failure is an error.
+func unavailableGroups(failure error) (map[string]error, error) {
+	unavailable := map[string]error{}
+	failed := (*clientdiscovery.ErrGroupDiscoveryFailed)(nil)
+	if failure != nil && !errors.As(failure, &failed) {
+		return nil, fmt.Errorf("discovering the API: %w", failure)
+	}
+	if failed == nil {
+		return unavailable, nil
+	}
+	for gv, cause := range failed.Groups {
+		if !apierrors.IsNotFound(cause) {
+			unavailable[gv.Group] = cause
+		}
+	}
+	return unavailable, nil
+}
+
 // discover asks a server in full what it serves.
 func discover(client clientdiscovery.DiscoveryInterface) (*Answer, error) {
-	answer := &Answer{Served: Served{}, Unavailable: map[string]error{}}
 	groups, lists, err := client.ServerGroupsAndResources()
-	if failed := (*clientdiscovery.ErrGroupDiscoveryFailed)(nil); errors.As(err, &failed) {
-		for gv, cause := range failed.Groups {
-			if !apierrors.IsNotFound(cause) {
-				answer.Unavailable[gv.Group] = cause
-			}
-		}
-	} else if err != nil {
-		return nil, fmt.Errorf("discovering the API: %w", err)
+	unavailable, err := unavailableGroups(err)
+	if err != nil {
+		return nil, err
 	}
+	answer := &Answer{Served: Served{}, Unavailable: unavailable}
 	for _, list := range inOrderOfPreference(groups, lists) {
 		gv, err := schema.ParseGroupVersion(list.GroupVersion)
 		if err != nil {

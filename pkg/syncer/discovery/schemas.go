@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	apischema "k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/openapi"
@@ -53,34 +54,48 @@ func (s *Schemas) CheckCompatibility(ctx context.Context, catalog []Resource) (c
 		complete = false
 		l.Info("The OpenAPI index of the physical cluster cannot be read", "cause", err.Error())
 	}
-	documents := map[string][]byte{} // of this call
+	check := schemaCheck{schemas: s, here: here, there: there, documents: map[string][]byte{}, log: l}
 	for i := range catalog {
-		r := &catalog[i]
-		if r.State != workloadv1alpha1.ResourceAccepted {
-			continue
+		if r := &catalog[i]; r.State == workloadv1alpha1.ResourceAccepted && !check.resource(r) {
+			complete = false
 		}
-		var fit []string
-		var wrong, partial string
-		for _, version := range r.Versions {
-			gvk := apischema.GroupVersionKind{Group: r.Group, Version: version, Kind: r.Kind}
-			path := documentPath(gvk.GroupVersion())
-			v, err := s.comparison(gvk, here[path], there[path], documents)
-			if err != nil {
-				complete = complete && !errors.Is(err, errNotRead)
-				l.Info("A schema cannot be compared", "kind", gvk.String(), "cause", err.Error())
+	}
+	return complete
+}
+
+// schemaCheck is one call of CheckCompatibility.
+type schemaCheck struct {
+	schemas *Schemas
+	// here and there are the indices of the two sides, and documents those that were read.
+	here, there map[string]openapi.GroupVersion
+	documents   map[string][]byte
+	log         logr.Logger
+}
+
+// resource removes from a resource the versions whose schemas are incompatible, and tells whether all could be read.
+func (c schemaCheck) resource(r *Resource) (complete bool) {
+	complete = true
+	var fit []string
+	var wrong, partial string
+	for _, version := range r.Versions {
+		gvk := apischema.GroupVersionKind{Group: r.Group, Version: version, Kind: r.Kind}
+		path := documentPath(gvk.GroupVersion())
+		v, err := c.schemas.comparison(gvk, c.here[path], c.there[path], c.documents)
+		if err != nil {
+			complete = complete && !errors.Is(err, errNotRead)
+			c.log.Info("A schema cannot be compared", "kind", gvk.String(), "cause", err.Error())
+		}
+		if v.wrong == "" {
+			if len(fit) == 0 {
+				partial = v.partial // of the version that is used
 			}
-			if v.wrong == "" {
-				if len(fit) == 0 {
-					partial = v.partial // of the version that is used
-				}
-				fit = append(fit, version)
-			}
-			wrong = cmp.Or(wrong, v.wrong)
+			fit = append(fit, version)
 		}
-		if len(fit) == 0 {
-			r.State, r.Message = workloadv1alpha1.ResourceIncompatible, wrong
-			continue
-		}
+		wrong = cmp.Or(wrong, v.wrong)
+	}
+	if len(fit) == 0 {
+		r.State, r.Message = workloadv1alpha1.ResourceIncompatible, wrong
+	} else {
 		r.Versions, r.Message = fit, partial
 	}
 	return complete

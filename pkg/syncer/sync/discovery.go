@@ -185,28 +185,31 @@ func (e *Controller) isRemoved(ctx context.Context, target *workloadv1alpha1.Syn
 		if n.State != workloadv1alpha1.NamespaceOpen && n.State != workloadv1alpha1.NamespaceClosing {
 			continue
 		}
-		e.mu.Lock()
-		p := e.namespaces[n.Name]
-		e.mu.Unlock()
-		if p == nil {
-			return false, nil
-		}
-		l := p.resource(gr)
-		if l == nil {
-			if gone, err := e.isUnwatchedAndGone(ctx, p, gr); !gone || err != nil {
-				return false, err
-			}
-			continue
-		}
-		if !l.api.Removing || !l.listAnswered() {
-			return false, nil
-		}
-		p.passes.await()
-		if left, err := e.anyLeft(ctx, p, l); left || err != nil {
+		if removed, err := e.isRemovedFrom(ctx, n.Name, gr); !removed || err != nil {
 			return false, err
 		}
 	}
 	return true, nil
+}
+
+// isRemovedFrom tells it of one Namespace.
+func (e *Controller) isRemovedFrom(ctx context.Context, namespace string, gr workloadv1alpha1.GroupResource) (bool, error) {
+	e.mu.Lock()
+	p := e.namespaces[namespace]
+	e.mu.Unlock()
+	if p == nil {
+		return false, nil
+	}
+	l := p.resource(gr)
+	if l == nil {
+		return e.isUnwatchedAndGone(ctx, p, gr)
+	}
+	if !l.api.Removing || !l.listAnswered() {
+		return false, nil
+	}
+	p.passes.await()
+	left, err := e.anyLeft(ctx, p, l)
+	return !left && err == nil, err
 }
 
 // isUnwatchedAndGone tells whether a resource that is being left has no objects that could be followed, as one that the workspace

@@ -240,7 +240,7 @@ func (l *listProgress) search(ctx context.Context, client metadata.ResourceInter
 // hasTimeForPage tells whether a pass has time for one more page.
 func hasTimeForPage(ctx context.Context) bool {
 	deadline, isPass := ctx.Deadline()
-	return !isPass || time.Until(deadline) >= listPageTime
+	return !isPass || time.Until(deadline) >= listPageTime //nolint:forbidigo // the deadline is in real time
 }
 
 // drainReports are the changes of status.drainedNamespaces that wait to be written, by Namespace. All that wait are

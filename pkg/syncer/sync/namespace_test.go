@@ -21,7 +21,7 @@ func TestStoppedResourceIsForgotten(t *testing.T) {
 	for _, key := range []queueKey{b.pass.key(), other} {
 		p.setObjectState(key, objectState{prunedStatus: "x"})
 	}
-	b.pass.Controller.ensureResources(p, nil)
+	b.pass.ensureResources(p, nil)
 	if state, found := p.objectStates.Load(b.pass.key()); found {
 		t.Errorf("of its object %+v is remembered", state)
 	}
@@ -37,7 +37,7 @@ func TestStoppedResourceIsForgotten(t *testing.T) {
 	}
 	stopped := false
 	b.down.PrependReactor("create", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
-		b.pass.Controller.ensureResources(p, nil)
+		b.pass.ensureResources(p, nil)
 		stopped = true
 		// The pass remembers this refusal.
 		return true, nil, apierrors.NewInvalid(schema.GroupKind{Kind: "ConfigMap"}, "a", nil)

@@ -67,16 +67,23 @@ func watchFailures(namespaces map[string]*namespaceSync, now time.Time) map[reso
 	out := map[resourceOnSide]watchFailure{}
 	for name, p := range namespaces {
 		for _, l := range p.allResources() {
-			for side, s := range map[string]*cache.ResourceCache{workspaceSide: l.up, clusterSide: l.down} {
-				if s == nil {
-					continue
-				}
-				on := resourceOnSide{l.api.GroupResource, side}
-				since, last := s.Health(now)
-				if known, ok := out[on]; !ok || !since.IsZero() && (known.isHealthy() || since.Before(known.since)) {
-					out[on] = watchFailure{since: since, namespace: name, last: last}
+			for on, f := range l.watchFailures(name, now) {
+				if known, ok := out[on]; !ok || !f.isHealthy() && (known.isHealthy() || f.since.Before(known.since)) {
+					out[on] = f
 				}
 			}
+		}
+	}
+	return out
+}
+
+// watchFailures returns the state of the watches of one resource in one Namespace.
+func (l *resourceSync) watchFailures(namespace string, now time.Time) map[resourceOnSide]watchFailure {
+	out := map[resourceOnSide]watchFailure{}
+	for side, s := range map[string]*cache.ResourceCache{workspaceSide: l.up, clusterSide: l.down} {
+		if s != nil {
+			since, last := s.Health(now)
+			out[resourceOnSide{l.api.GroupResource, side}] = watchFailure{since: since, namespace: namespace, last: last}
 		}
 	}
 	return out

@@ -156,6 +156,11 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	if err := cluster.WatchOnly(append(objects, bindings...)...); err != nil {
 		return verdict{}, fmt.Errorf("ending the watches of what is left: %w", err)
 	}
+	return r.rolloutVerdict(ctx, s, cluster, withheld)
+}
+
+// rolloutVerdict says how the rollout of the syncer fares, and clears away what closed Namespaces have left.
+func (r *Reconciler) rolloutVerdict(ctx context.Context, s *scope, cluster physicalCluster, withheld []workloadv1alpha1.GroupResource) (verdict, error) {
 	rollout, err := agent.Rollout(ctx, cluster.Client(), workloadv1alpha1.SyncerNamespace(s.target.Name, s.key))
 	if err != nil {
 		return r.refusal(s, err)
