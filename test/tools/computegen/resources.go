@@ -19,7 +19,7 @@ type resource struct {
 // resources are those of the export, with the columns of kubectl as far as JSON paths go. A path gives one value, the
 // first that it finds: READY is two columns here, and of several hosts or ports one is shown. kcp itself shows the columns
 // of the built-in API instead, which it knows for these groups.
-func resources() []resource {
+func resources() []resource { //nolint:funlen // a table
 	desired := integer("Desired", ".spec.replicas")
 	ready := integer("Ready", ".status.readyReplicas")
 	age := date("Age", ".metadata.creationTimestamp")
