@@ -156,7 +156,10 @@ func TestWatchHealth(t *testing.T) {
 		}
 
 		for _, p := range e.namespaces {
-			p.stopResource(p.resource(api.GroupResource))
+			l := p.resource(api.GroupResource)
+			p.mu.Lock()
+			p.stopResource(l)
+			p.mu.Unlock()
 		}
 		time.Sleep(12 * time.Second)
 		if count, err := testutil.GatherAndCount(registry, "syncer_watch_healthy"); count != 0 || err != nil {
