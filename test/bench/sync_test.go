@@ -461,11 +461,12 @@ func percentile(all []time.Duration, p int) time.Duration {
 
 // The marks of the sync, each beside the bare client's figure of the same run.
 const (
-	downMedian  = 3.0                    // times the floor's median
-	downTail    = 100 * time.Millisecond // more than the floor's p99
-	upMedian    = 25 * time.Millisecond  // more than the floor's median
-	burstShare  = 0.6                    // of the floor's objects a second
-	restartTime = 5 * time.Second
+	downMedian  = 2.5                   // times the floor's median
+	downTail    = 60 * time.Millisecond // more than the floor's p99
+	upMedian    = 10 * time.Millisecond // more than the floor's median
+	upTail      = 40 * time.Millisecond // more than the floor's p99
+	burstRate   = 50                    // objects a second, with the default limit of requests
+	restartTime = 4 * time.Second
 	heapLimit   = 12.0 // MiB for each 1,000 objects of 1 KiB
 )
 
@@ -491,6 +492,7 @@ func TestSync(t *testing.T) {
 	up := r.statusUp(count)
 	out.latencies("status changes downstream → visible upstream, 10/s", up)
 	assert.LessOrEqual(t, percentile(up["sync"], 50), percentile(up["floor"], 50)+upMedian, "p50 on the way up")
+	assert.LessOrEqual(t, percentile(up["sync"], 99), percentile(up["floor"], 99)+upTail, "p99 on the way up")
 
 	pairs, times := 0, map[string]float64{} // in seconds, of all pairs
 	pair := func() {
@@ -525,7 +527,6 @@ func TestSync(t *testing.T) {
 	}
 	share := times["floor"] / times["sync"]
 	out.row(fmt.Sprintf("  all %d pairs together", pairs), "", fmt.Sprintf("%.0f %%", 100*share))
-	assert.GreaterOrEqual(t, share, burstShare, "the share of the floor in all bursts together")
 	r.quiet()
 	five := heap()
 	slope := (five - one) / 4
@@ -535,8 +536,6 @@ func TestSync(t *testing.T) {
 	out.row("live heap for each 1,000 objects of 1 KiB", fmt.Sprintf("floor %.1f MiB", bare), fmt.Sprintf("sync %.1f MiB", slope))
 	assert.LessOrEqual(t, slope, heapLimit, "live heap")
 
-	median, most := r.holdLag(1000)
-	out.row("burst of 1,000, from a copy to the finalizer of its object", "", fmt.Sprintf("median %s, at most %s", seconds(median), seconds(most)))
 	for i := range heldBursts {
 		r.quiet()
 		prefix := fmt.Sprintf("held-%d", i)
@@ -549,44 +548,12 @@ func TestSync(t *testing.T) {
 	r.stop()
 	copied, told := r.limited(options.New(), 1000)
 	out.row(fmt.Sprintf("burst of 1,000 with the default limit of %d requests a second", options.DefaultQPS), "", fmt.Sprintf("copied after %s, told after %s", seconds(copied), seconds(told)))
+	assert.GreaterOrEqual(t, 1000/copied.Seconds(), float64(burstRate), "objects a second with the default limit")
 	out.print()
 	// The syncer is gone, and the tenant's cleanup must not wait until that is noticed.
 	require.NoError(t, r.tenant.Get(t.Context(), client.ObjectKeyFromObject(r.target), r.target))
 	r.target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
 	require.NoError(t, r.tenant.Update(t.Context(), r.target))
-}
-
-// holdLag makes a burst and returns how long after its copy an object got the syncer's finalizer.
-func (r *rig) holdLag(count int) (median, most time.Duration) {
-	r.t.Helper()
-	r.quiet()
-	ctx, cancel := context.WithCancel(r.t.Context())
-	defer cancel()
-	var held sync.Map
-	note := func(o metav1.Object) {
-		if slices.Contains(o.GetFinalizers(), workloadv1alpha1.SyncerFinalizer(r.target.Status.Key)) {
-			held.LoadOrStore(o.GetName(), time.Now())
-		}
-	}
-	r.inform(ctx, r.up, "sync", func(o any) (any, error) {
-		if object, err := meta.Accessor(o); err == nil {
-			note(object)
-		}
-		return slim(o)
-	}, func(metav1.Object) {})
-	r.burst("sync", "lag", count)
-	var lags []time.Duration
-	for i := range count {
-		name := fmt.Sprintf("lag-%d", i)
-		r.tenant.eventually(name+" is held", func() (bool, string) {
-			at, ok := held.Load(name)
-			if ok {
-				lags = append(lags, at.(time.Time).Sub(r.await("sync", name)))
-			}
-			return ok, ""
-		})
-	}
-	return percentile(lags, 50), percentile(lags, 100)
 }
 
 // limited restarts the engine with a limit, and returns how long a burst takes until all is copied, and until all is told.
