@@ -17,7 +17,7 @@ func at(version string) *unstructured.Unstructured {
 	return o
 }
 
-func TestOverlay(t *testing.T) {
+func TestAssumed(t *testing.T) {
 	tests := map[string]struct {
 		reason  string
 		watched *unstructured.Unstructured

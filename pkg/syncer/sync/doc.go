@@ -7,11 +7,13 @@
 //	namespaces.go  which Namespaces are opened and drained
 //	namespace.go   namespaceSync: one opened Namespace; resourceSync: one resource in it
 //	drain.go       the end of a Namespace
+//	drainreport.go the one writer of drained Namespaces
+//	inflight.go    the passes that run now
 //	object.go      objectReconciler: one pass over one object: observe, decide, act, and again
 //	decide.go      decide: the rules of the sync, in one pure function; decide_test.go is their specification
 //	observe.go     what is known of an object on both sides
 //	write.go       the copy is created and applied; what refuses it is remembered
-//	configuration.go  what is applied: the object, and the defaults that follow from it
+//	configuration.go what is applied: the object, and the defaults that follow from it
 //	remove.go      the end of a copy
 //	report.go      what is reported on the object
 //	upstream.go    the writes to the workspace: finalizer, status and report
@@ -19,6 +21,7 @@
 //	events.go      Warnings about the copies and what they own
 //	status.go      how many objects there are and how many fail, for the SyncTarget
 //	synced.go      in which Namespaces everything has arrived
+//	watchhealth.go which watches fail
 //
 // Silence deletes nothing. A copy is deleted only after a live read has shown that its object is deleted, opted out or gone, or
 // is another Job, that its resource is no longer named, or that its Namespace is being drained; only by UID; and only if the copy

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,17 +21,11 @@ import (
 const (
 	// drainedRetry is when the servers are listed again after they have shown an object that the caches do not show.
 	drainedRetry = 2 * time.Second
-	// drainReportInterval is the least time between two writes of drained Namespaces that are not retries.
-	drainReportInterval = time.Second
 	// listPageSize is how many objects a page of a list contains.
 	listPageSize = 500
 	// listPageTime is how much of its pass a request for a page must have left when it is sent.
 	listPageTime = passTimeout / 3
 )
-
-// drainedKey is the key of the pass that writes which Namespaces are drained. The queue runs one pass of a key at a
-// time.
-var drainedKey = queueKey{name: "drained"}
 
 // drain says how a Namespace is drained.
 type drain struct {
@@ -242,115 +234,3 @@ func hasTimeForPage(ctx context.Context) bool {
 	deadline, isPass := ctx.Deadline()
 	return !isPass || time.Until(deadline) >= listPageTime //nolint:forbidigo // the deadline is in real time
 }
-
-// drainReports are the changes of status.drainedNamespaces that wait to be written, by Namespace. All that wait are
-// written in one patch, so that Namespaces that end together cost few writes, and none that conflict with one another.
-type drainReports struct {
-	mu        sync.Mutex
-	pending   map[string]drainReport
-	lastWrite time.Time
-}
-
-// drainReport says that a drain has ended. The zero value says that the Namespace is not drained, which takes a report
-// back.
-type drainReport struct {
-	namespace *namespaceSync
-	drain     *drain
-}
-
-// requestDrainReport has a change of status.drainedNamespaces written.
-func (e *Controller) requestDrainReport(namespace string, report drainReport) {
-	if wait, isNew := e.drainReports.add(namespace, report, e.clock.Now()); isNew {
-		e.queue.AddAfter(drainedKey, wait)
-	}
-}
-
-// add replaces the report of a Namespace, and returns when it may be written. A report that waits already is in the
-// queue, or backs off there.
-func (d *drainReports) add(namespace string, report drainReport, now time.Time) (wait time.Duration, isNew bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if waiting, found := d.pending[namespace]; found && waiting == report {
-		return 0, false
-	}
-	if d.pending == nil {
-		d.pending = map[string]drainReport{}
-	}
-	d.pending[namespace] = report
-	return max(drainReportInterval-now.Sub(d.lastWrite), 0), true
-}
-
-// begin returns the reports that are to be written now.
-func (d *drainReports) begin(now time.Time) map[string]drainReport {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.pending) > 0 {
-		d.lastWrite = now
-	}
-	return maps.Clone(d.pending)
-}
-
-// remove removes a report, unless another has replaced it.
-func (d *drainReports) remove(namespace string, report drainReport) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.pending[namespace] == report {
-		delete(d.pending, namespace)
-	}
-}
-
-// writeDrainReports writes all reports that wait. After a failure they wait for the next attempt, and until then their
-// drains can be taken back.
-func (e *Controller) writeDrainReports(ctx context.Context) error {
-	reports := e.drainReports.begin(e.clock.Now())
-	changes := map[string]bool{}
-	for namespace, report := range reports {
-		switch {
-		case report.isTakenBack():
-			changes[namespace] = false
-		case e.beginDrainReport(report):
-			changes[namespace] = true
-		default:
-			e.drainReports.remove(namespace, report)
-			e.queue.Add(queueKey{namespace: namespace}) // what is left is verified again
-		}
-	}
-	if len(changes) == 0 {
-		return nil
-	}
-	notClosing, err := e.writeDrained(ctx, changes)
-	for namespace := range changes {
-		e.endDrainReport(namespace, reports[namespace], err == nil, slices.Contains(notClosing, namespace))
-	}
-	return err
-}
-
-// beginDrainReport tells whether a Namespace is still being drained in the same way and the caches still show nothing
-// of ours in it, and keeps the drain from being taken back while it is reported.
-func (e *Controller) beginDrainReport(report drainReport) bool {
-	p := report.namespace
-	e.mu.Lock()
-	current := e.namespaces[p.upstreamNamespace] == p
-	e.mu.Unlock()
-	return current && !slices.ContainsFunc(p.allResources(), func(l *resourceSync) bool { return !e.cacheShowsDrained(l) }) &&
-		p.beginDrainReport(report.drain)
-}
-
-// endDrainReport acts on the result of a write: a Namespace that has been reported is no longer synced, and any other
-// drain can be taken back again.
-func (e *Controller) endDrainReport(namespace string, report drainReport, written, notClosing bool) {
-	if written {
-		e.drainReports.remove(namespace, report)
-	}
-	if report.isTakenBack() {
-		return
-	}
-	if !written || notClosing {
-		report.namespace.cancelDrainReport()
-	} else {
-		e.stopNamespace(report.namespace)
-	}
-	e.queue.Add(queueKey{}) // the Namespace may have been opened again in this moment
-}
-
-func (r drainReport) isTakenBack() bool { return r.namespace == nil }

@@ -68,7 +68,7 @@ var (
 // eventResource is an Event in the queue.
 var eventResource = workloadv1alpha1.GroupResource{Resource: "events"}
 
-// watchEvents starts to follow the Warnings of a place.
+// watchEvents starts to watch the Warning Events in a downstream Namespace.
 func (e *Controller) watchEvents(ctx context.Context, p *namespaceSync) {
 	s := cache.New(e.down, events, p.downstreamNamespace, e.clock, warnings)
 	p.events = s
@@ -382,7 +382,7 @@ var (
 	errLookupLimit = errors.New("too many look-ups of owners")
 )
 
-// sourceOfCopy returns the object that one in the counterpart is a copy of, nil if it is none.
+// sourceOfCopy returns the object that one in the downstream Namespace is a copy of, nil if it is no copy.
 func (e *Controller) sourceOfCopy(p *namespaceSync, gk schema.GroupKind, name string) (*unstructured.Unstructured, error) {
 	for _, l := range p.allResources() {
 		if l.api.Kind != gk.Kind || l.api.Group != gk.Group || l.down == nil {

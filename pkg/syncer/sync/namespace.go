@@ -16,49 +16,49 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
 )
 
-// namespaceSync is one Namespace of the workspace and its counterpart in the physical cluster.
+// namespaceSync is one Namespace of the workspace and its downstream Namespace.
 type namespaceSync struct {
 	upstreamNamespace, downstreamNamespace string
 
-	// passes are those over its objects, and memories what is remembered of each, by item.
+	// passes are those over its objects, and objectStates what is remembered of each, by queueKey.
 	passes       inFlightPasses
 	objectStates sync.Map
 
 	mu sync.Mutex
-	// drain is set when a live read has shown that everything of ours is to go. Set by the engine.
+	// drain is how the Namespace is drained, by a live read of the SyncTarget; nil while it is not drained.
 	drain *drain
-	// drainReported is set while it is reported that nothing of ours is left: nothing is begun any more. Set by the engine.
+	// drainReported is set while the Namespace is reported as drained: nothing is started in it any more.
 	drainReported bool
-	// stopped is set when nothing is followed any more, for good. Set by stop.
+	// stopped is set when the sync of the Namespace has ended for good.
 	stopped   bool
 	resources map[workloadv1alpha1.GroupResource]*resourceSync
 
-	// unsynced are the objects that were there when their resource was first listed, or the place was opened again, until a pass
-	// has dealt with each. complete is set once nothing was missing, or the place was opened again: then what is missing is
-	// new, and not only to this process.
+	// unsynced are the objects that existed when their resource was first listed, or the Namespace was opened again, until a pass has
+	// dealt with each. initiallySynced is set once there were none, or the Namespace was opened again: from then on unsynced objects
+	// are new, and not only new to this process.
 	unsynced        map[queueKey]bool
 	initiallySynced bool
 
-	// events are the Warning Events in the counterpart, and told what was written of them, by name. Set by listen.
+	// events are the Warning Events in the downstream Namespace, and writtenEvents what was written of them, by name.
 	events        *cache.ResourceCache
 	writtenEvents sync.Map
 	stopEvents    context.CancelFunc
-	// recentEvents are the Events that were last told of an object for a reason: where hundreds of Pods of a Deployment fail alike,
-	// one of them speaks for all.
+	// recentEvents are the Events that were last written for an object and a reason: where hundreds of Pods of a Deployment fail alike,
+	// the Events of a few are enough.
 	recentEvents map[eventKey][]eventRecord
 	// recentLookups are the Events whose owners have been looked up in the last eventPace, by what they say, and when
 	// that was.
 	recentLookups map[lookupGroup]map[string]time.Time
 }
 
-// resourceSync is one resource in one place.
+// resourceSync is one resource in one Namespace.
 type resourceSync struct {
 	api discovery.Resource
 	up  *cache.ResourceCache
 	// down is nil for a resource that the physical cluster does not serve.
 	down *cache.ResourceCache
 	stop context.CancelFunc
-	// listed is set when all that was there at first is known to be missing, and began is when that was.
+	// listed is set when the objects of the first list have been marked as unsynced, and listedAt is when that was.
 	listed   atomic.Bool
 	listedAt time.Time
 }
