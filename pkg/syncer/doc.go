@@ -3,6 +3,8 @@
 //
 //	kubeconfig  reads a kubeconfig strictly
 //	upstream    the SyncTarget in kcp
+//	source      where the objects come from, and where reports go; workspace below it
+//	sync        the copies of these objects, and what is reported of them
 //	downstream  the physical cluster
 //	heartbeat   reports upstream what is measured downstream
 package syncer

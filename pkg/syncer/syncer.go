@@ -19,6 +19,7 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/downstream"
 	"github.com/synctarget/synctarget/pkg/syncer/heartbeat"
 	"github.com/synctarget/synctarget/pkg/syncer/options"
+	"github.com/synctarget/synctarget/pkg/syncer/source/workspace"
 	"github.com/synctarget/synctarget/pkg/syncer/sync"
 	"github.com/synctarget/synctarget/pkg/syncer/transform"
 	"github.com/synctarget/synctarget/pkg/syncer/upstream"
@@ -123,17 +124,16 @@ func addSync(mgr manager.Manager, upstreamConfig *rest.Config, o *options.Option
 	if err != nil {
 		return err
 	}
-	config := sync.Config{
-		Workspace: withLimits(upstreamConfig, o), Cluster: withLimits(mgr.GetConfig(), o),
-		Target:  target,
-		Owner:   transform.Owner{Key: o.Key, UID: o.SyncTargetUID, Name: o.SyncTargetName, Workspace: path.Base(upstreamConfig.Host)},
-		Metrics: metrics,
+	owner := transform.Owner{Key: o.Key, UID: o.SyncTargetUID, Name: o.SyncTargetName, Workspace: path.Base(upstreamConfig.Host)}
+	from, err := workspace.NewForConfig(withLimits(upstreamConfig, o), target, owner, clock.RealClock{})
+	if err != nil {
+		return fmt.Errorf("preparing the connection to the workspace: %w", err)
 	}
-	engine, err := sync.New(config)
+	controller, err := sync.New(sync.Config{Source: from, Cluster: withLimits(mgr.GetConfig(), o), Owner: owner, Metrics: metrics})
 	if err != nil {
 		return err
 	}
-	if err := mgr.Add(engine); err != nil {
+	if err := mgr.Add(controller); err != nil {
 		return fmt.Errorf("adding the sync: %w", err)
 	}
 	return nil

@@ -26,6 +26,7 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
 	"github.com/synctarget/synctarget/pkg/syncer/ratelimit"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // server answers creates and applies in the physical cluster; what was written is in applied.
@@ -129,7 +130,7 @@ func TestLimit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := New(Config{Workspace: &rest.Config{QPS: qps, Burst: 1}, Cluster: &rest.Config{}, Metrics: metrics})
+		e, err := New(Config{Source: newDiscoverable(t), Cluster: &rest.Config{QPS: qps, Burst: 1}, Metrics: metrics})
 		if err != nil || e.workers != want {
 			t.Errorf("QPS %g: %d workers, %v", qps, e.workers, err)
 		}
@@ -271,7 +272,7 @@ func TestGoneCopyTellsNothing(t *testing.T) {
 func TestUnmarkedIsTold(t *testing.T) {
 	s := newServer(t, sourceOf(fresh), nil)
 	clock := clocktesting.NewFakeClock(time.Now())
-	s.pass.clock, s.pass.up = clock, s.up
+	s.pass.clock = clock
 	var told []string
 	refuses := true
 	s.up.PrependReactor("patch", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -283,7 +284,7 @@ func TestUnmarkedIsTold(t *testing.T) {
 		told = append(told, message)
 		return true, event, nil
 	})
-	places := map[string]*namespaceSync{"shop": s.pass.namespace}
+	places := map[source.Namespace]*namespaceSync{shopNamespace: s.pass.namespace}
 	s.pass.namespace.resources[s.pass.resource.api.GroupResource] = s.pass.resource
 	attempt := func(when string, events, objects, failing int) {
 		t.Helper()

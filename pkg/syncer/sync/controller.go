@@ -8,18 +8,16 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 	"github.com/synctarget/synctarget/pkg/syncer/ratelimit"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 	"github.com/synctarget/synctarget/pkg/syncer/transform"
 )
 
@@ -31,10 +29,10 @@ const (
 
 // Config is what a Controller needs.
 type Config struct {
-	// Workspace and Cluster lead to the two sides.
-	Workspace, Cluster *rest.Config
-	// Target is the SyncTarget, and Owner identifies it on the copies.
-	Target  Upstream
+	// Source is where the objects come from, and Cluster leads to the physical cluster.
+	Source  source.Source
+	Cluster *rest.Config
+	// Owner identifies the SyncTarget on the copies.
 	Owner   transform.Owner
 	Metrics *Metrics
 	Clock   clock.WithTicker
@@ -42,24 +40,21 @@ type Config struct {
 
 // Controller syncs the objects of the opened Namespaces. It runs on the leader only.
 type Controller struct {
-	owner    transform.Owner
-	target   Upstream
-	up, down dynamic.Interface
-	// upMetadata and downMetadata list objects without their content.
-	upMetadata, downMetadata metadata.Interface
-	discoveryClients         [2]*discovery.Client
-	schemas                  discovery.Schemas
-	queue                    queue
-	metrics                  *Metrics
-	clock                    clock.WithTicker
+	owner  transform.Owner
+	source source.Source
+	// down and downMetadata read and write the physical cluster, with and without the content of objects.
+	down         dynamic.Interface
+	downMetadata metadata.Interface
+	// discoveryClients are those of the source and of the physical cluster.
+	discoveryClients [2]*discovery.Client
+	schemas          discovery.Schemas
+	queue            queue
+	metrics          *Metrics
+	clock            clock.WithTicker
 	// workers is how many passes may be under way.
 	workers int
 
-	targets toolscache.SharedIndexInformer
-	// lastRead is what kcp itself has last said of the SyncTarget, and asking shares the question.
-	lastRead  atomic.Pointer[targetRead]
-	readGroup singleflight.Group
-	// catalog is what both sides serve of what the SyncTarget asks for; set by discovering.
+	// catalog is what both sides serve of what is to be synced; set by discovering.
 	catalog atomic.Pointer[[]discovery.Resource]
 
 	// lookupLimiter limits how often the owners of what an Event is about are looked up.
@@ -68,7 +63,7 @@ type Controller struct {
 	drainReports drainReports
 
 	mu         sync.Mutex
-	namespaces map[string]*namespaceSync
+	namespaces map[source.Namespace]*namespaceSync
 	// listErrors says of a resource how a side refuses to list it; set by watch errors.
 	listErrors map[resourceOnSide]listFailure
 	// watchFailures says of each resource and side whether its watch fails; set by checkWatches.
@@ -81,45 +76,29 @@ type Controller struct {
 
 // New returns a Controller that is ready to Start.
 func New(c Config) (*Controller, error) {
-	workers := workersFor(c.Workspace.QPS)
+	workers := workersFor(c.Cluster.QPS)
 	e := &Controller{
 		workers: workers, queue: newQueue(workers),
-		owner: c.Owner, target: c.Target, metrics: c.Metrics, clock: c.Clock,
+		owner: c.Owner, source: c.Source, metrics: c.Metrics, clock: c.Clock,
 		rediscover: make(chan struct{}, 1), statusDirty: make(chan struct{}, 1), statusUrgent: make(chan struct{}, 1),
-		namespaces: map[string]*namespaceSync{}, listErrors: map[resourceOnSide]listFailure{},
+		namespaces: map[source.Namespace]*namespaceSync{}, listErrors: map[resourceOnSide]listFailure{},
 	}
 	if e.clock == nil {
 		e.clock = clock.RealClock{}
 	}
 	e.lookupLimiter = newLookupLimiter(e.clock)
 	var err error
-	if e.up, e.upMetadata, err = newClients(c.Workspace); err != nil {
-		return nil, fmt.Errorf("preparing the connection to the workspace: %w", err)
-	}
-	if e.down, e.downMetadata, err = newClients(c.Cluster); err != nil {
+	if e.down, e.downMetadata, err = ratelimit.NewClients(c.Cluster); err != nil {
 		return nil, fmt.Errorf("preparing the connection to the physical cluster: %w", err)
 	}
-	for i, config := range []*rest.Config{c.Workspace, c.Cluster} {
-		if e.discoveryClients[i], err = discovery.NewClient(config, e.clock); err != nil {
-			return nil, fmt.Errorf("preparing discovery: %w", err)
-		}
+	cluster, err := discovery.NewClient(c.Cluster, e.clock)
+	if err != nil {
+		return nil, fmt.Errorf("preparing discovery of the physical cluster: %w", err)
 	}
+	e.discoveryClients = [2]*discovery.Client{e.source.Discovery(), cluster}
 	e.schemas = discovery.NewSchemas(e.discoveryClients[0].OpenAPI(), e.discoveryClients[1].OpenAPI())
-	e.targets = e.newTargetInformer()
 	e.metrics.setDepth(e.queue.Len)
 	return e, nil
-}
-
-// newClients returns two clients of one server, which share its rate limit: one for whole objects, and one for their
-// metadata.
-func newClients(config *rest.Config) (dynamic.Interface, metadata.Interface, error) {
-	config = ratelimit.WithoutRetries(config)
-	objects, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return nil, nil, err
-	}
-	partial, err := metadata.NewForConfig(config)
-	return objects, partial, err
 }
 
 // workersFor is how many passes may be under way: where there is a limit no more than it lets through in two seconds, so that
@@ -134,17 +113,17 @@ func workersFor(qps float32) int {
 // NeedLeaderElection keeps the standbys from syncing.
 func (e *Controller) NeedLeaderElection() bool { return true }
 
-// Start syncs until ctx ends, and returns nil then.
+// Start syncs until ctx ends, and returns nil then. It fails if the source does.
 func (e *Controller) Start(ctx context.Context) error {
 	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithName("sync"))
-	everything := func(any) { e.queue.Add(queueKey{}) }
-	if _, err := e.targets.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: everything, UpdateFunc: func(_, object any) { everything(object) },
-	}); err != nil {
-		return fmt.Errorf("watching the SyncTarget: %w", err)
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var failure error
 	var running sync.WaitGroup
-	running.Go(func() { e.targets.RunWithContext(ctx) })
+	running.Go(func() {
+		failure = e.source.Run(ctx, func() { e.queue.Add(queueKey{}) })
+		cancel()
+	})
 	running.Go(func() { e.runDiscovery(ctx) })
 	running.Go(func() { e.runStatus(ctx) })
 	for range e.workers {
@@ -161,7 +140,7 @@ func (e *Controller) Start(ctx context.Context) error {
 	for _, p := range e.namespaces {
 		p.stop()
 	}
-	return nil
+	return failure
 }
 
 // processNext reconciles the next key of the queue, and tells whether there may be another.
@@ -181,7 +160,7 @@ func (e *Controller) processNext(ctx context.Context) bool {
 		e.queue.Forget(i)
 	case ctx.Err() != nil:
 	default:
-		log.FromContext(ctx).V(1).Info("trying again", "namespace", i.namespace, "resource", i.resource.String(), "name", i.name, "cause", err.Error())
+		log.FromContext(ctx).V(1).Info("trying again", "namespace", i.namespace.Name, "resource", i.resource.String(), "name", i.name, "cause", err.Error())
 		e.queue.addFailed(i, err)
 	}
 	return true
@@ -193,7 +172,7 @@ func (e *Controller) processSafely(ctx context.Context, key queueKey) (again tim
 		if cause := recover(); cause != nil {
 			e.metrics.panicked()
 			err = fmt.Errorf("panic: %v", cause)
-			log.FromContext(ctx).Error(err, "A pass has panicked; it is repeated with backoff", "namespace", key.namespace, "resource", key.resource.String(),
+			log.FromContext(ctx).Error(err, "A pass has panicked; it is repeated with backoff", "namespace", key.namespace.Name, "resource", key.resource.String(),
 				"name", key.name, "stack", string(debug.Stack()))
 		}
 	}()

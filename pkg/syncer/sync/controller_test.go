@@ -10,16 +10,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
+	"github.com/synctarget/synctarget/pkg/syncer/source/workspace"
 )
 
 // kcp is a SyncTarget that notes when it is read and written.
@@ -44,18 +43,11 @@ func (k *kcp) PatchStatus(context.Context, []byte) error {
 func newTestEngine(t *testing.T, k *kcp) *Controller {
 	t.Helper()
 	k.UID, k.Name, k.began = types.UID(testOwner.UID), testOwner.Name, time.Now()
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&k.SyncTarget)
-	if err != nil {
-		t.Fatal(err)
-	}
 	e := &Controller{
-		owner: testOwner, target: k, clock: clock.RealClock{}, queue: newQueue(maxWorkers), namespaces: map[string]*namespaceSync{}, listErrors: map[resourceOnSide]listFailure{},
+		owner: testOwner, source: newTestSource(workspace.Config{Target: k, Metadata: newMetadataServer(t), Clock: clock.RealClock{}}), clock: clock.RealClock{}, queue: newQueue(maxWorkers), namespaces: map[source.Namespace]*namespaceSync{}, listErrors: map[resourceOnSide]listFailure{},
 		rediscover: make(chan struct{}, 1), statusDirty: make(chan struct{}, 1), statusUrgent: make(chan struct{}, 1),
-		targets: toolscache.NewSharedIndexInformer(&toolscache.ListWatch{}, &unstructured.Unstructured{}, 0, nil),
 	}
-	if err := e.targets.GetStore().Add(&unstructured.Unstructured{Object: content}); err != nil {
-		t.Fatal(err)
-	}
+	sourceIn(e).show(&k.SyncTarget)
 	catalog := []discovery.Resource{}
 	for _, gr := range k.Spec.Synced() {
 		catalog = append(catalog, discovery.Resource{GroupResource: gr, State: workloadv1alpha1.ResourceAccepted, Versions: []string{"v1"}})
@@ -101,7 +93,7 @@ func TestReportsAreSeldom(t *testing.T) {
 				defer cancel()
 				k.err = nil
 				if tc.err != nil {
-					e.target = failing{k, tc.err}
+					sourceIn(e).Target = failing{k, tc.err}
 				}
 				go e.runStatus(ctx)
 				tc.act(e)
@@ -192,13 +184,14 @@ func TestRetriesSpread(t *testing.T) {
 func TestNamespacesTakeTurns(t *testing.T) {
 	q := newQueue(maxWorkers)
 	defer q.ShutDown()
-	for _, i := range []queueKey{{namespace: "many", name: "1"}, {namespace: "many", name: "2"}, {namespace: "many", name: "3"}, {namespace: "one", name: "1"}} {
+	many, one := namespaceNamed("many"), namespaceNamed("one")
+	for _, i := range []queueKey{{namespace: many, name: "1"}, {namespace: many, name: "2"}, {namespace: many, name: "3"}, {namespace: one, name: "1"}} {
 		q.Add(i)
 	}
 	var got []string
 	for q.Len() > 0 {
 		i, _ := q.Get()
-		got = append(got, i.namespace+i.name)
+		got = append(got, i.namespace.Name+i.name)
 		q.Done(i)
 	}
 	if diff := cmp.Diff([]string{"many1", "one1", "many2", "many3"}, got); diff != "" {
@@ -214,9 +207,8 @@ func TestFollowable(t *testing.T) {
 		{GroupResource: workloadv1alpha1.GroupResource{Resource: "secrets"}, Versions: []string{"v1"}},
 		{GroupResource: workloadv1alpha1.GroupResource{Resource: "services"}},
 	}
-	k := &kcp{}
-	k.Status.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps"}, {Resource: "services"}}
-	got := watchable(catalog, &k.SyncTarget)
+	plan := &source.Plan{Reported: source.Status{Resources: []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps"}, {Resource: "services"}}}}
+	got := watchable(catalog, plan)
 	if len(got) != 1 || got[0].GroupResource != told {
 		t.Errorf("followable() = %v", got)
 	}
@@ -227,7 +219,7 @@ func TestFollowable(t *testing.T) {
 func TestRefusalPasses(t *testing.T) {
 	gr := workloadv1alpha1.GroupResource{Resource: "configmaps"}
 	state := func(e *Controller) workloadv1alpha1.SyncedResourceState {
-		return e.resourceStatuses([]discovery.Resource{{GroupResource: gr, Versions: []string{"v1"}, State: workloadv1alpha1.ResourceAccepted}}, workloadv1alpha1.SyncTargetStatus{})[0].State
+		return e.resourceStatuses([]discovery.Resource{{GroupResource: gr, Versions: []string{"v1"}, State: workloadv1alpha1.ResourceAccepted}}, &source.Plan{})[0].State
 	}
 	tests := map[string]struct {
 		act  func(e *Controller, clock *clocktesting.FakeClock)

@@ -14,6 +14,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // There is no watch for what a side serves, so both sides are asked again and again. After a start and a change of the
@@ -69,16 +70,16 @@ func (e *Controller) runDiscovery(ctx context.Context) {
 		case <-e.rediscover:
 			timer.Stop()
 			isSignalled = true
-			if target := e.cachedTarget(); target != nil && target.Generation != generation {
-				generation, delays = target.Generation, initialDelays
+			if plan := e.source.Plan(); plan != nil && plan.Generation != generation {
+				generation, delays = plan.Generation, initialDelays
 			}
 			continue
 		case <-timer.C():
 		}
 		foundNew := false
-		if target := e.cachedTarget(); target != nil { // otherwise its event signals
+		if plan := e.source.Plan(); plan != nil { // otherwise its event signals
 			e.expireListErrors()
-			last, foundNew = e.refreshDiscovery(ctx, target, last, isSignalled)
+			last, foundNew = e.refreshDiscovery(ctx, plan, last, isSignalled)
 		}
 		delays, lastAt, isSignalled = delays.after(isSignalled, foundNew), e.clock.Now(), false
 	}
@@ -86,7 +87,7 @@ func (e *Controller) runDiscovery(ctx context.Context) {
 
 // discoveryRun is what the catalog was made from.
 type discoveryRun struct {
-	// answers are those of the workspace and of the physical cluster.
+	// answers are those of the source and of the physical cluster.
 	answers          [2]*discovery.Answer
 	wanted, removing []workloadv1alpha1.GroupResource
 	// complete tells that everything was read that is needed.
@@ -101,8 +102,8 @@ func (r discoveryRun) isSame(next discoveryRun) bool {
 // refreshDiscovery asks both sides what they serve, once, and makes the catalog if anything has changed since the last
 // run. With full, neither side is asked whether something has changed. It returns this run, and whether the catalog is
 // another.
-func (e *Controller) refreshDiscovery(ctx context.Context, target *workloadv1alpha1.SyncTarget, last discoveryRun, full bool) (run discoveryRun, foundNew bool) {
-	run, err := e.discover(ctx, target, full)
+func (e *Controller) refreshDiscovery(ctx context.Context, plan *source.Plan, last discoveryRun, full bool) (run discoveryRun, foundNew bool) {
+	run, err := e.discover(ctx, plan, full)
 	if err != nil {
 		log.FromContext(ctx).V(1).Info("Discovery failed; what was known before is used", "cause", err.Error())
 		return last, false
@@ -126,9 +127,9 @@ func (e *Controller) refreshDiscovery(ctx context.Context, target *workloadv1alp
 }
 
 // discover asks both sides what they serve.
-func (e *Controller) discover(ctx context.Context, target *workloadv1alpha1.SyncTarget, full bool) (run discoveryRun, err error) {
-	run.wanted = target.Spec.Synced()
-	if run.removing, err = e.removingResources(ctx, target); err != nil {
+func (e *Controller) discover(ctx context.Context, plan *source.Plan, full bool) (run discoveryRun, err error) {
+	run.wanted = plan.Resources
+	if run.removing, err = e.removingResources(ctx, plan); err != nil {
 		return run, err
 	}
 	for i, client := range e.discoveryClients {
@@ -161,16 +162,16 @@ func namesResources(catalog []discovery.Resource, wanted []workloadv1alpha1.Grou
 	return slices.EqualFunc(named, wanted, func(r discovery.Resource, gr workloadv1alpha1.GroupResource) bool { return r.GroupResource == gr })
 }
 
-// removingResources returns the resources that the spec, read live, no longer names and that may still have copies.
-func (e *Controller) removingResources(ctx context.Context, target *workloadv1alpha1.SyncTarget) ([]workloadv1alpha1.GroupResource, error) {
-	if len(target.Leaving()) == 0 {
+// removingResources returns the resources that the source, read live, no longer wants and that may still have copies.
+func (e *Controller) removingResources(ctx context.Context, plan *source.Plan) ([]workloadv1alpha1.GroupResource, error) {
+	if len(plan.Leaving) == 0 {
 		return nil, nil
 	}
-	live, err := e.target.Get(ctx)
-	if err != nil || string(live.UID) != e.owner.UID {
+	live, err := e.source.ReadPlan(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(live.Leaving(), func(gr workloadv1alpha1.GroupResource) bool {
+	return slices.DeleteFunc(slices.Clone(live.Leaving), func(gr workloadv1alpha1.GroupResource) bool {
 		left, err := e.isRemoved(ctx, live, gr)
 		if err != nil {
 			log.FromContext(ctx).V(1).Info("cannot tell yet whether a resource is left", "resource", gr.String(), "cause", err.Error())
@@ -180,12 +181,12 @@ func (e *Controller) removingResources(ctx context.Context, target *workloadv1al
 }
 
 // isRemoved tells whether both servers show, in every opened Namespace, nothing of ours of a resource.
-func (e *Controller) isRemoved(ctx context.Context, target *workloadv1alpha1.SyncTarget, gr workloadv1alpha1.GroupResource) (bool, error) {
-	for _, n := range target.Status.Namespaces {
-		if n.State != workloadv1alpha1.NamespaceOpen && n.State != workloadv1alpha1.NamespaceClosing {
+func (e *Controller) isRemoved(ctx context.Context, plan *source.Plan, gr workloadv1alpha1.GroupResource) (bool, error) {
+	for _, a := range plan.Assignments {
+		if a.Intent == source.Prepare {
 			continue
 		}
-		if removed, err := e.isRemovedFrom(ctx, n.Name, gr); !removed || err != nil {
+		if removed, err := e.isRemovedFrom(ctx, a.Namespace, gr); !removed || err != nil {
 			return false, err
 		}
 	}
@@ -193,7 +194,7 @@ func (e *Controller) isRemoved(ctx context.Context, target *workloadv1alpha1.Syn
 }
 
 // isRemovedFrom tells it of one Namespace.
-func (e *Controller) isRemovedFrom(ctx context.Context, namespace string, gr workloadv1alpha1.GroupResource) (bool, error) {
+func (e *Controller) isRemovedFrom(ctx context.Context, namespace source.Namespace, gr workloadv1alpha1.GroupResource) (bool, error) {
 	e.mu.Lock()
 	p := e.namespaces[namespace]
 	e.mu.Unlock()
@@ -227,7 +228,7 @@ func (e *Controller) isUnwatchedAndGone(ctx context.Context, p *namespaceSync, g
 	if there.Version == "" {
 		return true, nil
 	}
-	found, err := (&listProgress{}).search(ctx, e.downMetadata.Resource(there).Namespace(p.downstreamNamespace), e.managedSelector(), e.isManagedMetadata)
+	found, err := (&listProgress{}).search(ctx, e.downMetadata.Resource(there).Namespace(p.downstreamNamespace).List, e.managedSelector(), e.isManagedMetadata)
 	if apierrors.IsForbidden(err) {
 		return true, nil // no finalizer stands for a copy, and the syncer may not look for one
 	}

@@ -6,18 +6,19 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	clientdiscovery "k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // TestDiscoveryDelays: how long after a run the next one is, without a signal and with one.
@@ -206,11 +207,9 @@ func TestSignalsDoNotFlood(t *testing.T) {
 }
 
 func setGeneration(e *Controller, generation int64) {
-	for _, object := range e.targets.GetStore().List() {
-		changed := object.(*unstructured.Unstructured).DeepCopy()
-		changed.SetGeneration(generation)
-		_ = e.targets.GetStore().Update(changed)
-	}
+	plan := *e.source.Plan()
+	plan.Generation = generation
+	sourceIn(e).shown.Store(&plan)
 }
 
 // TestQuietDiscovery: two sides that serve what they served cost two requests a minute each, and make no catalog.
@@ -243,27 +242,27 @@ func TestQuietDiscovery(t *testing.T) {
 func TestRefreshDiscovery(t *testing.T) {
 	tests := map[string]struct {
 		reason         string
-		act            func(e *Controller, target *workloadv1alpha1.SyncTarget, down *apiServer)
+		act            func(e *Controller, plan *source.Plan, down *apiServer)
 		made, foundNew bool
 	}{
-		"unchanged": {"", func(*Controller, *workloadv1alpha1.SyncTarget, *apiServer) {}, false, false},
-		"the spec": {"", func(_ *Controller, k *workloadv1alpha1.SyncTarget, _ *apiServer) {
-			k.Spec.SyncedResources = append(k.Spec.SyncedResources, workloadv1alpha1.GroupResource{Resource: "secrets"})
+		"unchanged": {"", func(*Controller, *source.Plan, *apiServer) {}, false, false},
+		"the spec": {"", func(_ *Controller, plan *source.Plan, _ *apiServer) {
+			plan.Resources = append(slices.Clone(plan.Resources), workloadv1alpha1.GroupResource{Resource: "secrets"})
 		}, true, true},
-		"a side": {"", func(_ *Controller, _ *workloadv1alpha1.SyncTarget, down *apiServer) { down.set(noGroups) }, true, true},
+		"a side": {"", func(_ *Controller, _ *source.Plan, down *apiServer) { down.set(noGroups) }, true, true},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				up, down := &apiServer{groups: configMap}, &apiServer{groups: configMap}
 				e := newDiscoveringEngine(t, up, down)
-				target := e.cachedTarget()
-				last, _ := e.refreshDiscovery(t.Context(), target, discoveryRun{}, false)
+				plan := e.source.Plan()
+				last, _ := e.refreshDiscovery(t.Context(), plan, discoveryRun{}, false)
 				time.Sleep(time.Minute)
-				last, _ = e.refreshDiscovery(t.Context(), target, last, false)
+				last, _ = e.refreshDiscovery(t.Context(), plan, last, false)
 				time.Sleep(time.Minute)
-				tc.act(e, target, down)
-				next, foundNew := e.refreshDiscovery(t.Context(), target, last, false)
+				tc.act(e, plan, down)
+				next, foundNew := e.refreshDiscovery(t.Context(), plan, last, false)
 				if made := !last.isSame(next); made != tc.made || foundNew != tc.foundNew {
 					t.Errorf("%s\nmade: %t, new: %t", tc.reason, made, foundNew)
 				}
@@ -277,15 +276,15 @@ func TestUnreadSchema(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up, down := &apiServer{groups: configMap}, &apiServer{groups: configMap, fails: "/openapi/v3/api/v1"}
 		e := newDiscoveringEngine(t, up, down)
-		target := e.cachedTarget()
+		plan := e.source.Plan()
 		var last discoveryRun
 		for range 3 {
-			last, _ = e.refreshDiscovery(t.Context(), target, last, false)
+			last, _ = e.refreshDiscovery(t.Context(), plan, last, false)
 			time.Sleep(time.Minute)
 		}
 		down.fails = ""
 		down.reset()
-		last, _ = e.refreshDiscovery(t.Context(), target, last, false)
+		last, _ = e.refreshDiscovery(t.Context(), plan, last, false)
 		if down.count("/openapi/v3/api/v1") != 1 || !last.complete {
 			t.Error("the schema is not read again")
 		}

@@ -1,8 +1,7 @@
-// Package sync syncs the objects of opened Namespaces: specs down to the physical cluster, status up to the workspace.
+// Package sync syncs the objects of opened Namespaces: specs down to the physical cluster, status up to their source.
 //
 //	controller.go  Controller: what runs, and the workers of the queue
 //	queue.go       the queue and its backoff
-//	target.go      our SyncTarget in kcp: reads, and the one writer of its status
 //	discovery.go   which resources can be synced, asked of both sides again and again
 //	namespaces.go  which Namespaces are opened and drained
 //	namespace.go   namespaceSync: one opened Namespace; resourceSync: one resource in it
@@ -16,14 +15,16 @@
 //	configuration.go what is applied: the object, and the defaults that follow from it
 //	remove.go      the end of a copy
 //	report.go      what is reported on the object
-//	upstream.go    the writes to the workspace: finalizer, status and report
+//	upstream.go    what is written to the source: finalizer, status and report
 //	state.go       what a pass leaves to the next one
 //	events.go      Warnings about the copies and what they own
 //	status.go      how many objects there are and how many fail, for the SyncTarget
 //	synced.go      in which Namespaces everything has arrived
 //	watchhealth.go which watches fail
 //
+// The source (package source) is where the objects come from and where reports go. That it is a workspace, nothing here knows.
+//
 // Silence deletes nothing. A copy is deleted only after a live read has shown that its object is deleted, opted out or gone, or
 // is another Job, that its resource is no longer named, or that its Namespace is being drained; only by UID; and only if the copy
-// carries our metadata. An informer that has not synced, an empty list and a SyncTarget that is not found start nothing.
+// carries our metadata. An informer that has not synced, an empty list and a source that does not answer start nothing.
 package sync

@@ -9,13 +9,13 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/metadata"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 const (
@@ -26,6 +26,15 @@ const (
 	// listPageTime is how much of its pass a request for a page must have left when it is sent.
 	listPageTime = passTimeout / 3
 )
+
+// drainOf returns how a Namespace is to be drained by a live read of the source; nil if it is not to be drained.
+func drainOf(live *source.Plan, namespace source.Namespace) *drain {
+	intent, wanted := live.Withdrawal(namespace)
+	if !wanted {
+		return nil
+	}
+	return &drain{orphan: intent == source.Orphan}
+}
 
 // drain says how a Namespace is drained.
 type drain struct {
@@ -90,7 +99,7 @@ func (e *Controller) finishDrain(ctx context.Context, p *namespaceSync) (again t
 	if l := ending.progress.next(p.allResources()); l != nil {
 		return e.verifyResource(ctx, p, l, ending.progress.of(l))
 	}
-	e.requestDrainReport(p.upstreamNamespace, drainReport{p, ending})
+	e.requestDrainReport(p.upstream, drainReport{p, ending})
 	return 0, nil
 }
 
@@ -130,7 +139,7 @@ func (e *Controller) verifyResource(ctx context.Context, p *namespaceSync, l *re
 		return drainedRetry, nil
 	case found == listEmpty:
 		v.verifiedAt = e.clock.Now()
-		log.FromContext(ctx).V(1).Info("Nothing of ours is left of a resource", "namespace", p.upstreamNamespace, "resource", l.api.String())
+		log.FromContext(ctx).V(1).Info("Nothing of ours is left of a resource", "namespace", p.upstream.Name, "resource", l.api.String())
 	}
 	return immediately, nil
 }
@@ -144,14 +153,14 @@ func (e *Controller) anyLeft(ctx context.Context, p *namespaceSync, l *resourceS
 // searchResource searches both servers for objects of ours of a resource. In the physical cluster, a resource that may
 // not be listed counts as empty: then only the finalizers in the workspace tell of copies, and none has been found.
 func (e *Controller) searchResource(ctx context.Context, p *namespaceSync, l *resourceSync, v *verification) (listState, error) {
-	found, err := v.upstream.search(ctx, e.upMetadata.Resource(l.api.Upstream()).Namespace(p.upstreamNamespace), "", e.hasOurMetadataIn)
+	found, err := v.upstream.search(ctx, l.source.ListMetadata, "", e.hasOurMetadataIn)
 	if err != nil {
-		return found, fmt.Errorf("listing %s in Namespace %q of the workspace: %w", l.api.GroupResource, p.upstreamNamespace, err)
+		return found, fmt.Errorf("listing %s in Namespace %q of the workspace: %w", l.api.GroupResource, p.upstream.Name, err)
 	}
 	if found != listEmpty || l.down == nil {
 		return found, nil
 	}
-	found, err = v.downstream.search(ctx, e.downMetadata.Resource(l.api.Downstream()).Namespace(p.downstreamNamespace), e.managedSelector(), e.isManagedMetadata)
+	found, err = v.downstream.search(ctx, e.downMetadata.Resource(l.api.Downstream()).Namespace(p.downstreamNamespace).List, e.managedSelector(), e.isManagedMetadata)
 	if err != nil && e.mayIgnoreListError(l, err) {
 		return listEmpty, nil
 	}
@@ -202,14 +211,17 @@ type listProgress struct {
 	complete bool
 }
 
+// listMetadata lists objects without their content.
+type listMetadata func(context.Context, metav1.ListOptions) (*metav1.PartialObjectMetadataList, error)
+
 // search reads the next pages of a list, which contain nothing but metadata, until an object is ours. A list that has
 // found one, or whose token has expired, begins anew.
-func (l *listProgress) search(ctx context.Context, client metadata.ResourceInterface, selector string, isOurs func(metav1.Object) bool) (listState, error) {
+func (l *listProgress) search(ctx context.Context, list listMetadata, selector string, isOurs func(metav1.Object) bool) (listState, error) {
 	for restarted := false; !l.complete; {
 		if !hasTimeForPage(ctx) {
 			return listUnfinished, nil
 		}
-		page, err := client.List(ctx, metav1.ListOptions{LabelSelector: selector, Limit: listPageSize, Continue: l.next})
+		page, err := list(ctx, metav1.ListOptions{LabelSelector: selector, Limit: listPageSize, Continue: l.next})
 		if l.next != "" && (apierrors.IsResourceExpired(err) || apierrors.IsGone(err)) {
 			l.next = ""
 			if !restarted {

@@ -23,6 +23,8 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 	"github.com/synctarget/synctarget/pkg/syncer/ratelimit"
+	"github.com/synctarget/synctarget/pkg/syncer/source/workspace"
+	"k8s.io/utils/clock"
 )
 
 // others are objects that are not ours.
@@ -51,7 +53,7 @@ const ourLabel = "workload.kcp.io/key=0123456789abcdef"
 // TestPagesAreFollowed: an object of ours that is on the last page is found, and the list ends with the page that
 // contains one.
 func TestPagesAreFollowed(t *testing.T) {
-	there := newNamespaceSync(testOwner.Key, "shop").downstreamNamespace
+	there := newNamespaceSync(testOwner.Key, shopNamespace).downstreamNamespace
 	last := func(o *unstructured.Unstructured) *unstructured.Unstructured { o.SetName("z"); return o }
 	copyOf := func(source *unstructured.Unstructured) *unstructured.Unstructured { return desiredOf(t, source) }
 	tests := map[string]struct {
@@ -83,7 +85,7 @@ func TestPagesAreFollowed(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			b, kcp := newDraining(t, nil, nil)
-			b.pass.upMetadata, b.pass.downMetadata = newMetadataServer(t, tc.up...), newMetadataServer(t, tc.down...)
+			sourceIn(b.pass.Controller).Metadata, b.pass.downMetadata = newMetadataServer(t, tc.up...), newMetadataServer(t, tc.down...)
 			again, err := b.finish(t)
 			if err != nil || (len(kcp.patches) == 1) != tc.done || (again == drainedRetry) == tc.done {
 				t.Errorf("finish() = %s, %v, reported %q", again, err, kcp.patches)
@@ -122,7 +124,7 @@ func TestExpiredToken(t *testing.T) {
 				tc.expires--
 				return tc.answer
 			}
-			b.pass.upMetadata = server
+			sourceIn(b.pass.Controller).Metadata = server
 			if _, err := b.finish(t); (err != nil) != tc.fails {
 				t.Fatalf("finish() = %v", err)
 			}
@@ -142,6 +144,7 @@ func (b *bench) addResource(t *testing.T, name string) *resourceSync {
 	l := newBench(t, nil, nil, nil, nil).pass.resource
 	l.stop = func() {}
 	l.api.GroupResource = workloadv1alpha1.GroupResource{Resource: name}
+	setSource(b.pass.Controller, l)
 	b.pass.namespace.resources[l.api.GroupResource] = l
 	return l
 }
@@ -152,7 +155,7 @@ func TestDrainKeepsItsProgress(t *testing.T) {
 	there := b.pass.namespace.downstreamNamespace
 	b.addResource(t, "alpha")
 	last := b.addResource(t, "zeta")
-	b.pass.upMetadata, b.pass.downMetadata = newMetadataServer(t, others("shop", 1001)...), newMetadataServer(t, others(there, 1001)...)
+	sourceIn(b.pass.Controller).Metadata, b.pass.downMetadata = newMetadataServer(t, others("shop", 1001)...), newMetadataServer(t, others(there, 1001)...)
 	fails := true
 	b.pass.downMetadata.(*metadataServer).answer = func(_ context.Context, _ string, options metav1.ListOptions) error {
 		if options.Continue == "500" && fails {
@@ -213,8 +216,8 @@ func TestSlowServer(t *testing.T) {
 				return ctx.Err()
 			}
 		}
-		b.pass.upMetadata = server
-		key := queueKey{namespace: "shop"}
+		sourceIn(b.pass.Controller).Metadata = server
+		key := queueKey{namespace: shopNamespace}
 		b.pass.queue.Add(key)
 		for start := time.Now(); len(kcp.patches) == 0 && time.Since(start) < 10*time.Minute; {
 			began := time.Now()
@@ -290,7 +293,11 @@ func TestMetadataClients(t *testing.T) {
 	}))
 	defer server.Close()
 	limited := &rest.Config{Host: server.URL, QPS: 0.001, Burst: 2}
-	e, err := New(Config{Workspace: limited, Cluster: limited, Owner: testOwner, Target: &target{}})
+	from, err := workspace.NewForConfig(limited, &target{}, testOwner, clock.RealClock{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := New(Config{Source: from, Cluster: limited, Owner: testOwner})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +305,7 @@ func TestMetadataClients(t *testing.T) {
 	for name, clients := range map[string]struct {
 		whole dynamic.Interface
 		meta  metadata.Interface
-	}{"workspace": {e.up, e.upMetadata}, "physical cluster": {e.down, e.downMetadata}} {
+	}{"workspace": {from.Client, from.Metadata}, "physical cluster": {e.down, e.downMetadata}} {
 		ctx, cancel := context.WithTimeout(t.Context(), passTimeout)
 		defer cancel()
 		accept = nil

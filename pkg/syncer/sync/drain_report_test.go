@@ -12,11 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -84,21 +81,20 @@ func newManyDraining(t *testing.T, count int) (*Controller, *statusServer) {
 	e := newTestEngine(t, &kcp{})
 	server := &statusServer{latency: 20 * time.Millisecond}
 	server.target.UID, server.target.ResourceVersion = types.UID(testOwner.UID), "1"
-	e.target, e.upMetadata, e.downMetadata = server, newMetadataServer(t), newMetadataServer(t)
+	sourceIn(e).Target, sourceIn(e).Metadata, e.downMetadata = server, newMetadataServer(t), newMetadataServer(t)
 	for i := range count {
-		p := newNamespaceSync(testOwner.Key, fmt.Sprintf("shop-%03d", i))
+		p := newNamespaceSync(testOwner.Key, namespaceNamed(fmt.Sprintf("shop-%03d", i)))
 		l := newBench(t, nil, nil, nil, nil).pass.resource
+		setSource(e, l)
 		l.stop, p.stopEvents, p.resources[l.api.GroupResource] = func() {}, func() {}, l
 		p.setDrain(&drain{})
-		e.namespaces[p.upstreamNamespace] = p
+		e.namespaces[p.upstream] = p
 		server.target.Status.Namespaces = append(server.target.Status.Namespaces,
-			workloadv1alpha1.NamespaceStatus{Name: p.upstreamNamespace, State: workloadv1alpha1.NamespaceClosing})
-		e.queue.Add(queueKey{namespace: p.upstreamNamespace})
+			workloadv1alpha1.NamespaceStatus{Name: p.upstream.Name, State: workloadv1alpha1.NamespaceClosing})
+		e.queue.Add(queueKey{namespace: p.upstream})
 	}
 	server.target.Name = testOwner.Name
-	if err := e.targets.GetStore().Update(toUnstructured(t, &server.target)); err != nil {
-		t.Fatal(err)
-	}
+	sourceIn(e).show(&server.target)
 	return e, server
 }
 
@@ -123,7 +119,7 @@ func TestNamespacesThatEndTogether(t *testing.T) {
 		e, server := newManyDraining(t, many)
 		defer e.queue.ShutDown()
 		var lists atomic.Int64
-		e.upMetadata.(*metadataServer).answer = func(context.Context, string, metav1.ListOptions) error {
+		sourceIn(e).Metadata.(*metadataServer).answer = func(context.Context, string, metav1.ListOptions) error {
 			// The Namespaces end within seconds, not in one moment.
 			time.Sleep(time.Duration(lists.Add(1)%50) * 20 * time.Millisecond)
 			return nil
@@ -138,11 +134,8 @@ func TestNamespacesThatEndTogether(t *testing.T) {
 
 		server.mu.Lock()
 		server.patches, server.target.Status.Namespaces = 0, nil // the controller has deleted what it had for them
-		content := toUnstructured(t, &server.target)
+		sourceIn(e).show(&server.target)
 		server.mu.Unlock()
-		if err := e.targets.GetStore().Update(content); err != nil {
-			t.Fatal(err)
-		}
 		for range 10 { // heartbeats, of which the cache still shows the reports
 			e.queue.Add(queueKey{})
 			time.Sleep(20 * time.Second)
@@ -163,7 +156,7 @@ func TestReportsDuringAnOutage(t *testing.T) {
 		if attempts := server.patches; attempts > 20 || len(e.namespaces) != 300 {
 			t.Errorf("%d attempts, %d Namespaces", attempts, len(e.namespaces))
 		}
-		opened := e.namespaces["shop-007"]
+		opened := e.namespaces[namespaceNamed("shop-007")]
 		if opened.setDrain(nil); opened.draining() != nil {
 			t.Error("a drain cannot be taken back while its report waits")
 		}
@@ -176,7 +169,7 @@ func TestReportsDuringAnOutage(t *testing.T) {
 		if drained := server.drained(); len(drained) != 299 || slices.Contains(drained, "shop-007") {
 			t.Errorf("%d are reported as drained", len(drained))
 		}
-		if len(e.namespaces) != 1 || e.namespaces["shop-007"] != opened {
+		if len(e.namespaces) != 1 || e.namespaces[namespaceNamed("shop-007")] != opened {
 			t.Errorf("%d Namespaces are still synced", len(e.namespaces))
 		}
 		if len(e.drainReports.pending) != 0 {
@@ -193,7 +186,7 @@ func TestOpenedAfterItsReport(t *testing.T) {
 	e := newTestEngine(t, k)
 	defer e.queue.ShutDown()
 	up, _ := newWatched()
-	e.up, e.down = up, up
+	sourceIn(e).Client, e.down = up, up
 	if err := e.reconcileNamespaces(t.Context()); err != nil || len(e.namespaces) != 0 {
 		t.Fatalf("before: reconcileNamespaces() = %v, Namespaces %v", err, e.namespaces)
 	}
@@ -201,59 +194,20 @@ func TestOpenedAfterItsReport(t *testing.T) {
 		t.Fatalf("writeDrainReports() = %v, %d writes", err, len(k.writes))
 	}
 	k.Status.DrainedNamespaces = nil
-	if err := e.targets.GetStore().Update(toUnstructured(t, &k.SyncTarget)); err != nil {
-		t.Fatal(err)
-	}
-	if err := e.reconcileNamespaces(t.Context()); err != nil || e.namespaces["shop"] == nil {
+	sourceIn(e).show(&k.SyncTarget)
+	if err := e.reconcileNamespaces(t.Context()); err != nil || e.namespaces[shopNamespace] == nil {
 		t.Fatalf("after: reconcileNamespaces() = %v, Namespaces %v", err, e.namespaces)
 	}
-	e.namespaces["shop"].stop()
+	e.namespaces[shopNamespace].stop()
 }
 
 // TestReportOfAnEarlierSync: the report of a Namespace that is synced anew says nothing about the new sync.
 func TestReportOfAnEarlierSync(t *testing.T) {
 	b, kcp := newDraining(t, nil, nil)
 	old := b.pass.namespace
-	b.pass.requestDrainReport("shop", drainReport{old, old.draining()})
-	b.pass.namespaces["shop"] = newNamespaceSync(testOwner.Key, "shop")
+	b.pass.requestDrainReport(shopNamespace, drainReport{old, old.draining()})
+	b.pass.namespaces[shopNamespace] = newNamespaceSync(testOwner.Key, shopNamespace)
 	if err := b.pass.writeDrainReports(t.Context()); err != nil || len(kcp.patches) != 0 || len(b.pass.drainReports.pending) != 0 {
 		t.Errorf("writeDrainReports() = %v, reported %q, waiting %v", err, kcp.patches, b.pass.drainReports.pending)
 	}
-}
-
-func TestApplyDrained(t *testing.T) {
-	status := workloadv1alpha1.SyncTargetStatus{
-		DrainedNamespaces: []string{"b", "stays"},
-		Namespaces: []workloadv1alpha1.NamespaceStatus{
-			{Name: "a", State: workloadv1alpha1.NamespaceClosing}, {Name: "b", State: workloadv1alpha1.NamespaceClosing},
-			{Name: "open", State: workloadv1alpha1.NamespaceOpen},
-		},
-	}
-	for name, tc := range map[string]struct {
-		changes             map[string]bool
-		drained, notClosing []string
-	}{
-		"added":          {map[string]bool{"a": true}, []string{"a", "b", "stays"}, nil},
-		"removed":        {map[string]bool{"b": false}, []string{"stays"}, nil},
-		"added again":    {map[string]bool{"b": true}, []string{"b", "stays"}, nil},
-		"open":           {map[string]bool{"open": true, "a": true}, []string{"a", "b", "stays"}, []string{"open"}},
-		"not in kcp":     {map[string]bool{"gone": true}, []string{"b", "stays"}, []string{"gone"}},
-		"all taken back": {map[string]bool{"b": false, "stays": false, "gone": false}, []string{}, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			drained, notClosing := applyDrained(status, tc.changes)
-			if diff := cmp.Diff([][]string{tc.drained, tc.notClosing}, [][]string{drained, notClosing}); diff != "" {
-				t.Errorf("-want +got\n%s", diff)
-			}
-		})
-	}
-}
-
-func toUnstructured(t *testing.T, target *workloadv1alpha1.SyncTarget) *unstructured.Unstructured {
-	t.Helper()
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &unstructured.Unstructured{Object: content}
 }

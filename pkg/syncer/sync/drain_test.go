@@ -16,6 +16,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // newDraining is a Namespace that is being drained, with one resource of which the servers have these objects, nil for
@@ -26,7 +27,7 @@ func newDraining(t *testing.T, liveSrc, liveDst *unstructured.Unstructured) (*be
 	p, l := b.pass.namespace, b.pass.resource
 	p.resources[l.api.GroupResource], p.stopEvents, l.stop = l, func() {}, func() {}
 	p.setDrain(&drain{})
-	b.pass.target, b.pass.down, b.pass.namespaces = kcp, b.down, map[string]*namespaceSync{"shop": p}
+	sourceIn(b.pass.Controller).Target, b.pass.down, b.pass.namespaces = kcp, b.down, map[source.Namespace]*namespaceSync{shopNamespace: p}
 	return b, kcp
 }
 
@@ -48,7 +49,7 @@ func (b *bench) finish(t *testing.T) (again time.Duration, err error) {
 
 // lists are the lists of both servers.
 func (b *bench) lists() (upstream, downstream []string) {
-	return b.pass.upMetadata.(*metadataServer).requests(), b.pass.downMetadata.(*metadataServer).requests()
+	return sourceIn(b.pass.Controller).Metadata.(*metadataServer).requests(), b.pass.downMetadata.(*metadataServer).requests()
 }
 
 // TestDrainIsReported: what could not be reported is reported the next time, and only then is the Namespace no longer
@@ -117,7 +118,7 @@ func TestDrainIsTakenBackInBetween(t *testing.T) {
 
 // TestSaidAgain: that a Namespace is closing, said again, is nothing new, and no reason to begin its report anew.
 func TestSaidAgain(t *testing.T) {
-	p := newNamespaceSync(testOwner.Key, "shop")
+	p := newNamespaceSync(testOwner.Key, shopNamespace)
 	p.setDrain(&drain{})
 	before := p.draining()
 	if p.setDrain(&drain{}) || !p.beginDrainReport(before) {
@@ -133,11 +134,11 @@ func TestSaidAgain(t *testing.T) {
 func TestClosingIsLearned(t *testing.T) {
 	e := newTestEngine(t, &kcp{})
 	defer e.queue.ShutDown()
-	p := newNamespaceSync(testOwner.Key, "shop")
+	p := newNamespaceSync(testOwner.Key, shopNamespace)
 	p.stopEvents = func() {}
-	e.namespaces["shop"] = p
+	e.namespaces[shopNamespace] = p
 	for _, ending := range []*drain{{}, nil} {
-		e.ensureNamespace(t.Context(), "shop", ending, nil)
+		e.ensureNamespace(t.Context(), shopNamespace, ending, nil)
 		select {
 		case <-e.statusUrgent:
 		default:
@@ -191,14 +192,14 @@ func TestLeftPlaceIsStopped(t *testing.T) {
 			}
 			e := newTestEngine(t, k)
 			defer e.queue.ShutDown()
-			p, deaf := newNamespaceSync(testOwner.Key, "shop"), false
+			p, deaf := newNamespaceSync(testOwner.Key, shopNamespace), false
 			p.stopEvents = func() { deaf = true }
 			p.setDrain(tc.ending)
-			e.namespaces["shop"] = p
+			e.namespaces[shopNamespace] = p
 			if err := e.reconcileNamespaces(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if stopped := e.namespaces["shop"] == nil && deaf && p.stopped; stopped != tc.stopped {
+			if stopped := e.namespaces[shopNamespace] == nil && deaf && p.stopped; stopped != tc.stopped {
 				t.Errorf("places %v, deaf: %t, stopped: %t", e.namespaces, deaf, p.stopped)
 			}
 		})

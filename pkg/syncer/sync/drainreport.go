@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // drainReportInterval is the least time between two writes of drained Namespaces that are not retries.
@@ -15,11 +17,11 @@ const drainReportInterval = time.Second
 // time.
 var drainedKey = queueKey{name: "drained"}
 
-// drainReports are the changes of status.drainedNamespaces that wait to be written, by Namespace. All that wait are
+// drainReports are the reports of drained Namespaces that wait to be written, by Namespace. All that wait are
 // written in one patch, so that Namespaces that end together cost few writes, and none that conflict with one another.
 type drainReports struct {
 	mu        sync.Mutex
-	pending   map[string]drainReport
+	pending   map[source.Namespace]drainReport
 	lastWrite time.Time
 }
 
@@ -30,8 +32,8 @@ type drainReport struct {
 	drain     *drain
 }
 
-// requestDrainReport has a change of status.drainedNamespaces written.
-func (e *Controller) requestDrainReport(namespace string, report drainReport) {
+// requestDrainReport has the source told whether a Namespace is drained.
+func (e *Controller) requestDrainReport(namespace source.Namespace, report drainReport) {
 	if wait, isNew := e.drainReports.add(namespace, report, e.clock.Now()); isNew {
 		e.queue.AddAfter(drainedKey, wait)
 	}
@@ -39,21 +41,21 @@ func (e *Controller) requestDrainReport(namespace string, report drainReport) {
 
 // add replaces the report of a Namespace, and returns when it may be written. A report that waits already is in the
 // queue, or backs off there.
-func (d *drainReports) add(namespace string, report drainReport, now time.Time) (wait time.Duration, isNew bool) {
+func (d *drainReports) add(namespace source.Namespace, report drainReport, now time.Time) (wait time.Duration, isNew bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if waiting, found := d.pending[namespace]; found && waiting == report {
 		return 0, false
 	}
 	if d.pending == nil {
-		d.pending = map[string]drainReport{}
+		d.pending = map[source.Namespace]drainReport{}
 	}
 	d.pending[namespace] = report
 	return max(drainReportInterval-now.Sub(d.lastWrite), 0), true
 }
 
 // begin returns the reports that are to be written now.
-func (d *drainReports) begin(now time.Time) map[string]drainReport {
+func (d *drainReports) begin(now time.Time) map[source.Namespace]drainReport {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.pending) > 0 {
@@ -63,7 +65,7 @@ func (d *drainReports) begin(now time.Time) map[string]drainReport {
 }
 
 // remove removes a report, unless another has replaced it.
-func (d *drainReports) remove(namespace string, report drainReport) {
+func (d *drainReports) remove(namespace source.Namespace, report drainReport) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.pending[namespace] == report {
@@ -75,7 +77,7 @@ func (d *drainReports) remove(namespace string, report drainReport) {
 // drains can be taken back.
 func (e *Controller) writeDrainReports(ctx context.Context) error {
 	reports := e.drainReports.begin(e.clock.Now())
-	changes := map[string]bool{}
+	changes := map[source.Namespace]bool{}
 	for namespace, report := range reports {
 		switch {
 		case report.isTakenBack():
@@ -90,9 +92,9 @@ func (e *Controller) writeDrainReports(ctx context.Context) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	notClosing, err := e.writeDrained(ctx, changes)
+	notWanted, err := e.source.WriteWithdrawn(ctx, changes)
 	for namespace := range changes {
-		e.endDrainReport(namespace, reports[namespace], err == nil, slices.Contains(notClosing, namespace))
+		e.endDrainReport(namespace, reports[namespace], err == nil, slices.Contains(notWanted, namespace))
 	}
 	return err
 }
@@ -102,7 +104,7 @@ func (e *Controller) writeDrainReports(ctx context.Context) error {
 func (e *Controller) beginDrainReport(report drainReport) bool {
 	p := report.namespace
 	e.mu.Lock()
-	current := e.namespaces[p.upstreamNamespace] == p
+	current := e.namespaces[p.upstream] == p
 	e.mu.Unlock()
 	return current && !slices.ContainsFunc(p.allResources(), func(l *resourceSync) bool { return !e.cacheShowsDrained(l) }) &&
 		p.beginDrainReport(report.drain)
@@ -110,14 +112,14 @@ func (e *Controller) beginDrainReport(report drainReport) bool {
 
 // endDrainReport acts on the result of a write: a Namespace that has been reported is no longer synced, and any other
 // drain can be taken back again.
-func (e *Controller) endDrainReport(namespace string, report drainReport, written, notClosing bool) {
+func (e *Controller) endDrainReport(namespace source.Namespace, report drainReport, written, notWanted bool) {
 	if written {
 		e.drainReports.remove(namespace, report)
 	}
 	if report.isTakenBack() {
 		return
 	}
-	if !written || notClosing {
+	if !written || notWanted {
 		report.namespace.cancelDrainReport()
 	} else {
 		e.stopNamespace(report.namespace)

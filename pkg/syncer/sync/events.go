@@ -2,7 +2,6 @@ package sync
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/flowcontrol"
@@ -90,7 +88,7 @@ func (e *Controller) enqueueEvent(p *namespaceSync, name string, atStart bool) {
 		p.writtenEvents.Store(name, writtenEvent{version: object.GetResourceVersion()})
 		return
 	}
-	e.queue.Add(queueKey{namespace: p.upstreamNamespace, resource: eventResource, name: name})
+	e.queue.Add(queueKey{namespace: p.upstream, resource: eventResource, name: name})
 }
 
 // isPast tells whether an Event is too old to be told. Only of what was there at a start: by a clock that is wrong, what
@@ -133,7 +131,7 @@ func (e *Controller) syncEvent(ctx context.Context, p *namespaceSync, name strin
 	case err != nil:
 		return 0, err
 	case source != nil && p.shouldWriteEvent(source.GetUID(), event.Reason, name, textOf(&event), e.clock.Now()):
-		if err := e.writeWarningOf(ctx, source, &event); err != nil {
+		if err := e.writeWarningOf(ctx, p, source, &event); err != nil {
 			return 0, err
 		}
 	}
@@ -158,7 +156,7 @@ func (e *Controller) isEventDue(p *namespaceSync, event *corev1.Event) (wait tim
 
 // writeWarningOf writes an Event of the physical cluster on an object of the workspace. A refusal is the end of it: the
 // same Event would be refused again, and there may be thousands.
-func (e *Controller) writeWarningOf(ctx context.Context, source *unstructured.Unstructured, event *corev1.Event) error {
+func (e *Controller) writeWarningOf(ctx context.Context, p *namespaceSync, source *unstructured.Unstructured, event *corev1.Event) error {
 	message := event.Message
 	if event.InvolvedObject.Name != source.GetName() || event.InvolvedObject.Kind != source.GetKind() {
 		message = fmt.Sprintf("%s %q: %s", event.InvolvedObject.Kind, event.InvolvedObject.Name, message)
@@ -167,7 +165,7 @@ func (e *Controller) writeWarningOf(ctx context.Context, source *unstructured.Un
 	up := e.eventOn(source, string(event.UID))
 	up.Type, up.Reason, up.Message, up.Count = event.Type, event.Reason, rejection.Clip(message), count
 	up.FirstTimestamp, up.LastTimestamp = metav1.NewTime(first), metav1.NewTime(last)
-	err := e.writeEvent(ctx, up)
+	err := e.source.WriteEvent(ctx, p.upstream, up)
 	if err == nil {
 		return nil
 	}
@@ -221,36 +219,6 @@ func occurrences(event *corev1.Event) (first, last time.Time, count int32) {
 		last, count = event.Series.LastObservedTime.Time, event.Series.Count
 	}
 	return first, last, count
-}
-
-// writeEvent makes an Event, or brings the one that is there up to date; after a restart it may be.
-func (e *Controller) writeEvent(ctx context.Context, event *corev1.Event) error {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(event)
-	if err != nil {
-		return err
-	}
-	client := e.up.Resource(events).Namespace(event.Namespace)
-	live, err := client.Get(ctx, event.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		_, err = client.Create(ctx, &unstructured.Unstructured{Object: content}, metav1.CreateOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer})
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	var before corev1.Event
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, &before); err != nil {
-		return err
-	}
-	if before.Count == event.Count && before.LastTimestamp.Unix() == event.LastTimestamp.Unix() && before.Message == event.Message {
-		return nil
-	}
-	patch, err := json.Marshal(map[string]any{"count": event.Count, "lastTimestamp": event.LastTimestamp, "message": event.Message})
-	if err != nil {
-		return err
-	}
-	_, err = client.Patch(ctx, event.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer})
-	return err
 }
 
 // sourceOf returns the user's object that an Event is about in the end, nil for none, or where others of its group have
@@ -395,7 +363,7 @@ func (e *Controller) sourceOfCopy(p *namespaceSync, gk schema.GroupKind, name st
 		if !e.isManaged(dst) {
 			return nil, nil
 		}
-		src, _ := l.up.Objects.Get(p.upstreamNamespace + "/" + name)
+		src, _ := l.up.Objects.Get(p.upstream.Key(name))
 		return src, nil
 	}
 	return nil, nil

@@ -168,7 +168,7 @@ func TestLookupsAreForgotten(t *testing.T) {
 // TestAdmitLookup: a few of each group are looked up, an Event that is tried again counts once, and one without a token
 // not at all.
 func TestAdmitLookup(t *testing.T) {
-	p, now, tokens := newNamespaceSync("key", "shop"), time.Now(), 0
+	p, now, tokens := newNamespaceSync("key", shopNamespace), time.Now(), 0
 	admit := func(group, event string) lookupAdmission {
 		return p.admitLookup(lookupGroup{namePrefix: group}, event, now, func() bool { tokens--; return tokens >= 0 })
 	}

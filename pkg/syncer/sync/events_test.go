@@ -22,6 +22,8 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
+	"github.com/synctarget/synctarget/pkg/syncer/source/workspace"
 )
 
 // stage is a place with a Deployment, its copy, and the ReplicaSet and the Pod of that.
@@ -48,7 +50,7 @@ func newStage(t *testing.T) *stage {
 // newStageWith is one with another clock.
 func newStageWith(t *testing.T, clock clock.WithTicker) *stage {
 	t.Helper()
-	s := &stage{t: t, place: newNamespaceSync(testOwner.Key, "shop")}
+	s := &stage{t: t, place: newNamespaceSync(testOwner.Key, shopNamespace)}
 	there := s.place.downstreamNamespace
 	owner := func(apiVersion, kind, name string) []metav1.OwnerReference {
 		return []metav1.OwnerReference{{APIVersion: apiVersion, Kind: kind, Name: name, Controller: ptr.To(true)}}
@@ -66,8 +68,8 @@ func newStageWith(t *testing.T, clock clock.WithTicker) *stage {
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: there, Name: "foreign"}},
 	)
 	s.engine = &Controller{
-		owner: testOwner, up: s.up, down: s.down, clock: clock, queue: newQueue(maxWorkers), lookupLimiter: newLookupLimiter(clock),
-		namespaces: map[string]*namespaceSync{"shop": s.place},
+		owner: testOwner, source: newTestSource(workspace.Config{Client: s.up, Clock: clock}), down: s.down, clock: clock, queue: newQueue(maxWorkers), lookupLimiter: newLookupLimiter(clock),
+		namespaces: map[source.Namespace]*namespaceSync{shopNamespace: s.place},
 	}
 	t.Cleanup(s.engine.queue.ShutDown)
 
@@ -276,7 +278,7 @@ func TestOnePodSpeaksForAll(t *testing.T) {
 
 // TestSpeakers: two causes of one reason are both told, a hundred ways to say it are not.
 func TestSpeakers(t *testing.T) {
-	p, now := newNamespaceSync("key", "shop"), time.Now()
+	p, now := newNamespaceSync("key", shopNamespace), time.Now()
 	told := 0
 	for i, words := range []string{"image a is absent", "image a is absent", "image b is absent", "c", "d", "e"} {
 		if p.shouldWriteEvent("uid", "Failed", fmt.Sprint(i), words, now) {

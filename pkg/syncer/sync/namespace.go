@@ -14,18 +14,20 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
-// namespaceSync is one Namespace of the workspace and its downstream Namespace.
+// namespaceSync is one Namespace of the source and its downstream Namespace.
 type namespaceSync struct {
-	upstreamNamespace, downstreamNamespace string
+	upstream            source.Namespace
+	downstreamNamespace string
 
 	// passes are those over its objects, and objectStates what is remembered of each, by queueKey.
 	passes       inFlightPasses
 	objectStates sync.Map
 
 	mu sync.Mutex
-	// drain is how the Namespace is drained, by a live read of the SyncTarget; nil while it is not drained.
+	// drain is how the Namespace is drained, by a live read of the source; nil while it is not drained.
 	drain *drain
 	// drainReported is set while the Namespace is reported as drained: nothing is started in it any more.
 	drainReported bool
@@ -54,7 +56,9 @@ type namespaceSync struct {
 // resourceSync is one resource in one Namespace.
 type resourceSync struct {
 	api discovery.Resource
-	up  *cache.ResourceCache
+	// source reads and writes the objects, and up is its cache.
+	source source.Objects
+	up     *cache.ResourceCache
 	// down is nil for a resource that the physical cluster does not serve.
 	down *cache.ResourceCache
 	stop context.CancelFunc
@@ -63,9 +67,9 @@ type resourceSync struct {
 	listedAt time.Time
 }
 
-func newNamespaceSync(key, namespace string) *namespaceSync {
+func newNamespaceSync(key string, namespace source.Namespace) *namespaceSync {
 	return &namespaceSync{
-		upstreamNamespace: namespace, downstreamNamespace: naming.Namespace(key, namespace),
+		upstream: namespace, downstreamNamespace: naming.Namespace(key, namespace.Name),
 		resources: map[workloadv1alpha1.GroupResource]*resourceSync{}, unsynced: map[queueKey]bool{}, recentEvents: map[eventKey][]eventRecord{},
 		recentLookups: map[lookupGroup]map[string]time.Time{},
 	}

@@ -9,6 +9,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // TestStoppedResourceIsForgotten: what is remembered of the objects of a resource goes when the resource is no longer
@@ -17,7 +18,7 @@ func TestStoppedResourceIsForgotten(t *testing.T) {
 	b := newBench(t, nil, nil, sourceOf(), nil)
 	p, l := b.pass.namespace, b.pass.resource
 	p.resources[l.api.GroupResource], l.stop = l, func() {}
-	other := queueKey{namespace: "shop", resource: workloadv1alpha1.GroupResource{Resource: "secrets"}, name: "a"}
+	other := queueKey{namespace: shopNamespace, resource: workloadv1alpha1.GroupResource{Resource: "secrets"}, name: "a"}
 	for _, key := range []queueKey{b.pass.key(), other} {
 		p.setObjectState(key, objectState{prunedStatus: "x"})
 	}
@@ -31,7 +32,7 @@ func TestStoppedResourceIsForgotten(t *testing.T) {
 
 	// Now the resource is stopped while a pass reads its object.
 	p.resources[l.api.GroupResource] = l
-	b.pass.namespaces = map[string]*namespaceSync{"shop": p}
+	b.pass.namespaces = map[source.Namespace]*namespaceSync{shopNamespace: p}
 	if err := l.up.Objects.Store.Add(mustPack(t, sourceOf())); err != nil {
 		t.Fatal(err)
 	}

@@ -14,42 +14,44 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
-// liveTarget reads the SyncTarget from kcp, once for all Namespaces that need it.
-type liveTarget func() (*workloadv1alpha1.SyncTarget, error)
+// livePlan reads the Plan live, once for all Namespaces that need it.
+type livePlan func() (*source.Plan, error)
 
-// reconcileNamespaces opens and drains Namespaces as the status of the SyncTarget says.
+// reconcileNamespaces opens and drains Namespaces as the source says.
 func (e *Controller) reconcileNamespaces(ctx context.Context) error {
-	target, catalog := e.cachedTarget(), e.catalog.Load()
-	if target == nil {
+	plan, catalog := e.source.Plan(), e.catalog.Load()
+	if plan == nil {
 		return nil
 	}
-	if catalog == nil || !namesResources(*catalog, target.Spec.Synced()) {
+	if catalog == nil || !namesResources(*catalog, plan.Resources) {
 		signal(e.rediscover)
 		return nil // discovery enqueues this again
 	}
-	resources := watchable(*catalog, target)
-	live := liveTarget(sync.OnceValues(func() (*workloadv1alpha1.SyncTarget, error) { return e.readTarget(ctx) }))
-	named := map[string]bool{}
+	resources := watchable(*catalog, plan)
+	live := livePlan(sync.OnceValues(func() (*source.Plan, error) { return e.source.ReadPlan(ctx) }))
+	named := map[source.Namespace]bool{}
 	var failures []error
-	for _, n := range target.Status.Namespaces {
-		named[n.Name] = true
-		drained := slices.Contains(target.Status.DrainedNamespaces, n.Name)
-		switch n.State {
-		case workloadv1alpha1.NamespaceOpen:
-			e.openNamespace(ctx, n.Name, drained, resources)
-		case workloadv1alpha1.NamespaceClosing:
-			failures = append(failures, e.drainNamespace(ctx, n.Name, drained, resources, live))
+	for _, a := range plan.Assignments {
+		named[a.Namespace] = true
+		drained := plan.IsWithdrawn(a.Namespace)
+		switch a.Intent {
+		case source.Run:
+			e.openNamespace(ctx, a.Namespace, drained, resources)
+		case source.Withdraw, source.Orphan:
+			failures = append(failures, e.drainNamespace(ctx, a.Namespace, drained, resources, live))
+		case source.Prepare:
 		}
 	}
-	e.forgetUnnamed(target, named)
+	e.forgetUnnamed(plan, named)
 	return errors.Join(failures...)
 }
 
 // openNamespace syncs a Namespace. One that is still reported as drained waits: its rights are about to be revoked. When the report
-// has been taken back, the watch of the SyncTarget brings this again.
-func (e *Controller) openNamespace(ctx context.Context, name string, drained bool, resources []discovery.Resource) {
+// has been taken back, the watch of the source brings this again.
+func (e *Controller) openNamespace(ctx context.Context, name source.Namespace, drained bool, resources []discovery.Resource) {
 	if drained {
 		e.requestDrainReport(name, drainReport{})
 		return
@@ -57,8 +59,8 @@ func (e *Controller) openNamespace(ctx context.Context, name string, drained boo
 	e.ensureNamespace(ctx, name, nil, resources)
 }
 
-// drainNamespace drains a Namespace if a live read of the SyncTarget says so too.
-func (e *Controller) drainNamespace(ctx context.Context, name string, drained bool, resources []discovery.Resource, live liveTarget) error {
+// drainNamespace drains a Namespace if a live read of the source says so too.
+func (e *Controller) drainNamespace(ctx context.Context, name source.Namespace, drained bool, resources []discovery.Resource, live livePlan) error {
 	if drained {
 		e.stopDrained(name) // if the answer to our report was lost
 		return nil
@@ -67,39 +69,39 @@ func (e *Controller) drainNamespace(ctx context.Context, name string, drained bo
 	if err != nil {
 		return err
 	}
-	if ending := e.drainOf(said, name); ending != nil {
+	if ending := drainOf(said, name); ending != nil {
 		e.ensureNamespace(ctx, name, ending, resources)
 		e.queue.Add(queueKey{namespace: name})
 	}
 	return nil
 }
 
-// forgetUnnamed ends the drains of Namespaces that the SyncTarget no longer names, and takes back what was reported of them.
-func (e *Controller) forgetUnnamed(target *workloadv1alpha1.SyncTarget, named map[string]bool) {
+// forgetUnnamed ends the drains of Namespaces that the source no longer names, and takes back what was reported of them.
+func (e *Controller) forgetUnnamed(plan *source.Plan, named map[source.Namespace]bool) {
 	for _, name := range e.drainingNamespaces() {
 		if !named[name] {
 			e.stopDrained(name)
 		}
 	}
-	for _, name := range target.Status.DrainedNamespaces {
+	for _, name := range plan.Withdrawn {
 		if !named[name] {
 			e.requestDrainReport(name, drainReport{})
 		}
 	}
 }
 
-// watchable returns the resources of which the SyncTarget's status tells already: should the spec no longer name one, it is
-// known by that that something may have to be removed, and the rights on it stay.
-func watchable(catalog []discovery.Resource, target *workloadv1alpha1.SyncTarget) []discovery.Resource {
+// watchable returns the resources that were reported already: should one no longer be wanted, it is known by that that
+// something may have to be removed, and the rights on it stay.
+func watchable(catalog []discovery.Resource, plan *source.Plan) []discovery.Resource {
 	return slices.DeleteFunc(slices.Clone(catalog), func(r discovery.Resource) bool {
-		return !r.IsWatchable() || !slices.ContainsFunc(target.Status.SyncedResources, func(s workloadv1alpha1.SyncedResourceStatus) bool {
+		return !r.IsWatchable() || !slices.ContainsFunc(plan.Reported.Resources, func(s workloadv1alpha1.SyncedResourceStatus) bool {
 			return s.Group == r.Group && s.Resource == r.Resource
 		})
 	})
 }
 
 // ensureNamespace starts the sync of a Namespace, or changes whether and how it is drained; then all its objects are enqueued.
-func (e *Controller) ensureNamespace(ctx context.Context, namespace string, ending *drain, followed []discovery.Resource) {
+func (e *Controller) ensureNamespace(ctx context.Context, namespace source.Namespace, ending *drain, followed []discovery.Resource) {
 	e.mu.Lock()
 	p := e.namespaces[namespace]
 	if p == nil {
@@ -108,7 +110,7 @@ func (e *Controller) ensureNamespace(ctx context.Context, namespace string, endi
 		listening, cancel := context.WithCancel(context.Background()) // ends with the Namespace
 		p.stopEvents = cancel
 		e.watchEvents(listening, p)
-		log.FromContext(ctx).Info("Opening", "namespace", namespace, "downstreamNamespace", p.downstreamNamespace, "drain", ending != nil)
+		log.FromContext(ctx).Info("Opening", "namespace", namespace.Name, "downstreamNamespace", p.downstreamNamespace, "drain", ending != nil)
 	}
 	e.mu.Unlock()
 	if p.setDrain(ending) {
@@ -152,10 +154,8 @@ func (e *Controller) ensureResources(p *namespaceSync, followed []discovery.Reso
 // startResource starts the informers of a resource in a Namespace.
 func (e *Controller) startResource(p *namespaceSync, r discovery.Resource) *resourceSync {
 	ctx, cancel := context.WithCancel(context.Background()) // ends with the Namespace
-	l := &resourceSync{
-		api: r, stop: cancel,
-		up: cache.New(e.up, r.Upstream(), p.upstreamNamespace, e.clock, ""),
-	}
+	l := &resourceSync{api: r, stop: cancel, source: e.source.Objects(p.upstream, r.Upstream())}
+	l.up = l.source.Cache()
 	sides := map[string]*cache.ResourceCache{workspaceSide: l.up}
 	if !r.NotServedDownstream() {
 		l.down = cache.New(e.down, r.Downstream(), p.downstreamNamespace, e.clock, "")
@@ -172,7 +172,7 @@ func (e *Controller) startResource(p *namespaceSync, r discovery.Resource) *reso
 func (e *Controller) watchSide(ctx context.Context, p *namespaceSync, l *resourceSync, where string, s *cache.ResourceCache) {
 	_ = s.AddEventHandler(func(name string, _ bool) {
 		s.NotePending(name)
-		e.queue.Add(queueKey{namespace: p.upstreamNamespace, resource: l.api.GroupResource, name: name})
+		e.queue.Add(queueKey{namespace: p.upstream, resource: l.api.GroupResource, name: name})
 	})
 	_ = s.Informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *toolscache.Reflector, err error) {
 		e.handleWatchError(ctx, p, l, where, s, err)
@@ -184,9 +184,9 @@ func (e *Controller) watchSide(ctx context.Context, p *namespaceSync, l *resourc
 func (e *Controller) handleWatchError(ctx context.Context, p *namespaceSync, l *resourceSync, where string, s *cache.ResourceCache, err error) {
 	denied := s.ListError.Load() != nil
 	if why := s.RecordListError(err, where, e.clock.Now()); why != "" {
-		e.recordListError(l.api.GroupResource, where, listFailure{why, p.upstreamNamespace, e.clock.Now()})
+		e.recordListError(l.api.GroupResource, where, listFailure{why, p.upstream, e.clock.Now()})
 		if !denied {
-			log.FromContext(ctx).Info("A resource cannot be watched", "resource", l.api.String(), "namespace", p.upstreamNamespace, "cause", why)
+			log.FromContext(ctx).Info("A resource cannot be watched", "resource", l.api.String(), "namespace", p.upstream.Name, "cause", why)
 			e.enqueueAll(p, l)
 		}
 	}
@@ -221,9 +221,9 @@ func (e *Controller) enqueueAll(p *namespaceSync, l *resourceSync) {
 		names = append(names, l.down.Names()...)
 	}
 	for _, name := range names {
-		e.queue.Add(queueKey{namespace: p.upstreamNamespace, resource: l.api.GroupResource, name: name})
+		e.queue.Add(queueKey{namespace: p.upstream, resource: l.api.GroupResource, name: name})
 	}
-	e.queue.Add(queueKey{namespace: p.upstreamNamespace})
+	e.queue.Add(queueKey{namespace: p.upstream})
 }
 
 // stopNamespace ends the sync of a Namespace that has been drained.
@@ -231,13 +231,13 @@ func (e *Controller) stopNamespace(p *namespaceSync) {
 	p.stop()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.namespaces[p.upstreamNamespace] == p {
-		delete(e.namespaces, p.upstreamNamespace)
+	if e.namespaces[p.upstream] == p {
+		delete(e.namespaces, p.upstream)
 	}
 }
 
 // stopDrained ends the sync of a Namespace that is reported as drained: the syncer has no rights in it any more.
-func (e *Controller) stopDrained(namespace string) {
+func (e *Controller) stopDrained(namespace source.Namespace) {
 	e.mu.Lock()
 	p := e.namespaces[namespace]
 	e.mu.Unlock()
@@ -247,10 +247,10 @@ func (e *Controller) stopDrained(namespace string) {
 }
 
 // drainingNamespaces are the Namespaces that are being left.
-func (e *Controller) drainingNamespaces() []string {
+func (e *Controller) drainingNamespaces() []source.Namespace {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var names []string
+	var names []source.Namespace
 	for name, p := range e.namespaces {
 		if p.draining() != nil {
 			names = append(names, name)
@@ -268,7 +268,7 @@ const (
 // listFailure is how a side refuses to list a resource in a Namespace, and when it last did.
 type listFailure struct {
 	message   string
-	namespace string
+	namespace source.Namespace
 	at        time.Time
 }
 

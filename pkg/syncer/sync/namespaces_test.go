@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
@@ -25,6 +24,7 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // watches are those that a fake server has been asked for.
@@ -78,13 +78,7 @@ func TestOpenedNamespacesAloneAreFollowed(t *testing.T) {
 		say := func(e *Controller, namespaces ...workloadv1alpha1.NamespaceStatus) {
 			t.Helper()
 			k.Status.Namespaces = namespaces
-			content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&k.SyncTarget)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := e.targets.GetStore().Update(&unstructured.Unstructured{Object: content}); err != nil {
-				t.Fatal(err)
-			}
+			sourceIn(e).show(&k.SyncTarget)
 			for range 2 { // the second time there is nothing to do
 				if err := e.reconcileNamespaces(t.Context()); err != nil {
 					t.Fatal(err)
@@ -96,7 +90,7 @@ func TestOpenedNamespacesAloneAreFollowed(t *testing.T) {
 		defer e.queue.ShutDown()
 		up, upstream := newWatched()
 		down, downstream := newWatched()
-		e.up, e.down = up, down
+		sourceIn(e).Client, e.down = up, down
 		here := func(namespace string) []string {
 			return []string{"configmaps in " + namespace, "secrets in " + namespace}
 		}
@@ -167,7 +161,7 @@ func TestListThatFails(t *testing.T) {
 				defer e.queue.ShutDown()
 				up, _ := newWatched()
 				down, _ := newWatched()
-				e.up, e.down = up, down
+				sourceIn(e).Client, e.down = up, down
 				if err := up.Tracker().Create(configMaps, sourceOf(), "shop"); err != nil {
 					t.Fatal(err)
 				}
@@ -177,7 +171,7 @@ func TestListThatFails(t *testing.T) {
 					err := tc.answer(attempts - 1)
 					return err != nil, nil, err
 				})
-				p := newNamespaceSync(testOwner.Key, "shop")
+				p := newNamespaceSync(testOwner.Key, shopNamespace)
 				r := discovery.Resource{GroupResource: workloadv1alpha1.GroupResource{Resource: "configmaps"}, Kind: "ConfigMap", State: workloadv1alpha1.ResourceAccepted, Versions: []string{"v1"}}
 				p.stopEvents = func() {}
 				e.ensureResources(p, []discovery.Resource{r})
@@ -185,7 +179,7 @@ func TestListThatFails(t *testing.T) {
 				synctest.Wait()
 				defer func() { p.stop(); synctest.Wait() }()
 
-				status := e.resourceStatuses([]discovery.Resource{r}, workloadv1alpha1.SyncTargetStatus{})[0]
+				status := e.resourceStatuses([]discovery.Resource{r}, &source.Plan{})[0]
 				if status.Message != tc.told || (status.State == workloadv1alpha1.ResourceForbidden) != (tc.told != "") {
 					t.Errorf("%s\ntold is %s %q, want %q", tc.reason, status.State, status.Message, tc.told)
 				}
@@ -199,7 +193,7 @@ func TestListThatFails(t *testing.T) {
 					queued[i] = true
 					e.queue.Done(i)
 				}
-				if !queued[queueKey{namespace: "shop"}] || !queued[queueKey{"shop", r.GroupResource, "a"}] {
+				if !queued[queueKey{namespace: shopNamespace}] || !queued[queueKey{shopNamespace, r.GroupResource, "a"}] {
 					t.Errorf("looked at is %v", queued)
 				}
 				if _, err := e.syncObject(t.Context(), p, l, "a"); err != nil {
@@ -220,7 +214,7 @@ func TestListsThatFailAlike(t *testing.T) {
 	e := newTestEngine(t, &kcp{})
 	defer e.queue.ShutDown()
 	clock := clocktesting.NewFakeClock(time.Now())
-	e.clock, e.namespaces["shop"] = clock, newNamespaceSync(testOwner.Key, "shop")
+	e.clock, e.namespaces[shopNamespace] = clock, newNamespaceSync(testOwner.Key, shopNamespace)
 	for _, tc := range []struct {
 		namespace, words, want string
 		after                  time.Duration
@@ -232,14 +226,14 @@ func TestListsThatFailAlike(t *testing.T) {
 		{"shop", "not in shop", "not in shop", 0},                                           // office is not followed any more
 	} {
 		clock.Step(tc.after)
-		e.recordListError(gr, clusterSide, listFailure{tc.words, tc.namespace, clock.Now()})
+		e.recordListError(gr, clusterSide, listFailure{tc.words, namespaceNamed(tc.namespace), clock.Now()})
 		if got := e.listErrors[resourceOnSide{gr, clusterSide}].message; got != tc.want {
 			t.Errorf("told is %q, want %q", got, tc.want)
 		}
 	}
-	e.recordListError(gr, workspaceSide, listFailure{"not there either", "shop", clock.Now()})
+	e.recordListError(gr, workspaceSide, listFailure{"not there either", shopNamespace, clock.Now()})
 	accepted := discovery.Resource{GroupResource: gr, State: workloadv1alpha1.ResourceAccepted, Versions: []string{"v1"}}
-	if got := e.resourceStatuses([]discovery.Resource{accepted}, workloadv1alpha1.SyncTargetStatus{})[0].Message; got != "not there either" {
+	if got := e.resourceStatuses([]discovery.Resource{accepted}, &source.Plan{})[0].Message; got != "not there either" {
 		t.Errorf("told of both sides is %q", got)
 	}
 	if e.clearListError(gr); len(e.listErrors) != 0 {

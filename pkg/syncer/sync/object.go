@@ -80,7 +80,7 @@ func (e *Controller) newObjectReconciler(p *namespaceSync, l *resourceSync, name
 
 // load reads both caches, and tells whether one of them shows a write of ours that its watch has yet to deliver.
 func (o *objectReconciler) load() (ahead bool) {
-	o.src, ahead = o.resource.up.Objects.Get(o.namespace.upstreamNamespace + "/" + o.name)
+	o.src, ahead = o.resource.up.Objects.Get(o.namespace.upstream.Key(o.name))
 	o.changedAt = o.resource.up.TakePending(o.name)
 	if o.resource.down == nil || o.resource.isListDenied() {
 		return false
@@ -111,7 +111,7 @@ func (o *objectReconciler) finish(ctx context.Context, err error) {
 	if o.hasNothing() && !o.hasReport() {
 		o.state = objectState{metadataRejectedAt: o.state.metadataRejectedAt}
 		if err == nil && o.namespace.draining() != nil {
-			o.queue.Add(queueKey{namespace: o.namespace.upstreamNamespace}) // was it the last?
+			o.queue.Add(queueKey{namespace: o.namespace.upstream}) // was it the last?
 		}
 	}
 	if err == nil {
@@ -184,11 +184,11 @@ func (o *objectReconciler) waitDeferred() error {
 
 // String names the object as its user does.
 func (o *objectReconciler) String() string {
-	return fmt.Sprintf("%s %q", o.resource.api.Kind, o.namespace.upstreamNamespace+"/"+o.name)
+	return fmt.Sprintf("%s %q", o.resource.api.Kind, o.namespace.upstream.Key(o.name))
 }
 
 func (o *objectReconciler) key() queueKey {
-	return queueKey{namespace: o.namespace.upstreamNamespace, resource: o.resource.api.GroupResource, name: o.name}
+	return queueKey{namespace: o.namespace.upstream, resource: o.resource.api.GroupResource, name: o.name}
 }
 
 // classify says what the failure of a request means for the object. That there was no answer says nothing about it, unless

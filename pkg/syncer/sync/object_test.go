@@ -6,7 +6,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -30,6 +29,8 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
+	"github.com/synctarget/synctarget/pkg/syncer/source/workspace"
 	"github.com/synctarget/synctarget/pkg/syncer/transform"
 )
 
@@ -93,9 +94,9 @@ func newBench(t *testing.T, src, dst, liveSrc, liveDst *unstructured.Unstructure
 		return client
 	}
 	b := &bench{up: server(liveSrc), down: server(liveDst)}
-	place := newNamespaceSync(testOwner.Key, "shop")
-	e := &Controller{owner: testOwner, clock: clock.RealClock{}, queue: newQueue(maxWorkers), up: b.up}
-	e.upMetadata, e.downMetadata = newMetadataServer(t, liveSrc), newMetadataServer(t, liveDst)
+	place := newNamespaceSync(testOwner.Key, shopNamespace)
+	e := &Controller{owner: testOwner, clock: clock.RealClock{}, queue: newQueue(maxWorkers), downMetadata: newMetadataServer(t, liveDst)}
+	e.source = newTestSource(workspace.Config{Client: b.up, Metadata: newMetadataServer(t, liveSrc), Clock: e.clock})
 	t.Cleanup(e.queue.ShutDown)
 	b.pass = &objectReconciler{
 		Controller: e, namespace: place, name: "a", src: src, dst: dst,
@@ -105,6 +106,7 @@ func newBench(t *testing.T, src, dst, liveSrc, liveDst *unstructured.Unstructure
 			down: &cache.ResourceCache{HasSynced: func() bool { return true }, Client: b.down.Resource(configMaps).Namespace(place.downstreamNamespace), Objects: cache.NewAssumed(toolscache.NewStore(toolscache.MetaNamespaceKeyFunc), e.clock)},
 		},
 	}
+	setSource(e, b.pass.resource)
 	return b
 }
 
@@ -429,17 +431,18 @@ func TestLeavingIsConfirmed(t *testing.T) {
 		named []workloadv1alpha1.GroupResource
 		uid   types.UID
 		want  []string
+		fails bool
 	}{
-		"no longer named":          {[]workloadv1alpha1.GroupResource{{Resource: "secrets"}}, types.UID(testOwner.UID), []string{"down delete"}},
-		"named again":              {[]workloadv1alpha1.GroupResource{{Resource: "configmaps"}}, types.UID(testOwner.UID), nil},
-		"another target's account": {[]workloadv1alpha1.GroupResource{{Resource: "secrets"}}, "uid-2", nil},
+		"no longer named":          {[]workloadv1alpha1.GroupResource{{Resource: "secrets"}}, types.UID(testOwner.UID), []string{"down delete"}, false},
+		"named again":              {[]workloadv1alpha1.GroupResource{{Resource: "configmaps"}}, types.UID(testOwner.UID), nil, false},
+		"another target's account": {[]workloadv1alpha1.GroupResource{{Resource: "secrets"}}, "uid-2", nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := &target{}
 			u.UID, u.Spec.SyncedResources = tc.uid, tc.named
 			b := newBench(t, sourceOf(), copied(t), sourceOf(), copied(t))
-			b.pass.target, b.pass.resource.api.Removing, b.pass.rediscover = u, true, make(chan struct{}, 1)
-			if _, err := b.pass.run(t.Context()); err != nil {
+			sourceIn(b.pass.Controller).Target, b.pass.resource.api.Removing, b.pass.rediscover = u, true, make(chan struct{}, 1)
+			if _, err := b.pass.run(t.Context()); (err != nil) != tc.fails {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tc.want, b.writes(t)); diff != "" {
@@ -591,11 +594,11 @@ func TestUnfollowedLeaves(t *testing.T) {
 			}
 			gr := b.pass.resource.api.GroupResource
 			tc.resource.GroupResource, tc.resource.Removing = gr, true
-			b.pass.down, b.pass.namespaces = b.down, map[string]*namespaceSync{"shop": b.pass.namespace}
+			b.pass.down, b.pass.namespaces = b.down, map[source.Namespace]*namespaceSync{shopNamespace: b.pass.namespace}
 			b.pass.catalog.Store(&[]discovery.Resource{tc.resource})
 			u := &target{}
 			u.Status.Namespaces = open
-			if left, err := b.pass.isRemoved(t.Context(), &u.SyncTarget, gr); left != tc.left || err != nil {
+			if left, err := b.pass.isRemoved(t.Context(), planOf(u.Status), gr); left != tc.left || err != nil {
 				t.Errorf("hasLeft() = %t, %v", left, err)
 			}
 		})
@@ -659,7 +662,7 @@ func (b *bench) closing(orphan bool) *reporting {
 	if orphan {
 		kcp.DeletionTimestamp, kcp.Spec.DeletionPolicy = ptr.To(metav1.Now()), workloadv1alpha1.DeletionPolicyOrphan
 	}
-	b.pass.target = kcp
+	sourceIn(b.pass.Controller).Target = kcp
 	b.pass.namespace.setDrain(&drain{orphan: orphan})
 	return kcp
 }
@@ -684,10 +687,9 @@ func TestClosingIsAskedAgain(t *testing.T) {
 			clock := clocktesting.NewFakeClock(time.Now())
 			kcp := b.closing(false)
 			b.pass.clock = clock
-			if _, err := b.pass.readTarget(t.Context()); err != nil {
+			if _, err := b.pass.source.ReadPlan(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			clock.Step(targetReadLifetime)
 			tc.change(kcp)
 			again, err := b.pass.run(t.Context())
 			if (err != nil) != tc.fails || len(tc.want) == 0 && !tc.fails && again == 0 {
@@ -698,35 +700,6 @@ func TestClosingIsAskedAgain(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestFewAsk: of many objects that go at once one asks.
-func TestFewAsk(t *testing.T) {
-	b := newBench(t, nil, nil, nil, nil)
-	asked := atomic.Int32{}
-	b.pass.target, b.pass.clock = counting{b.closing(false), &asked}, clocktesting.NewFakeClock(time.Now())
-	var group sync.WaitGroup
-	for range 50 {
-		group.Go(func() {
-			if _, err := b.pass.recentTarget(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	if group.Wait(); asked.Load() > 2 {
-		t.Errorf("asked %d times", asked.Load())
-	}
-}
-
-// counting counts how often it is asked.
-type counting struct {
-	Upstream
-	asked *atomic.Int32
-}
-
-func (c counting) Get(ctx context.Context) (*workloadv1alpha1.SyncTarget, error) {
-	c.asked.Add(1)
-	return c.Upstream.Get(ctx)
 }
 
 func TestClosing(t *testing.T) {
@@ -775,44 +748,3 @@ func (u *target) Get(context.Context) (*workloadv1alpha1.SyncTarget, error) {
 	return &u.SyncTarget, u.err
 }
 func (u *target) PatchStatus(context.Context, []byte) error { return errors.New("not expected") }
-
-// TestEndOf: a Namespace is left only if kcp itself says, of this very SyncTarget, that it is closing.
-func TestEndOf(t *testing.T) {
-	now := metav1.Now()
-	closingAll := []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceClosing}}
-	tests := map[string]struct {
-		reason string
-		change func(*workloadv1alpha1.SyncTarget)
-		want   *drain
-	}{
-		"closing": {"", func(u *workloadv1alpha1.SyncTarget) { u.Status.Namespaces = closingAll }, &drain{}},
-		"open": {"It was opened again.", func(u *workloadv1alpha1.SyncTarget) {
-			u.Status.Namespaces = []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}
-		}, nil},
-		"unlisted": {"An absence is no statement.", func(*workloadv1alpha1.SyncTarget) {}, nil},
-		"another":  {"It is no word about ours.", func(u *workloadv1alpha1.SyncTarget) { u.UID, u.Status.Namespaces = "uid-2", closingAll }, nil},
-		"left": {"The cached SyncTarget is older than our report.", func(u *workloadv1alpha1.SyncTarget) {
-			u.Status.Namespaces, u.Status.DrainedNamespaces = closingAll, []string{"shop"}
-		}, nil},
-		"deleted": {"Copies go with a SyncTarget, by default.", func(u *workloadv1alpha1.SyncTarget) {
-			u.Status.Namespaces, u.DeletionTimestamp, u.Spec.DeletionPolicy = closingAll, &now, workloadv1alpha1.DeletionPolicyDelete
-		}, &drain{}},
-		"orphaned": {"", func(u *workloadv1alpha1.SyncTarget) {
-			u.Status.Namespaces, u.DeletionTimestamp, u.Spec.DeletionPolicy = closingAll, &now, workloadv1alpha1.DeletionPolicyOrphan
-		}, &drain{orphan: true}},
-		"orphaning target, closed Namespace": {"The policy is about the target's own end.", func(u *workloadv1alpha1.SyncTarget) {
-			u.Status.Namespaces, u.Spec.DeletionPolicy = closingAll, workloadv1alpha1.DeletionPolicyOrphan
-		}, &drain{}},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			u := &workloadv1alpha1.SyncTarget{}
-			u.UID = types.UID(testOwner.UID)
-			tc.change(u)
-			e := &Controller{owner: testOwner}
-			if got := e.drainOf(u, "shop"); (got == nil) != (tc.want == nil) || got != nil && *got != *tc.want {
-				t.Errorf("%s\nendOf() = %+v", tc.reason, got)
-			}
-		})
-	}
-}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // TestPanicIsOneObjectsFailure: a pass that panics is repeated with backoff, and the other objects are synced.
@@ -15,7 +16,7 @@ func TestPanicIsOneObjectsFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := b.pass.Controller
-	e.metrics, e.namespaces = metrics, map[string]*namespaceSync{"shop": b.pass.namespace}
+	e.metrics, e.namespaces = metrics, map[source.Namespace]*namespaceSync{shopNamespace: b.pass.namespace}
 	b.pass.namespace.resources[b.pass.resource.api.GroupResource] = b.pass.resource
 	b.pass.resource.down.Client = nil // as a mistake in the code
 	if err := b.pass.resource.up.Objects.Store.Add(mustPack(t, sourceOf(fresh))); err != nil {

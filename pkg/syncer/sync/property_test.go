@@ -27,6 +27,7 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+	"github.com/synctarget/synctarget/pkg/syncer/source/workspace"
 )
 
 const (
@@ -92,6 +93,7 @@ type simulation struct {
 
 	up, down, events *modelServer
 	target           *modelTarget
+	source           *testSource
 
 	// The process of the syncer; a crash replaces it. due tells that the object is in its queue, and timer when it
 	// is added again.
@@ -105,8 +107,6 @@ type simulation struct {
 	pass pass
 	// settling tells that the changes have ended.
 	settling bool
-	// closingRead is when the process last read that the Namespace is closing, zero if it last read something else.
-	closingRead time.Time
 	// finalizerRemoved tells that a user has removed our finalizer by hand, and that it was not added since.
 	finalizerRemoved bool
 	// statusLeft tells that the object has a status, but lost our finalizer by hand or before a process with a
@@ -136,7 +136,7 @@ type pass struct {
 	unwanted, orphan bool
 	// readUID is the UID of the object at the last live read.
 	readUID types.UID
-	// closing tells that a read of the SyncTarget which still counts showed that the Namespace is closing.
+	// closing tells that the last read of the SyncTarget in this pass showed that the Namespace is closing.
 	closing bool
 	// restored tells that somebody restored a backup of the copy during the pass.
 	restored bool
@@ -163,7 +163,7 @@ func newSimulation(t *testing.T, kind schema.GroupVersionKind, seed uint64, q qu
 	}
 	resource := schema.GroupResource{Group: kind.Group, Resource: strings.ToLower(kind.Kind) + "s"}
 	s.up = newModelServer(resource, "shop", "source", kind.Group != "")
-	s.down = newModelServer(resource, newNamespaceSync(testOwner.Key, "shop").downstreamNamespace, "copy", kind.Group != "")
+	s.down = newModelServer(resource, newNamespaceSync(testOwner.Key, shopNamespace).downstreamNamespace, "copy", kind.Group != "")
 	s.events = newModelServer(schema.GroupResource{Resource: "events"}, "shop", "event", false)
 	s.down.admit = s.admit
 	s.target = &modelTarget{read: s.targetRead}
@@ -186,17 +186,19 @@ func (s *simulation) run() {
 
 // start starts a process whose first lists answer with these indexes of the histories.
 func (s *simulation) start(upAt, downAt int) {
-	s.closingRead, s.due, s.timer = time.Time{}, true, time.Time{}
-	s.namespace = newNamespaceSync(testOwner.Key, "shop")
+	s.due, s.timer = true, time.Time{}
+	s.namespace = newNamespaceSync(testOwner.Key, shopNamespace)
 	s.resource = &resourceSync{api: discovery.Resource{
 		GroupResource: workloadv1alpha1.GroupResource{Group: s.kind.Group, Resource: s.up.resource.Resource}, Kind: s.kind.Kind,
 		Versions: []string{s.kind.Version}, State: workloadv1alpha1.ResourceAccepted, HasStatus: s.up.custom,
 	}}
 	s.upInformer, s.resource.up = s.newCache(s.up)
 	s.downInformer, s.resource.down = s.newCache(s.down)
-	s.controller = &Controller{owner: testOwner, clock: s.clock, queue: s.queue, target: s.target, up: &modelClient{server: s.events, send: s.send}}
+	s.source = newTestSource(workspace.Config{Target: s.target, Client: &modelClient{server: s.events, send: s.send}, Clock: s.clock})
+	s.controller = &Controller{owner: testOwner, clock: s.clock, queue: s.queue, source: s.source}
+	setSource(s.controller, s.resource)
 	s.queue.Forget(s.key())
-	s.namespace.setDrain(s.controller.drainOf(&s.target.object, "shop"))
+	s.namespace.setDrain(drainOf(s.source.PlanOf(&s.target.object), shopNamespace))
 	s.upInformer.list(upAt)
 	s.downInformer.list(downAt)
 }
@@ -208,7 +210,7 @@ func (s *simulation) newCache(server *modelServer) (*modelInformer, *cache.Resou
 }
 
 func (s *simulation) key() queueKey {
-	return queueKey{namespace: "shop", resource: s.resource.api.GroupResource, name: objectName}
+	return queueKey{namespace: shopNamespace, resource: s.resource.api.GroupResource, name: objectName}
 }
 
 // runPassWithFault makes a pass, in which something may go wrong; after a crash a new process starts.
@@ -236,7 +238,7 @@ func (s *simulation) listed(informer *modelInformer) int {
 
 func (s *simulation) runPass(f fault, at int) error {
 	s.logf("pass, fault %d at %d; the caches show states %d and %d", f, at, s.upInformer.delivered, s.downInformer.delivered)
-	s.pass = pass{running: true, shown: s.downInformer.delivered, fault: f, faultAt: at, closing: s.clock.Since(s.closingRead) < targetReadLifetime}
+	s.pass = pass{running: true, shown: s.downInformer.delivered, fault: f, faultAt: at}
 	s.due = false
 	again, err := s.controller.syncObject(s.t.Context(), s.namespace, s.resource, objectName)
 	s.pass.running = false
@@ -307,9 +309,6 @@ func (s *simulation) targetRead(live *workloadv1alpha1.SyncTarget) error {
 		return context.Canceled
 	}
 	s.pass.closing = live.Status.Namespaces[0].State == workloadv1alpha1.NamespaceClosing
-	if s.closingRead = (time.Time{}); s.pass.closing {
-		s.closingRead = s.clock.Now()
-	}
 	return nil
 }
 
@@ -790,7 +789,7 @@ var serviceOperations = []operation{
 	{"the cache of the workspace catches up", 14, func(s *simulation) bool { return s.catchUp(s.upInformer) }},
 	{"the cache of the physical cluster catches up", 14, func(s *simulation) bool { return s.catchUp(s.downInformer) }},
 	{"time passes", 8, func(s *simulation) bool {
-		waits := []time.Duration{lagRetry, lagRetry, targetReadLifetime, 4 * time.Second, cache.AssumedLifetime + time.Second, rejection.RetryAfter}
+		waits := []time.Duration{lagRetry, lagRetry, 2 * time.Second, 4 * time.Second, cache.AssumedLifetime + time.Second, rejection.RetryAfter}
 		s.step(waits[s.random.IntN(len(waits))])
 		return true
 	}},
@@ -863,7 +862,7 @@ func (s *simulation) setState(state workloadv1alpha1.NamespaceState) bool {
 
 // seeTarget is what the process does about the SyncTarget. It tells whether that is anything new.
 func (s *simulation) seeTarget() bool {
-	changed := s.namespace.setDrain(s.controller.drainOf(&s.target.object, "shop"))
+	changed := s.namespace.setDrain(drainOf(s.source.PlanOf(&s.target.object), shopNamespace))
 	known := len(s.resource.up.Names())+len(s.resource.down.Names()) > 0
 	s.due = s.due || changed && known
 	return changed

@@ -9,6 +9,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/fairqueue"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // retryBase and retryMax bound the backoff of one object, and retryAfterMax bounds what a server may ask for instead.
@@ -23,7 +24,7 @@ const (
 // queueKey is what waits in the queue: an object, a Namespace if there is no resource, or everything if there is
 // neither.
 type queueKey struct {
-	namespace string
+	namespace source.Namespace
 	resource  workloadv1alpha1.GroupResource
 	name      string
 }
@@ -37,7 +38,7 @@ type queue struct {
 // newQueue gives each Namespace its turn, and its share of the workers: one whose applies hang leaves the others
 // theirs.
 func newQueue(workers int) queue {
-	namespace := func(i queueKey) string { return i.namespace }
+	namespace := func(i queueKey) source.Namespace { return i.namespace }
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[queueKey](retryBase, retryMax)
 	return queue{fairqueue.Share(fairqueue.New("sync", backoff, namespace), workers, namespace), backoff}
 }

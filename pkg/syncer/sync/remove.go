@@ -18,6 +18,7 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 	"github.com/synctarget/synctarget/pkg/syncer/transform"
 )
 
@@ -26,18 +27,18 @@ import (
 func (o *objectReconciler) confirmRemoval(ctx context.Context) error {
 	switch o.intent() {
 	case intentDrain:
-		live, err := o.recentTarget(ctx)
+		live, err := o.source.ReadPlan(ctx)
 		if err != nil {
 			return err
 		}
-		ending := o.drainOf(live, o.namespace.upstreamNamespace)
+		ending := drainOf(live, o.namespace.upstream)
 		o.confirmed.removal, o.confirmed.orphan = ending != nil, ending != nil && ending.orphan
 	case intentRemove:
-		live, err := o.recentTarget(ctx)
+		live, err := o.source.ReadPlan(ctx)
 		if err != nil {
 			return err
 		}
-		o.confirmed.removal = string(live.UID) == o.owner.UID && !slices.Contains(live.Spec.Synced(), o.resource.api.GroupResource)
+		o.confirmed.removal = !slices.Contains(live.Resources, o.resource.api.GroupResource)
 		if !o.confirmed.removal {
 			signal(o.rediscover) // it is named again
 		}
@@ -53,21 +54,19 @@ func (o *objectReconciler) confirmRemoval(ctx context.Context) error {
 
 // confirmSource reads the object live.
 func (o *objectReconciler) confirmSource(ctx context.Context) error {
-	live, err := o.resource.up.Client.Get(ctx, o.name, metav1.GetOptions{})
-	switch {
-	case isGone(err, o.name):
-		o.resource.up.Objects.Forget(o.namespace.upstreamNamespace + "/" + o.name)
-		o.src = nil
-	case err != nil:
+	live, existence, err := o.resource.source.Read(ctx, o.name)
+	if err != nil {
 		return fmt.Errorf("reading %s in the workspace: %w", o, err)
-	default:
-		o.src = live
 	}
+	if existence == source.Deleted {
+		o.resource.up.Objects.Forget(o.namespace.upstream.Key(o.name))
+	}
+	o.src = live
 	o.confirmed.source = true
 	return nil
 }
 
-// isGone tells whether an error says that this object does not exist, and not that its API does not.
+// isGone tells whether the physical cluster says that this copy does not exist, and not that its API does not.
 func isGone(err error, name string) bool {
 	var answer apierrors.APIStatus
 	return apierrors.IsNotFound(err) && errors.As(err, &answer) && answer.Status().Details != nil && answer.Status().Details.Name == name
@@ -115,9 +114,12 @@ func (o *objectReconciler) reportFailure(ctx context.Context, err error) error {
 
 // confirmSameSource reads live that the object is still the one that was observed.
 func (o *objectReconciler) confirmSameSource(ctx context.Context) error {
-	live, err := o.resource.up.Client.Get(ctx, o.name, metav1.GetOptions{})
+	live, existence, err := o.resource.source.Read(ctx, o.name)
 	if err != nil {
 		return fmt.Errorf("reading %s in the workspace: %w", o, err)
+	}
+	if existence == source.Deleted {
+		return fmt.Errorf("%s is deleted by now", o)
 	}
 	if live.GetUID() != o.src.GetUID() {
 		return fmt.Errorf("%s is another object by now", o)

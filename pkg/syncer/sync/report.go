@@ -171,5 +171,5 @@ func (o *objectReconciler) writeWarning(ctx context.Context, message string) err
 	event := o.eventOn(o.src, string(o.src.GetUID()))
 	event.Type, event.Reason, event.Message = corev1.EventTypeWarning, reasonSyncRefused, message
 	event.Count, event.FirstTimestamp, event.LastTimestamp = 1, now, now
-	return o.writeEvent(ctx, event)
+	return o.source.WriteEvent(ctx, o.namespace.upstream, event)
 }

@@ -60,7 +60,7 @@ func (o *objectReconciler) applyKey(desired *unstructured.Unstructured) string {
 
 // objectState is what is remembered of an object.
 func (p *namespaceSync) objectState(resource workloadv1alpha1.GroupResource, name string) objectState {
-	found, _ := p.objectStates.Load(queueKey{namespace: p.upstreamNamespace, resource: resource, name: name})
+	found, _ := p.objectStates.Load(queueKey{namespace: p.upstream, resource: resource, name: name})
 	state, _ := found.(objectState)
 	return state
 }

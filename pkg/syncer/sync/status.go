@@ -11,6 +11,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // statusInterval is the least time between two reports on the resources.
@@ -53,24 +54,20 @@ func (e *Controller) runStatus(ctx context.Context) {
 }
 
 func (e *Controller) writeStatus(ctx context.Context) error {
-	target, catalog := e.cachedTarget(), e.catalog.Load()
-	if target == nil || catalog == nil {
+	plan, catalog := e.source.Plan(), e.catalog.Load()
+	if plan == nil || catalog == nil {
 		return nil
 	}
-	resources, namespaces := e.resourceStatuses(*catalog, target.Status), e.syncedNamespaces(*catalog, target.Status)
-	if slices.EqualFunc(resources, target.Status.SyncedResources, sameStatus) && slices.Equal(namespaces, target.Status.SyncedNamespaces) {
+	status := source.Status{Resources: e.resourceStatuses(*catalog, plan), SyncedNamespaces: e.syncedNamespaces(*catalog, plan)}
+	if slices.EqualFunc(status.Resources, plan.Reported.Resources, sameStatus) && slices.Equal(status.SyncedNamespaces, plan.Reported.SyncedNamespaces) {
 		return nil
 	}
-	live, err := e.target.Get(ctx) // the cache may be a heartbeat behind
-	if err != nil {
-		return err
-	}
-	return e.patchTargetStatus(ctx, live, map[string]any{"syncedResources": resources, "syncedNamespaces": namespaces})
+	return e.source.WriteStatus(ctx, status)
 }
 
 // resourceStatuses is what is to be told of the resources. What cannot be counted yet, as after a start, stays as it was
 // told before.
-func (e *Controller) resourceStatuses(catalog []discovery.Resource, told workloadv1alpha1.SyncTargetStatus) []workloadv1alpha1.SyncedResourceStatus {
+func (e *Controller) resourceStatuses(catalog []discovery.Resource, plan *source.Plan) []workloadv1alpha1.SyncedResourceStatus {
 	e.mu.Lock()
 	places, refused, watches := maps.Clone(e.namespaces), maps.Clone(e.listErrors), e.watchFailures
 	e.mu.Unlock()
@@ -87,10 +84,10 @@ func (e *Controller) resourceStatuses(catalog []discovery.Resource, told workloa
 		default:
 			status.Message = withWatchFailures(r.GroupResource, r.Message, watches)
 		}
-		if isCounted(places, r, told.Namespaces) {
+		if isCounted(places, r, plan.Assignments) {
 			status.Objects, status.Failing = e.countObjects(places, r.GroupResource)
 		} else {
-			status.Objects, status.Failing = lastCounts(told.SyncedResources, r.GroupResource)
+			status.Objects, status.Failing = lastCounts(plan.Reported.Resources, r.GroupResource)
 		}
 		out = append(out, status)
 	}
@@ -99,14 +96,14 @@ func (e *Controller) resourceStatuses(catalog []discovery.Resource, told workloa
 }
 
 // isCounted tells whether a resource has been listed in every Namespace that is open or closing.
-func isCounted(places map[string]*namespaceSync, resource discovery.Resource, namespaces []workloadv1alpha1.NamespaceStatus) bool {
-	return !resource.IsWatchable() || !slices.ContainsFunc(namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
-		if n.State != workloadv1alpha1.NamespaceOpen && n.State != workloadv1alpha1.NamespaceClosing {
+func isCounted(places map[source.Namespace]*namespaceSync, resource discovery.Resource, assignments []source.Assignment) bool {
+	return !resource.IsWatchable() || !slices.ContainsFunc(assignments, func(a source.Assignment) bool {
+		if a.Intent == source.Prepare {
 			return false
 		}
-		p := places[n.Name]
+		p := places[a.Namespace]
 		if p == nil {
-			return n.State == workloadv1alpha1.NamespaceOpen // a closing one may have been left already
+			return a.Intent == source.Run // a closing one may have been left already
 		}
 		l := p.resource(resource.GroupResource)
 		return l == nil || !l.hasSynced()
@@ -124,7 +121,7 @@ func lastCounts(told []workloadv1alpha1.SyncedResourceStatus, resource workloadv
 }
 
 // countObjects tells how many objects of a resource have, or are to have, a copy in these places, and how many of them fare badly.
-func (e *Controller) countObjects(places map[string]*namespaceSync, resource workloadv1alpha1.GroupResource) (objects, failing int32) {
+func (e *Controller) countObjects(places map[source.Namespace]*namespaceSync, resource workloadv1alpha1.GroupResource) (objects, failing int32) {
 	for _, p := range places {
 		l := p.resource(resource)
 		if l == nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // TestCount: what is told before, say by an earlier process, stands until everything has been listed again; an absence
@@ -30,32 +31,32 @@ func TestCount(t *testing.T) {
 	failed := func(o *unstructured.Unstructured) {
 		o.SetAnnotations(map[string]string{workloadv1alpha1.SyncAnnotation(testOwner.Key): rejection.Report{Refused: "no"}.String()})
 	}
-	listed := func(t *testing.T, sources ...*unstructured.Unstructured) map[string]*namespaceSync {
+	listed := func(t *testing.T, sources ...*unstructured.Unstructured) map[source.Namespace]*namespaceSync {
 		var objects []runtime.Object
 		for i, o := range sources {
 			o.SetName(string(rune('a' + i)))
 			objects = append(objects, o)
 		}
 		client := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{configMaps: "ConfigMapList"}, objects...)
-		p := newNamespaceSync(testOwner.Key, "shop")
-		l := &resourceSync{api: catalog[0], up: cache.New(client, configMaps, p.upstreamNamespace, clock.RealClock{}, ""), down: cache.New(client, configMaps, p.downstreamNamespace, clock.RealClock{}, "")}
+		p := newNamespaceSync(testOwner.Key, shopNamespace)
+		l := &resourceSync{api: catalog[0], up: cache.New(client, configMaps, p.upstream.Name, clock.RealClock{}, ""), down: cache.New(client, configMaps, p.downstreamNamespace, clock.RealClock{}, "")}
 		p.resources[gr] = l
 		go l.up.Informer.RunWithContext(t.Context())
 		go l.down.Informer.RunWithContext(t.Context())
 		if !toolscache.WaitForCacheSync(t.Context().Done(), l.hasSynced) {
 			t.Fatal("the informers do not sync")
 		}
-		return map[string]*namespaceSync{"shop": p}
+		return map[source.Namespace]*namespaceSync{shopNamespace: p}
 	}
-	unlisted := func(*testing.T, ...*unstructured.Unstructured) map[string]*namespaceSync {
-		p := newNamespaceSync(testOwner.Key, "shop")
+	unlisted := func(*testing.T, ...*unstructured.Unstructured) map[source.Namespace]*namespaceSync {
+		p := newNamespaceSync(testOwner.Key, shopNamespace)
 		client := dynamicfake.NewSimpleDynamicClient(runtime.NewScheme())
-		p.resources[gr] = &resourceSync{api: catalog[0], up: cache.New(client, configMaps, p.upstreamNamespace, clock.RealClock{}, "")}
-		return map[string]*namespaceSync{"shop": p}
+		p.resources[gr] = &resourceSync{api: catalog[0], up: cache.New(client, configMaps, p.upstream.Name, clock.RealClock{}, "")}
+		return map[source.Namespace]*namespaceSync{shopNamespace: p}
 	}
-	none := func(*testing.T, ...*unstructured.Unstructured) map[string]*namespaceSync { return nil }
+	none := func(*testing.T, ...*unstructured.Unstructured) map[source.Namespace]*namespaceSync { return nil }
 	tests := map[string]struct {
-		places           func(*testing.T, ...*unstructured.Unstructured) map[string]*namespaceSync
+		places           func(*testing.T, ...*unstructured.Unstructured) map[source.Namespace]*namespaceSync
 		namespaces       []workloadv1alpha1.NamespaceStatus
 		sources          []*unstructured.Unstructured
 		objects, failing int32
@@ -70,7 +71,7 @@ func TestCount(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := &Controller{owner: testOwner, namespaces: tc.places(t, tc.sources...)}
 			told := workloadv1alpha1.SyncTargetStatus{Namespaces: tc.namespaces, SyncedResources: []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", Objects: 7, Failing: 3}}}
-			got := e.resourceStatuses(catalog, told)
+			got := e.resourceStatuses(catalog, planOf(told))
 			if len(got) != 1 || got[0].Objects != tc.objects || got[0].Failing != tc.failing {
 				t.Errorf("resourceStatus() = %+v, want %d objects, %d failing", got, tc.objects, tc.failing)
 			}
@@ -89,7 +90,7 @@ func TestSyncedNamespaces(t *testing.T) {
 	told := workloadv1alpha1.SyncTargetStatus{Namespaces: []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}}
 	expect := func(when string, synced, learned bool) {
 		t.Helper()
-		if got := s.pass.syncedNamespaces(catalog, told); slices.Contains(got, "shop") != synced || got == nil {
+		if got := s.pass.syncedNamespaces(catalog, planOf(told)); slices.Contains(got, shopNamespace) != synced {
 			t.Errorf("%s: synced are %q", when, got)
 		}
 		if len(s.pass.statusUrgent) == 1 != learned {
@@ -103,7 +104,7 @@ func TestSyncedNamespaces(t *testing.T) {
 	expect("not opened here yet", false, false)
 	told.SyncedNamespaces = []string{"shop"}
 	expect("after a restart", true, false)
-	s.pass.namespaces = map[string]*namespaceSync{"shop": p}
+	s.pass.namespaces = map[source.Namespace]*namespaceSync{shopNamespace: p}
 	expect("not followed yet", true, false)
 	p.resources[l.api.GroupResource] = l
 	expect("not listed yet", true, false)

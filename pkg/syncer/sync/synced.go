@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -8,9 +9,9 @@ import (
 	kstatus "github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 	"github.com/synctarget/synctarget/pkg/syncer/transform"
 )
 
@@ -18,18 +19,20 @@ import (
 const lateAfter = 10 * time.Second
 
 // syncedNamespaces are the opened Namespaces in which every object has been dealt with and no change has waited for long.
-func (e *Controller) syncedNamespaces(catalog []discovery.Resource, told workloadv1alpha1.SyncTargetStatus) []string {
+func (e *Controller) syncedNamespaces(catalog []discovery.Resource, plan *source.Plan) []source.Namespace {
 	e.mu.Lock()
 	places := maps.Clone(e.namespaces)
 	e.mu.Unlock()
-	names := []string{}
-	for _, n := range told.Namespaces {
-		if n.State == workloadv1alpha1.NamespaceOpen && e.isNamespaceSynced(places[n.Name], catalog, slices.Contains(told.SyncedNamespaces, n.Name)) {
-			names = append(names, n.Name)
+	var synced []source.Namespace
+	for _, a := range plan.Assignments {
+		if a.Intent == source.Run && e.isNamespaceSynced(places[a.Namespace], catalog, slices.Contains(plan.Reported.SyncedNamespaces, a.Namespace)) {
+			synced = append(synced, a.Namespace)
 		}
 	}
-	slices.Sort(names)
-	return names
+	slices.SortFunc(synced, func(a, b source.Namespace) int {
+		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name))
+	})
+	return synced
 }
 
 // isNamespaceSynced tells whether a Namespace is synced. Until all its objects have been dealt with once, as after a
@@ -68,7 +71,7 @@ func (e *Controller) isNamespaceSynced(p *namespaceSync, catalog []discovery.Res
 // why. The time counts from when the resource was listed.
 func (e *Controller) isLate(p *namespaceSync, l *resourceSync) (late bool) {
 	of := func(name string) bool {
-		o, _ := l.up.Objects.Get(p.upstreamNamespace + "/" + name)
+		o, _ := l.up.Objects.Get(p.upstream.Key(name))
 		return o != nil && transform.IsWanted(o) && !e.isFailing(p, l, o)
 	}
 	isOld := func(since time.Time) bool {
@@ -108,7 +111,7 @@ func (p *namespaceSync) markUnsynced(l *resourceSync, now time.Time) {
 		return // it is no longer watched, or watched anew
 	}
 	for _, name := range l.up.Names() {
-		p.unsynced[queueKey{namespace: p.upstreamNamespace, resource: l.api.GroupResource, name: name}] = true
+		p.unsynced[queueKey{namespace: p.upstream, resource: l.api.GroupResource, name: name}] = true
 	}
 	if !l.listed.Load() {
 		l.listedAt = now

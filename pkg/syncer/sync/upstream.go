@@ -3,18 +3,13 @@ package sync
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
@@ -50,42 +45,30 @@ func (o *objectReconciler) patchReport(ctx context.Context, report rejection.Rep
 	if report.Equal(o.lastReport()) && !releases {
 		return nil
 	}
-	metadata := map[string]any{"annotations": map[string]any{workloadv1alpha1.SyncAnnotation(o.owner.Key): report.String()}}
 	if releases {
 		if err := o.clearStatus(ctx); err != nil {
 			return err
 		}
-		metadata["finalizers"] = o.withoutFinalizer()
-		return o.patchMetadata(ctx, metadata)
+		return o.release(ctx, report.String())
 	}
-	metadata["uid"] = string(o.src.GetUID())
-	if err := o.patchUp(ctx, types.MergePatchType, map[string]any{"metadata": metadata}, false); err != nil {
-		return fmt.Errorf("reporting on %s: %w", o, err)
+	reported, err := o.resource.source.WriteReport(ctx, o.src, report.String())
+	if err != nil {
+		return &metadataRejectedError{fmt.Errorf("reporting on %s: %w", o, err)}
 	}
+	o.assume(reported, false)
 	return nil
 }
 
-// addFinalizer puts our finalizer on the object, also if the cache shows it there: the cache may lag, and the server compares
+// addFinalizer puts our finalizer on the object, also if the cache shows it there: the cache may lag, and the source compares
 // versions.
 func (o *objectReconciler) addFinalizer(ctx context.Context) error {
-	if err := o.patchMetadata(ctx, map[string]any{"finalizers": o.withFinalizer()}); err != nil {
-		return err
+	held, err := o.resource.source.AddFinalizer(ctx, o.src)
+	if err != nil {
+		return &metadataRejectedError{fmt.Errorf("adding our finalizer to %s: %w", o, err)}
 	}
+	o.assume(held, true)
 	o.confirmed.finalizer = true
 	return nil
-}
-
-// withFinalizer are the object's finalizers with ours.
-func (o *objectReconciler) withFinalizer() []string {
-	if o.hasFinalizer() {
-		return o.src.GetFinalizers()
-	}
-	return append(slices.Clone(o.src.GetFinalizers()), workloadv1alpha1.SyncerFinalizer(o.owner.Key))
-}
-
-// withoutFinalizer are the object's finalizers without ours.
-func (o *objectReconciler) withoutFinalizer() []string {
-	return slices.DeleteFunc(slices.Clone(o.src.GetFinalizers()), func(f string) bool { return f == workloadv1alpha1.SyncerFinalizer(o.owner.Key) })
 }
 
 // patchStatus writes the copy's status upstream if it differs, and returns why the workspace does not take it; with an error
@@ -109,15 +92,12 @@ func (o *objectReconciler) patchStatus(ctx context.Context) (refused string, err
 	if o.state.prunedStatus == hash {
 		return "", nil
 	}
-	patch := []map[string]any{
-		{"op": "test", "path": "/metadata/uid", "value": string(o.src.GetUID())},
-		{"op": "add", "path": "/status", "value": status},
-	}
 	version := o.src.GetResourceVersion()
-	err = o.patchUp(ctx, types.JSONPatchType, patch, false, "status")
+	written, err := o.resource.source.WriteStatus(ctx, o.src, status)
 	if err != nil {
 		return o.statusFailure(err)
 	}
+	o.assume(written, false)
 	if o.src.GetResourceVersion() == version {
 		o.state.prunedStatus = hash
 		return "", nil
@@ -170,27 +150,20 @@ func (o *objectReconciler) clearStatus(ctx context.Context) error {
 	return o.removeStatus(ctx)
 }
 
-// removeStatus removes a status that a live read shows to be written by a syncer.
+// removeStatus removes a status that a syncer has written.
 func (o *objectReconciler) removeStatus(ctx context.Context) error {
-	live, err := o.resource.up.Client.Get(ctx, o.name, metav1.GetOptions{})
-	if isGone(err, o.name) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("reading %s in the workspace: %w", o, err)
-	}
-	if !naming.HasStatusFromSyncer(live) {
-		return nil
-	}
-	patch := []map[string]any{
-		{"op": "test", "path": "/metadata/uid", "value": string(o.src.GetUID())},
-		{"op": "remove", "path": "/status"},
-	}
-	err = o.patchUp(ctx, types.JSONPatchType, patch, false, "status")
-	if _, class := rejection.Classify(err); err == nil || class != rejection.Transient {
+	before := o.src
+	cleared, err := o.resource.source.RemoveStatus(ctx, before)
+	if _, class := rejection.Classify(err); err != nil && class != rejection.Transient {
 		return nil // a refusal does not keep the finalizer on the object
 	}
-	return fmt.Errorf("clearing the status of %s: %w", o, err)
+	if err != nil {
+		return fmt.Errorf("clearing the status of %s: %w", o, err)
+	}
+	if cleared != before {
+		o.assume(cleared, false)
+	}
+	return nil
 }
 
 // ownsStatus: if several targets hold one object, the lowest key writes its status.
@@ -208,22 +181,17 @@ func (o *objectReconciler) releaseSource(ctx context.Context) error {
 	if err := o.clearStatus(ctx); err != nil {
 		return err
 	}
-	err := o.patchMetadata(ctx, map[string]any{
-		"finalizers":  o.withoutFinalizer(),
-		"annotations": map[string]any{workloadv1alpha1.SyncAnnotation(o.owner.Key): nil},
-	})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	return err
+	return o.release(ctx, "")
 }
 
-// patchMetadata changes the object's metadata, unless it has changed since it was read: then the next pass decides anew.
-func (o *objectReconciler) patchMetadata(ctx context.Context, metadata map[string]any) error {
-	metadata["uid"], metadata["resourceVersion"] = string(o.src.GetUID()), o.src.GetResourceVersion()
-	if err := o.patchUp(ctx, types.MergePatchType, map[string]any{"metadata": metadata}, true); err != nil {
-		return fmt.Errorf("patching the metadata of %s: %w", o, err)
+// release takes our finalizer off the object, and replaces or removes the report, unless the object has changed since it was read:
+// then the next pass decides anew.
+func (o *objectReconciler) release(ctx context.Context, report string) error {
+	released, err := o.resource.source.Release(ctx, o.src, report)
+	if err != nil {
+		return &metadataRejectedError{fmt.Errorf("taking our finalizer off %s: %w", o, err)}
 	}
+	o.assume(released, true)
 	return nil
 }
 
@@ -232,23 +200,11 @@ type metadataRejectedError struct{ error }
 
 func (e *metadataRejectedError) Unwrap() error { return e.error }
 
-// patchUp patches the object in the workspace and goes on with the answer. knew tells that the patch fails for any other version
-// than the one that this pass has observed, so that the answer contains nothing new.
-func (o *objectReconciler) patchUp(ctx context.Context, kind types.PatchType, patch any, knew bool, subresource ...string) error {
-	body, err := json.Marshal(patch)
-	if err != nil {
-		return err
+// assume goes on with an object as a write has left it; nil for one that is gone. knew tells that the write fails for any other
+// version than the one that this pass has observed, so that the answer contains nothing new.
+func (o *objectReconciler) assume(written *unstructured.Unstructured, knew bool) {
+	if written != nil && (written.GetDeletionTimestamp() == nil || len(written.GetFinalizers()) > 0) {
+		o.resource.up.Objects.Assume(o.namespace.upstream.Key(o.name), written, knew)
 	}
-	patched, err := o.resource.up.Client.Patch(ctx, o.name, kind, body, metav1.PatchOptions{FieldManager: workloadv1alpha1.FieldOwnerSyncer}, subresource...)
-	if err != nil && len(subresource) == 0 {
-		return &metadataRejectedError{err}
-	}
-	if err != nil {
-		return err
-	}
-	if patched.GetDeletionTimestamp() == nil || len(patched.GetFinalizers()) > 0 {
-		o.resource.up.Objects.Assume(o.namespace.upstreamNamespace+"/"+o.name, patched, knew)
-	}
-	o.src = patched
-	return nil
+	o.src = written
 }

@@ -11,6 +11,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // watchCheckInterval is how often it is checked whether watches fail. Nothing else happens while they do.
@@ -18,8 +19,9 @@ const watchCheckInterval = 10 * time.Second
 
 // watchFailure is since when the watch of a resource fails on one side, and how. A zero since means that it does not.
 type watchFailure struct {
-	since           time.Time
-	namespace, last string
+	since     time.Time
+	namespace source.Namespace
+	last      string
 }
 
 func (f watchFailure) isHealthy() bool { return f.since.IsZero() }
@@ -53,7 +55,7 @@ func (e *Controller) checkWatches(ctx context.Context) {
 		if f := after[on]; f.isHealthy() {
 			l.Info("The watch of a resource works again", "since", before[on].since)
 		} else {
-			l.Info("The watch of a resource fails, and its changes are not seen", "namespace", f.namespace, "since", f.since, "cause", f.last)
+			l.Info("The watch of a resource fails, and its changes are not seen", "namespace", f.namespace.Name, "since", f.since, "cause", f.last)
 		}
 	}
 	if len(changed) > 0 {
@@ -63,7 +65,7 @@ func (e *Controller) checkWatches(ctx context.Context) {
 
 // watchFailures returns the state of the watches of all resources on both sides. Of several Namespaces whose watches
 // fail, it returns the failure that began first.
-func watchFailures(namespaces map[string]*namespaceSync, now time.Time) map[resourceOnSide]watchFailure {
+func watchFailures(namespaces map[source.Namespace]*namespaceSync, now time.Time) map[resourceOnSide]watchFailure {
 	out := map[resourceOnSide]watchFailure{}
 	for name, p := range namespaces {
 		for _, l := range p.allResources() {
@@ -78,7 +80,7 @@ func watchFailures(namespaces map[string]*namespaceSync, now time.Time) map[reso
 }
 
 // watchFailures returns the state of the watches of one resource in one Namespace.
-func (l *resourceSync) watchFailures(namespace string, now time.Time) map[resourceOnSide]watchFailure {
+func (l *resourceSync) watchFailures(namespace source.Namespace, now time.Time) map[resourceOnSide]watchFailure {
 	out := map[resourceOnSide]watchFailure{}
 	for side, s := range map[string]*cache.ResourceCache{workspaceSide: l.up, clusterSide: l.down} {
 		if s != nil {

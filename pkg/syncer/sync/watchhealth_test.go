@@ -25,6 +25,8 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
+	"github.com/synctarget/synctarget/pkg/syncer/source/workspace"
 )
 
 // outage is set while a side does not answer.
@@ -33,14 +35,14 @@ type outage struct{ atomic.Bool }
 // watchedNamespace is a Namespace with one resource, whose watches fail while there is an outage of their side.
 func watchedNamespace(t *testing.T, name string, resource discovery.Resource, up, down *outage) *namespaceSync {
 	t.Helper()
-	p := newNamespaceSync(testOwner.Key, name)
+	p := newNamespaceSync(testOwner.Key, namespaceNamed(name))
 	p.stopEvents = func() {}
 	l := &resourceSync{api: resource, stop: func() {}}
 	for _, side := range []struct {
 		cache     **cache.ResourceCache
 		outage    *outage
 		namespace string
-	}{{&l.up, up, p.upstreamNamespace}, {&l.down, down, p.downstreamNamespace}} {
+	}{{&l.up, up, p.upstream.Name}, {&l.down, down, p.downstreamNamespace}} {
 		kinds := map[schema.GroupVersionResource]string{configMaps: "ConfigMapList"}
 		client := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds)
 		client.PrependReactor("list", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -81,8 +83,8 @@ func TestWatchHealth(t *testing.T) {
 		e := &Controller{
 			owner: testOwner, clock: clock.RealClock{}, metrics: metrics,
 			statusDirty: make(chan struct{}, 1), statusUrgent: make(chan struct{}, 1),
-			namespaces: map[string]*namespaceSync{"shop": shop, "other": otherShop},
-			targets:    toolscache.NewSharedIndexInformer(&toolscache.ListWatch{}, nil, 0, nil),
+			namespaces: map[source.Namespace]*namespaceSync{shopNamespace: shop, namespaceNamed("other"): otherShop},
+			source:     newTestSource(workspace.Config{}),
 		}
 		var lines []string
 		logger := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
@@ -106,7 +108,7 @@ func TestWatchHealth(t *testing.T) {
 				t.Errorf("%s: %d lines:\n%s", when, len(lines), strings.Join(lines, "\n"))
 			}
 			lines = nil
-			status := e.resourceStatuses([]discovery.Resource{api}, workloadv1alpha1.SyncTargetStatus{})[0]
+			status := e.resourceStatuses([]discovery.Resource{api}, &source.Plan{})[0]
 			if status.State != workloadv1alpha1.ResourceAccepted || status.Message != message {
 				t.Errorf("%s: %s %q, want %q", when, status.State, status.Message, message)
 			}
@@ -172,8 +174,8 @@ func TestWatchHealth(t *testing.T) {
 func TestFirstFailures(t *testing.T) {
 	on := resourceOnSide{workloadv1alpha1.GroupResource{Resource: "configmaps"}, clusterSide}
 	now := time.Now()
-	first := watchFailure{since: now, namespace: "a", last: "reset"}
-	second := watchFailure{since: now.Add(time.Minute), namespace: "b", last: "refused"}
+	first := watchFailure{since: now, namespace: namespaceNamed("a"), last: "reset"}
+	second := watchFailure{since: now.Add(time.Minute), namespace: namespaceNamed("b"), last: "refused"}
 	type watches = map[resourceOnSide]watchFailure
 	tests := map[string]struct {
 		before, now, want watches
@@ -201,15 +203,15 @@ func TestFirstWatchFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := discovery.Resource{GroupResource: workloadv1alpha1.GroupResource{Resource: "configmaps"}}
 		var up, first, second outage
-		namespaces := map[string]*namespaceSync{
-			"a": watchedNamespace(t, "a", api, &up, &second), "b": watchedNamespace(t, "b", api, &up, &first),
+		namespaces := map[source.Namespace]*namespaceSync{
+			namespaceNamed("a"): watchedNamespace(t, "a", api, &up, &second), namespaceNamed("b"): watchedNamespace(t, "b", api, &up, &first),
 		}
 		first.Store(true)
 		time.Sleep(time.Minute)
 		second.Store(true)
 		time.Sleep(2 * time.Minute)
 		got := watchFailures(namespaces, time.Now())
-		if down := got[resourceOnSide{api.GroupResource, clusterSide}]; down.namespace != "b" || down.isHealthy() {
+		if down := got[resourceOnSide{api.GroupResource, clusterSide}]; down.namespace.Name != "b" || down.isHealthy() {
 			t.Errorf("downstream: %+v", down)
 		}
 		if up, ok := got[resourceOnSide{api.GroupResource, workspaceSide}]; !ok || !up.isHealthy() {
