@@ -53,34 +53,69 @@ func (a *applier) apply(ctx context.Context, object client.Object) (wrote bool, 
 			return false, err
 		}
 	}
-	if live != nil {
-		if err := mayApply(live, desired); err != nil {
+	needed, err := compare(live, desired)
+	if err != nil {
+		return false, err
+	}
+	switch needed {
+	case changeNothing:
+		return false, nil
+	case changeByReplacing:
+		if err := a.clear(ctx, live, desired); err != nil {
 			return false, err
 		}
-		switch {
-		case live.GetDeletionTimestamp() != nil, !alterable(live, desired):
-			if err := a.clear(ctx, live, desired); err != nil {
-				return false, err
-			}
-		case upToDate(live, desired):
-			return false, nil
-		default:
-			// Should it be replaced meanwhile, the server refuses.
-			desired.SetUID(live.GetUID())
-		}
+	case changeByUpdating:
+		// Should it be replaced meanwhile, the server refuses.
+		desired.SetUID(live.GetUID())
 	}
-	log.FromContext(ctx).Info("Applying", "object", describe(object))
-	err = a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.ForceOwnership, client.FieldOwner(a.owner))
-	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return false, &TerminatingError{Object: fmt.Sprintf("Namespace %q", object.GetNamespace())}
-	}
-	if err != nil {
-		return false, fmt.Errorf("applying %s: %w", describe(object), withhold(err, object))
+	if err := a.write(ctx, object, desired); err != nil {
+		return false, err
 	}
 	if _, ok := object.(*corev1.Namespace); ok && live == nil {
 		a.fresh[object.GetName()] = true
 	}
 	return true, nil
+}
+
+// change is what it takes to make a live object the desired one.
+type change int
+
+const (
+	changeNothing change = iota
+	changeByCreating
+	changeByUpdating
+	// changeByReplacing deletes the live object first.
+	changeByReplacing
+)
+
+// compare decides what to change. live is nil where there is no such object.
+func compare(live, desired *unstructured.Unstructured) (change, error) {
+	if live == nil {
+		return changeByCreating, nil
+	}
+	if err := mayApply(live, desired); err != nil {
+		return changeNothing, err
+	}
+	switch {
+	case live.GetDeletionTimestamp() != nil, !alterable(live, desired):
+		return changeByReplacing, nil
+	case upToDate(live, desired):
+		return changeNothing, nil
+	}
+	return changeByUpdating, nil
+}
+
+// write applies the desired manifest of an object.
+func (a *applier) write(ctx context.Context, object client.Object, desired *unstructured.Unstructured) error {
+	log.FromContext(ctx).Info("Applying", "object", describe(object))
+	err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.ForceOwnership, client.FieldOwner(a.owner))
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return &TerminatingError{Object: fmt.Sprintf("Namespace %q", object.GetNamespace())}
+	}
+	if err != nil {
+		return fmt.Errorf("applying %s: %w", describe(object), withhold(err, object))
+	}
+	return nil
 }
 
 // mayApply refuses what is not this SyncTarget's.
