@@ -21,27 +21,37 @@ func contains(have, want any, field string) bool {
 	switch want := want.(type) {
 	case map[string]any:
 		have, _ := have.(map[string]any)
-		for key, value := range want {
-			if field == "requests" || field == "limits" {
-				if !sameQuantity(have[key], value) {
-					return false
-				}
-			} else if !contains(have[key], value, key) {
-				return false
-			}
-		}
-		return true
+		return containsFields(have, want, field)
 	case []any:
 		have, _ := have.([]any)
-		if merges(field) {
-			return !slices.ContainsFunc(want, func(w any) bool {
-				return !slices.ContainsFunc(have, func(h any) bool { return contains(h, w, "") })
-			})
-		}
-		return slices.EqualFunc(have, want, func(h, w any) bool { return contains(h, w, "") })
+		return containsElements(have, want, field)
 	default:
 		return have == want
 	}
+}
+
+// containsFields compares maps, of which those of resources hold quantities.
+func containsFields(have, want map[string]any, field string) bool {
+	for key, value := range want {
+		if field == "requests" || field == "limits" {
+			if !sameQuantity(have[key], value) {
+				return false
+			}
+		} else if !contains(have[key], value, key) {
+			return false
+		}
+	}
+	return true
+}
+
+// containsElements compares lists: element by element, or, where an apply merges them, in any order.
+func containsElements(have, want []any, field string) bool {
+	if !merges(field) {
+		return slices.EqualFunc(have, want, func(h, w any) bool { return contains(h, w, "") })
+	}
+	return !slices.ContainsFunc(want, func(w any) bool {
+		return !slices.ContainsFunc(have, func(h any) bool { return contains(h, w, "") })
+	})
 }
 
 // merges names the lists of our manifests in which an apply leaves the elements of others. All other lists are one
