@@ -73,25 +73,37 @@ func stripResource(ctx context.Context, workspace client.Client, key string, res
 		if err := workspace.List(ctx, list, client.InNamespace(namespace), client.Limit(pageSize), client.Continue(next)); err != nil {
 			return stripped, errors.Join(append(failures, fmt.Errorf("listing %s: %w", resource, err))...)
 		}
-		for i := range list.Items {
-			object := &list.Items[i]
-			object.SetGroupVersionKind(gvk)
-			if !leaves(key, object) {
-				continue
-			}
-			err := stripLatest(ctx, workspace, key, object)
-			if err == nil || apierrors.IsNotFound(err) {
-				stripped++
-				continue
-			}
-			failures = append(failures, fmt.Errorf("taking the syncer's finalizer and report off %s: %w", describe(object), err))
-			if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) || ctx.Err() != nil {
-				return stripped, errors.Join(failures...)
-			}
+		done, stop, err := stripPage(ctx, workspace, key, gvk, list.Items)
+		stripped += done
+		if failures = append(failures, err); stop {
+			break
 		}
 		next = list.Continue
 	}
 	return stripped, errors.Join(failures...)
+}
+
+// stripPage strips the objects of one page and returns how many it has stripped. stop means that no other object of this
+// resource can be stripped either.
+func stripPage(ctx context.Context, workspace client.Client, key string, gvk schema.GroupVersionKind, page []metav1.PartialObjectMetadata) (stripped int, stop bool, err error) {
+	var failures []error
+	for i := range page {
+		object := &page[i]
+		object.SetGroupVersionKind(gvk)
+		if !leaves(key, object) {
+			continue
+		}
+		err := stripLatest(ctx, workspace, key, object)
+		if err == nil || apierrors.IsNotFound(err) {
+			stripped++
+			continue
+		}
+		failures = append(failures, fmt.Errorf("taking the syncer's finalizer and report off %s: %w", describe(object), err))
+		if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) || ctx.Err() != nil {
+			return stripped, true, errors.Join(failures...)
+		}
+	}
+	return stripped, false, errors.Join(failures...)
 }
 
 // leaves tells whether a syncer has left anything on an object: of what is refused it reports, and does not hold it.
