@@ -106,39 +106,55 @@ func (f fields) readList(kind, field string, node *yaml.Node) ([]entry, error) {
 	if node.Kind != yaml.SequenceNode {
 		return nil, invalid("%s is not a list", field)
 	}
-	item := fields{known: []string{"name", kind}}
 	var entries []entry
 	for _, element := range node.Content {
-		outer, err := item.read("an entry of "+field, element)
+		name, value, err := readNamed(kind, field, element)
 		if err != nil {
 			return nil, err
-		}
-		name, err := scalar("an entry of "+field, "name", outer["name"])
-		if err != nil {
-			return nil, err
-		}
-		if name == "" {
-			return nil, invalid("an entry of %s has no name", field)
 		}
 		if _, ok := find(entries, name); ok {
 			return nil, invalid("%s %q is defined twice", kind, short(name))
 		}
-		where := fmt.Sprintf("%s %q", kind, short(name))
-		inner, err := f.read(where, outer[kind])
+		inner, err := f.readScalars(fmt.Sprintf("%s %q", kind, short(name)), value)
 		if err != nil {
 			return nil, err
-		}
-		for _, known := range f.known {
-			if known == "extensions" {
-				continue
-			}
-			if _, err := scalar(where, known, inner[known]); err != nil {
-				return nil, err
-			}
 		}
 		entries = append(entries, entry{kind: kind, name: name, fields: inner})
 	}
 	return entries, nil
+}
+
+// readNamed reads an element of a list, such as {name: …, user: {…}}. The name is not empty.
+func readNamed(kind, field string, element *yaml.Node) (name string, value *yaml.Node, err error) {
+	where := "an entry of " + field
+	outer, err := fields{known: []string{"name", kind}}.read(where, element)
+	if err != nil {
+		return "", nil, err
+	}
+	if name, err = scalar(where, "name", outer["name"]); err != nil {
+		return "", nil, err
+	}
+	if name == "" {
+		return "", nil, invalid("an entry of %s has no name", field)
+	}
+	return name, outer[kind], nil
+}
+
+// readScalars returns the fields of a mapping in which all but the extensions are plain values.
+func (f fields) readScalars(where string, node *yaml.Node) (map[string]*yaml.Node, error) {
+	found, err := f.read(where, node)
+	if err != nil {
+		return nil, err
+	}
+	for _, known := range f.known {
+		if known == "extensions" {
+			continue
+		}
+		if _, err := scalar(where, known, found[known]); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // read returns the fields of a mapping; a null has none. The first in the document that is refused makes the error.
