@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -19,24 +18,54 @@ func syncedVerdict(target *workloadv1alpha1.SyncTarget, key string) (verdict, bo
 	if len(status.Namespaces) == 0 {
 		return verdict{}, false
 	}
+	if v, found := notOpenVerdict(status); found {
+		return v, true
+	}
+	if v, found := noReportVerdict(status); found {
+		return v, true
+	}
+	if v, found := resourceFaultVerdict(target, key); found {
+		return v, true
+	}
+	for _, n := range status.Namespaces {
+		if isOpen(n) && !slices.Contains(status.SyncedNamespaces, n.Name) {
+			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q: some of what is in it has yet to reach the physical cluster", n.Name), true
+		}
+	}
+	return passed(workloadv1alpha1.ReasonSynced, fmt.Sprintf("What is in the opened Namespaces is in the physical cluster %q", target.Spec.Cluster)), true
+}
+
+// notOpenVerdict names a Namespace with a message, or else one that is being opened, if there is any.
+func notOpenVerdict(status *workloadv1alpha1.SyncTargetStatus) (verdict, bool) {
 	for _, n := range status.Namespaces {
 		if n.Message != "" {
 			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q: %s", n.Name, n.Message), true
 		}
 	}
-	if i := slices.IndexFunc(status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool {
-		return n.State == workloadv1alpha1.NamespaceOpening
-	}); i >= 0 {
-		return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q is being opened; what that waits for, the condition Deployed says", status.Namespaces[i].Name), true
+	for _, n := range status.Namespaces {
+		if n.State == workloadv1alpha1.NamespaceOpening {
+			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q is being opened; what that waits for, the condition Deployed says", n.Name), true
+		}
 	}
+	return verdict{}, false
+}
+
+// noReportVerdict says that the syncer has reported nothing yet, or nothing that is known to hold, if that is so.
+func noReportVerdict(status *workloadv1alpha1.SyncTargetStatus) (verdict, bool) {
 	if len(status.SyncedResources) == 0 {
 		return unknown(workloadv1alpha1.ReasonAwaitingReport, "Waiting for the first report of the syncer"), true
 	}
-	if ready := meta.FindStatusCondition(status.Conditions, workloadv1alpha1.ConditionReady); ready == nil || ready.Status != metav1.ConditionTrue {
+	if !meta.IsStatusConditionTrue(status.Conditions, workloadv1alpha1.ConditionReady) {
 		return unknown(workloadv1alpha1.ReasonAwaitingReport, "The last report of the syncer may not hold any more, for the SyncTarget is not Ready"), true
 	}
+	return verdict{}, false
+}
+
+// resourceFaultVerdict names the first resource that is not synced, or else every resource of which some objects have
+// failed, if there are any.
+func resourceFaultVerdict(target *workloadv1alpha1.SyncTarget, key string) (verdict, bool) {
 	var failing []string
-	for _, r := range status.SyncedResources {
+	for _, r := range target.Status.SyncedResources {
 		gr := workloadv1alpha1.GroupResource{Group: r.Group, Resource: r.Resource}
 		named := slices.Contains(target.Spec.SyncedResources, gr)
 		// Of the default resources, what is not served is not missed.
@@ -51,10 +80,5 @@ func syncedVerdict(target *workloadv1alpha1.SyncTarget, key string) (verdict, bo
 		return blocked(workloadv1alpha1.ReasonNotSynced, "Some of the %s are refused by the physical cluster or have failed there; on each, the annotation %q, or an Event, says why",
 			strings.Join(failing, ", "), workloadv1alpha1.SyncAnnotation(key)), true
 	}
-	for _, n := range status.Namespaces {
-		if isOpen(n) && !slices.Contains(status.SyncedNamespaces, n.Name) {
-			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q: some of what is in it has yet to reach the physical cluster", n.Name), true
-		}
-	}
-	return passed(workloadv1alpha1.ReasonSynced, fmt.Sprintf("What is in the opened Namespaces is in the physical cluster %q", target.Spec.Cluster)), true
+	return verdict{}, false
 }
