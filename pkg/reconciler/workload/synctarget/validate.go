@@ -102,9 +102,29 @@ func (r *Reconciler) missingClaims(ctx context.Context, s *scope) ([]string, err
 	if err := s.cached.List(ctx, &bindings); err != nil {
 		return nil, fmt.Errorf("listing the workspace's APIBindings: %w", err)
 	}
+	accepted := acceptedClaims(bindings.Items, r.ExportName)
+	var missing []string
+	for gr, needed := range neededClaims {
+		if gr.Resource == "events" {
+			continue
+		}
+		verbs := missingVerbs(needed, accepted[gr])
+		switch {
+		case len(accepted[gr]) == 0:
+			missing = append(missing, gr.String())
+		case len(verbs) > 0:
+			missing = append(missing, fmt.Sprintf("%s (%s)", gr, strings.Join(verbs, ", ")))
+		}
+	}
+	slices.Sort(missing)
+	return missing, nil
+}
+
+// acceptedClaims are the verbs that the APIBindings to an export accept, by resource.
+func acceptedClaims(bindings []apisv1alpha2.APIBinding, exportName string) map[schema.GroupResource][]string {
 	accepted := map[schema.GroupResource][]string{}
-	for _, binding := range bindings.Items {
-		if export := binding.Spec.Reference.Export; export == nil || export.Name != r.ExportName {
+	for _, binding := range bindings {
+		if export := binding.Spec.Reference.Export; export == nil || export.Name != exportName {
 			continue
 		}
 		for _, claim := range binding.Spec.PermissionClaims {
@@ -114,26 +134,18 @@ func (r *Reconciler) missingClaims(ctx context.Context, s *scope) ([]string, err
 			}
 		}
 	}
+	return accepted
+}
+
+// missingVerbs are the needed verbs that are not accepted.
+func missingVerbs(needed, accepted []string) []string {
 	var missing []string
-	for gr, verbs := range neededClaims {
-		if gr.Resource == "events" {
-			continue
-		}
-		var lacking []string
-		for _, verb := range verbs {
-			if !slices.Contains(accepted[gr], verb) && !slices.Contains(accepted[gr], "*") {
-				lacking = append(lacking, verb)
-			}
-		}
-		switch {
-		case len(accepted[gr]) == 0:
-			missing = append(missing, gr.String())
-		case len(lacking) > 0:
-			missing = append(missing, fmt.Sprintf("%s (%s)", gr, strings.Join(lacking, ", ")))
+	for _, verb := range needed {
+		if !slices.Contains(accepted, verb) && !slices.Contains(accepted, "*") {
+			missing = append(missing, verb)
 		}
 	}
-	slices.Sort(missing)
-	return missing, nil
+	return missing
 }
 
 // secretFault is what a user must mend about the referenced Secret.
