@@ -67,28 +67,35 @@ func (r *Reconciler) planNamespaces(ctx context.Context, s *scope) error {
 		}
 		refusal, wanted := labelled[n.Name]
 		delete(labelled, n.Name)
-		switch {
-		case wanted && refusal == "" && n.State == workloadv1alpha1.NamespaceClosing:
-			// It was not yet left: the rights are still there.
-			n.State, n.Message = workloadv1alpha1.NamespaceOpen, ""
-		case wanted && refusal == "":
-			n.Message = ""
-		case n.State == workloadv1alpha1.NamespaceClosing:
-			n.Message = refusal
-		default:
-			if !wanted {
-				if wanted, err = r.stillOpen(ctx, s, n.Name); err != nil {
-					return err
-				}
+		if !wanted && !isClosing(n) {
+			open, err := r.stillOpen(ctx, s, n.Name)
+			if err != nil {
+				return err
 			}
-			if !wanted || refusal != "" {
-				n.State, n.Message = workloadv1alpha1.NamespaceClosing, refusal
+			if open { // the cache does not show it yet
+				plan = append(plan, n)
+				continue
 			}
 		}
-		plan = append(plan, n)
+		plan = append(plan, planNamespace(n, wanted, refusal))
 	}
 	s.namespaces, s.namespaceLabels, s.planned = withNew(plan, labelled), labels, true
 	return nil
+}
+
+// planNamespace decides what is to become of a Namespace that was not refused: wanted tells whether it carries the label,
+// and refusal why it is refused nevertheless, empty for no reason.
+func planNamespace(n workloadv1alpha1.NamespaceStatus, wanted bool, refusal string) workloadv1alpha1.NamespaceStatus {
+	switch {
+	case !wanted || refusal != "":
+		n.State, n.Message = workloadv1alpha1.NamespaceClosing, refusal
+	case isClosing(n):
+		// It was not yet left: the rights are still there.
+		n.State, n.Message = workloadv1alpha1.NamespaceOpen, ""
+	default:
+		n.Message = ""
+	}
+	return n
 }
 
 // withNew adds new ones to a plan, as many as there is room for, each with the reason to refuse it, empty for none.
