@@ -125,31 +125,17 @@ func unlessSpecIsWrong(valid verdict) (verdict, bool) {
 	return blocked(workloadv1alpha1.ReasonValidationFailed, "%s", valid.message), valid.wrongSpec
 }
 
+// phaseObserver is given what a phase that ran has found, and how long that took.
+type phaseObserver func(condition string, took time.Duration, v verdict, err error)
+
 // runPhases runs the pipeline and returns one verdict for each phase and the error to retry, if any. The first
 // phase is the one that the others may stand behind.
-func runPhases(ctx context.Context, phases []phase, s *scope, observe func(condition string, took time.Duration, v verdict, err error), now func() time.Time) (map[string]verdict, error) {
+func runPhases(ctx context.Context, phases []phase, s *scope, observe phaseObserver, now func() time.Time) (map[string]verdict, error) {
 	verdicts := make(map[string]verdict, len(phases))
 	var first *verdict
 	var failure error
 	for _, p := range phases {
-		start := now()
-		v, held := verdict{}, false
-		if p.behind != nil && first != nil {
-			v, held = p.behind(*first)
-		}
-		var err error
-		if p.always != nil {
-			err = p.always(ctx, s)
-		}
-		if !held {
-			if err == nil {
-				v, err = p.run(ctx, s)
-			}
-			if err != nil {
-				v = p.failed(err)
-			}
-			observe(p.condition, now().Sub(start), v, err)
-		}
+		v, err := runPhase(ctx, p, first, s, observe, now)
 		if failure == nil {
 			failure = err
 		}
@@ -159,6 +145,29 @@ func runPhases(ctx context.Context, phases []phase, s *scope, observe func(condi
 		verdicts[p.condition] = v
 	}
 	return verdicts, failure
+}
+
+// runPhase runs one phase, unless the verdict of the first holds it back; first is nil for the first itself.
+func runPhase(ctx context.Context, p phase, first *verdict, s *scope, observe phaseObserver, now func() time.Time) (v verdict, err error) {
+	start := now()
+	held := false
+	if p.behind != nil && first != nil {
+		v, held = p.behind(*first)
+	}
+	if p.always != nil {
+		err = p.always(ctx, s)
+	}
+	if held {
+		return v, err
+	}
+	if err == nil {
+		v, err = p.run(ctx, s)
+	}
+	if err != nil {
+		v = p.failed(err)
+	}
+	observe(p.condition, now().Sub(start), v, err)
+	return v, err
 }
 
 // failing is the verdict of a phase that kcp kept from its work. An answer is told as it is; that there was none says
