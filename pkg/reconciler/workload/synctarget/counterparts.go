@@ -79,35 +79,17 @@ func (r *Reconciler) furnish(ctx context.Context, s *scope, cfg agent.Config, cl
 	defer cancel()
 	var progress atomic.Bool
 	bindings := make([]client.Object, len(todo))
-	err := together(todo, func(i int, n *openedNamespace) error {
-		objects := agent.Counterpart(cfg, n.Name)
+	err := together(todo, func(i int, n *openedNamespace) (err error) {
 		if said, seen := s.round.seen.Load(n.Name); seen {
 			if n.Message = said.(string); n.Message == "" {
-				n.State, bindings[i] = workloadv1alpha1.NamespaceOpen, objects[len(objects)-1]
+				n.State, bindings[i] = workloadv1alpha1.NamespaceOpen, bindingOf(agent.Counterpart(cfg, n.Name))
 			}
 			return nil
 		}
-		applying, cancel := context.WithTimeout(ctx, counterpartTime)
-		defer cancel()
-		err := r.applyCounterpart(applying, cfg, cluster, n.Name, objects)
-		if errors.Is(err, context.DeadlineExceeded) && applying.Err() != nil && ctx.Err() == nil {
-			n.Message = fmt.Sprintf("the physical cluster has not taken Namespace %q within %s; a webhook there may hang", objects[0].GetName(), counterpartTime)
-		} else if err := n.obstructed(err); err != nil {
+		if bindings[i], err = r.ensureCounterpart(ctx, cfg, cluster, n); err != nil {
 			return err
 		}
-		if n.Message != "" {
-			s.round.seen.Store(n.Name, n.Message)
-			progress.Store(true)
-			return nil
-		}
-		if n.State == workloadv1alpha1.NamespaceOpening {
-			n.State = workloadv1alpha1.NamespaceOpen
-		}
-		bindings[i] = objects[len(objects)-1]
-		if err := cluster.Watch(bindings[i]); err != nil {
-			return fmt.Errorf("watching what is installed: %w", err)
-		}
-		s.round.seen.Store(n.Name, "")
+		s.round.seen.Store(n.Name, n.Message)
 		progress.Store(true)
 		return nil
 	})
@@ -117,6 +99,34 @@ func (r *Reconciler) furnish(ctx context.Context, s *scope, cfg agent.Config, cl
 	s.waiting = slices.Contains(bindings, nil)
 	return slices.DeleteFunc(bindings, func(o client.Object) bool { return o == nil }), err
 }
+
+// ensureCounterpart makes the counterpart of a Namespace and returns its binding, which is watched from then on. Where
+// this Namespace alone is obstructed, its message says why, and there is no binding.
+func (r *Reconciler) ensureCounterpart(ctx context.Context, cfg agent.Config, cluster physicalCluster, n *openedNamespace) (client.Object, error) {
+	objects := agent.Counterpart(cfg, n.Name)
+	applying, cancel := context.WithTimeout(ctx, counterpartTime)
+	defer cancel()
+	err := r.applyCounterpart(applying, cfg, cluster, n.Name, objects)
+	if errors.Is(err, context.DeadlineExceeded) && applying.Err() != nil && ctx.Err() == nil {
+		n.Message = fmt.Sprintf("the physical cluster has not taken Namespace %q within %s; a webhook there may hang", objects[0].GetName(), counterpartTime)
+	} else if err := n.obstructed(err); err != nil {
+		return nil, err
+	}
+	if n.Message != "" {
+		return nil, nil
+	}
+	if n.State == workloadv1alpha1.NamespaceOpening {
+		n.State = workloadv1alpha1.NamespaceOpen
+	}
+	binding := bindingOf(objects)
+	if err := cluster.Watch(binding); err != nil {
+		return binding, fmt.Errorf("watching what is installed: %w", err)
+	}
+	return binding, nil
+}
+
+// bindingOf is the last object of a counterpart, which binds the syncer's rights there.
+func bindingOf(counterpart []client.Object) client.Object { return counterpart[len(counterpart)-1] }
 
 // applyCounterpart applies what agent.Counterpart has built for a Namespace. The labels of one that the workspace does not
 // show are not known: the downstream Namespace keeps those it has.
