@@ -39,63 +39,89 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 	if !controllerutil.ContainsFinalizer(s.target, workloadv1alpha1.Finalizer) {
 		return reconcile.Result{}, nil
 	}
-	verdicts := map[string]verdict{
-		workloadv1alpha1.ConditionReady: blocked(workloadv1alpha1.ReasonTerminating, "SyncTarget is being deleted"),
-	}
 	if s.target.Status.Phase != workloadv1alpha1.PhaseTerminating || slices.ContainsFunc(s.target.Status.Namespaces, isOpen) {
 		// Said before anything is removed, and to the syncer too: what it believes to be open, it would hold again. The event
 		// of this write brings us back.
 		s.closeAll(isOpen)
-		verdicts[workloadv1alpha1.ConditionDeployed] = removing(s)
-		if err := r.updateStatus(ctx, s, verdicts); err != nil {
-			return reconcile.Result{}, err
-		}
-		return reconcile.Result{}, nil
+		return reconcile.Result{}, r.reportDeletion(ctx, s, removing(s))
 	}
 
-	elapsed := r.Clock.Since(s.target.DeletionTimestamp.Time)
-	abandon := s.abandoned()
-	letGo := abandon || elapsed >= r.DeleteDeadline
-	s.letGo = letGo
-	overdue := elapsed >= r.DeleteDeadline+settling
+	d := r.deletionOf(s)
+	s.letGo = d.letGo
 	for _, step := range r.remove {
 		v, err := step.run(ctx, s)
-		if err == nil && v.ok() {
+		if err != nil {
+			v = failing(workloadv1alpha1.ReasonRemovalFailed, err)
+		}
+		if v.ok() {
 			if s.clusterID == s.target.Status.ClusterID {
 				continue
 			}
 			// Written before the next step: once the Secret is released, nothing else tells that the agent is gone.
-			verdicts[workloadv1alpha1.ConditionDeployed] = blocked(v.reason, "%s", v.message)
-			if err := r.updateStatus(ctx, s, verdicts); err != nil {
-				return reconcile.Result{}, err
-			}
-			return reconcile.Result{}, nil
+			return reconcile.Result{}, r.reportDeletion(ctx, s, blocked(v.reason, "%s", v.message))
 		}
-		if err != nil {
-			v = failing(workloadv1alpha1.ReasonRemovalFailed, err)
-		}
-		settles := step.settles && (!abandon || !r.hangs(ctx, s))
-		underWay := err == nil && (v.undecided || v.reason == workloadv1alpha1.ReasonRemoving && settles)
-		if !v.begun && (overdue || letGo && !underWay) {
-			r.giveUp(ctx, s, step, v, abandon)
+		settles := step.settles && (!d.abandoned || !r.hangs(ctx, s))
+		if d.givesUp(v, err, settles) {
+			r.giveUp(ctx, s, step, v, d.abandoned)
 			continue
 		}
-		if v.reason == workloadv1alpha1.ReasonRemovalFailed {
-			v.message = fmt.Sprintf("%s. The deletion is retried until %s; to let go now, whatever is left behind, set the annotation %s=true",
-				v.message, s.target.DeletionTimestamp.Add(r.DeleteDeadline).UTC().Format(time.RFC3339), workloadv1alpha1.AnnotationAbandon)
-		}
-		verdicts[workloadv1alpha1.ConditionDeployed] = v
-		if err := r.updateStatus(ctx, s, verdicts); err != nil {
-			return reconcile.Result{}, err
-		}
-		if v.begun || v.undecided && v.recheck > 0 {
-			return reconcile.Result{RequeueAfter: v.recheck}, nil
-		}
-		return reconcile.Result{RequeueAfter: min(removalRecheck(elapsed), untilDue(elapsed, r.DeleteDeadline))}, nil
+		return r.waitForStep(ctx, s, d, v)
 	}
 
 	return reconcile.Result{}, r.patchFinalizers(ctx, s, func(o client.Object) bool {
 		return controllerutil.RemoveFinalizer(o, workloadv1alpha1.Finalizer)
+	})
+}
+
+// deletion is how far the time of a deletion has gone.
+type deletion struct {
+	elapsed time.Duration
+	// abandoned: the user does not wait for the end.
+	abandoned bool
+	// letGo: what is not under way is waited for no longer.
+	letGo bool
+	// overdue: what is under way is waited for no longer either.
+	overdue bool
+}
+
+// deletionOf compares the age of a deletion with its deadlines.
+func (r *Reconciler) deletionOf(s *scope) deletion {
+	elapsed, abandoned := r.Clock.Since(s.target.DeletionTimestamp.Time), s.abandoned()
+	return deletion{
+		elapsed:   elapsed,
+		abandoned: abandoned,
+		letGo:     abandoned || elapsed >= r.DeleteDeadline,
+		overdue:   elapsed >= r.DeleteDeadline+settling,
+	}
+}
+
+// givesUp tells whether a step that is not done is let go. settles tells whether what it has asked for comes to pass by
+// itself, and has time for that.
+func (d deletion) givesUp(v verdict, err error, settles bool) bool {
+	underWay := err == nil && (v.undecided || v.reason == workloadv1alpha1.ReasonRemoving && settles)
+	return !v.begun && (d.overdue || d.letGo && !underWay)
+}
+
+// waitForStep reports the verdict of a step that is not done, and returns when to look again.
+func (r *Reconciler) waitForStep(ctx context.Context, s *scope, d deletion, v verdict) (reconcile.Result, error) {
+	if v.reason == workloadv1alpha1.ReasonRemovalFailed {
+		v.message = fmt.Sprintf("%s. The deletion is retried until %s; to let go now, whatever is left behind, set the annotation %s=true",
+			v.message, s.target.DeletionTimestamp.Add(r.DeleteDeadline).UTC().Format(time.RFC3339), workloadv1alpha1.AnnotationAbandon)
+	}
+	if err := r.reportDeletion(ctx, s, v); err != nil {
+		return reconcile.Result{}, err
+	}
+	if v.begun || v.undecided && v.recheck > 0 {
+		return reconcile.Result{RequeueAfter: v.recheck}, nil
+	}
+	return reconcile.Result{RequeueAfter: min(removalRecheck(d.elapsed), untilDue(d.elapsed, r.DeleteDeadline))}, nil
+}
+
+// reportDeletion writes the status of a SyncTarget that is being deleted.
+func (r *Reconciler) reportDeletion(ctx context.Context, s *scope, deployed verdict) error {
+	return r.updateStatus(ctx, s, map[string]verdict{
+		workloadv1alpha1.ConditionReady:    blocked(workloadv1alpha1.ReasonTerminating, "SyncTarget is being deleted"),
+		workloadv1alpha1.ConditionDeployed: deployed,
 	})
 }
 
