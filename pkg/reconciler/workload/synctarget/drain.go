@@ -1,6 +1,7 @@
 package synctarget
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,40 +43,60 @@ func (s *scope) closeAll(chosen func(workloadv1alpha1.NamespaceStatus) bool) {
 // for that in its place.
 func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 	s.closeAll(func(n workloadv1alpha1.NamespaceStatus) bool { return n.State == workloadv1alpha1.NamespaceOpening })
-	err := r.closeNamespaces(ctx, s)
-	if err != nil && !s.letGo {
+	if err := r.closeNamespaces(ctx, s); err != nil && !s.letGo {
 		return verdict{}, err
 	}
-	silent := s.target.Status.LastHeartbeatTime == nil || r.isSilent(s)
-	if len(s.namespaces) > 0 && !silent && !s.letGo {
-		// Where the whole workspace is being deleted, the syncer's token is good for seconds yet, and nobody gets another.
-		if silent, err = r.identityEnds(ctx, s); err != nil {
-			return verdict{}, err
-		}
-	}
-	if len(s.namespaces) > 0 && (silent || s.letGo) {
-		leave, ok := r.lanes.enter(s.clusterName)
-		if !ok {
-			for _, n := range s.namespaces {
-				s.held = append(s.held, n.Name)
-			}
-			return busy(workloadv1alpha1.ReasonRemoving), nil
-		}
-		defer leave()
-		waiting, fault, err := r.endNamespaces(ctx, s)
-		if waiting != "" {
-			v := blocked(workloadv1alpha1.ReasonRemoving, "Waiting for kcp %s", waiting).after(admission)
-			v.begun = true
-			return v, nil
-		}
-		if fault != "" || err != nil {
-			return blocked(workloadv1alpha1.ReasonRemovalFailed, "%s", fault), err
-		}
-	}
 	if len(s.namespaces) == 0 {
-		return passed(workloadv1alpha1.ReasonRemoved, "Copies removed"), nil
+		return drainVerdict(s), nil
 	}
-	return blocked(workloadv1alpha1.ReasonRemoving, "Waiting for the syncer to leave Namespace %q", s.namespaces[0].Name), nil
+	waits, err := r.waitsForSyncer(ctx, s)
+	if err != nil {
+		return verdict{}, err
+	}
+	if waits {
+		return drainVerdict(s), nil
+	}
+	return r.drainWithoutSyncer(ctx, s)
+}
+
+// drainVerdict is the verdict where nothing fails.
+func drainVerdict(s *scope) verdict {
+	if len(s.namespaces) == 0 {
+		return passed(workloadv1alpha1.ReasonRemoved, "Copies removed")
+	}
+	return blocked(workloadv1alpha1.ReasonRemoving, "Waiting for the syncer to leave Namespace %q", s.namespaces[0].Name)
+}
+
+// waitsForSyncer tells whether the syncer is there and has time to remove its copies itself.
+func (r *Reconciler) waitsForSyncer(ctx context.Context, s *scope) (bool, error) {
+	if s.letGo || s.target.Status.LastHeartbeatTime == nil || r.isSilent(s) {
+		return false, nil
+	}
+	// Where the whole workspace is being deleted, the syncer's token is good for seconds yet, and nobody gets another.
+	ends, err := r.identityEnds(ctx, s)
+	return !ends, err
+}
+
+// drainWithoutSyncer takes the syncer's finalizers off in its place.
+func (r *Reconciler) drainWithoutSyncer(ctx context.Context, s *scope) (verdict, error) {
+	leave, ok := r.lanes.enter(s.clusterName)
+	if !ok {
+		for _, n := range s.namespaces {
+			s.held = append(s.held, n.Name)
+		}
+		return busy(workloadv1alpha1.ReasonRemoving), nil
+	}
+	defer leave()
+	waiting, fault, err := r.endNamespaces(ctx, s)
+	if waiting != "" {
+		v := blocked(workloadv1alpha1.ReasonRemoving, "Waiting for kcp %s", waiting).after(admission)
+		v.begun = true
+		return v, nil
+	}
+	if fault != "" || err != nil {
+		return blocked(workloadv1alpha1.ReasonRemovalFailed, "%s", fault), err
+	}
+	return drainVerdict(s), nil
 }
 
 // endNamespaces does what the syncer can no longer do. One Namespace that fails keeps no other from its end. waiting says
@@ -87,38 +108,42 @@ func (r *Reconciler) endNamespaces(ctx context.Context, s *scope) (waiting, faul
 	progress := false
 	for _, n := range slices.Clone(s.namespaces) {
 		soon, err := r.strip(short, s, n.Name)
-		unfinished := errors.Is(err, agent.ErrUnfinished)
-		progress = progress || unfinished || err == nil
-		switch {
-		case unfinished:
-			waiting = "to let the syncer's finalizer be taken off the many objects" // of which each pass leaves fewer
-			continue
-		case soon:
-			waiting = "to admit the service in the place of the syncer, whose token is no longer good"
-			continue
-		case err != nil && (s.letGo && isBusy(err) || short.Err() != nil && (progress || !s.abandoned())) && r.mayWait(s):
-			waiting = fmt.Sprintf("to let the syncer's finalizer be taken off: %s", err)
+		progress = progress || err == nil || errors.Is(err, agent.ErrUnfinished)
+		anotherPass := short.Err() != nil && (progress || !s.abandoned())
+		if awaited := r.stripAwaits(s, soon, err, anotherPass); awaited != "" {
+			waiting = awaited
 			continue
 		}
 		if err != nil {
 			s.held = append(s.held, n.Name)
-			if fault == "" {
-				fault = fmt.Sprintf("The syncer is gone, and its finalizer %q cannot be taken off the objects in Namespace %q: %s",
-					workloadv1alpha1.SyncerFinalizer(s.key), n.Name, err)
-			}
+			fault = cmp.Or(fault, fmt.Sprintf("The syncer is gone, and its finalizer %q cannot be taken off the objects in Namespace %q: %s",
+				workloadv1alpha1.SyncerFinalizer(s.key), n.Name, err))
 			if !s.letGo {
 				continue // with the syncer's rights, which are still needed
 			}
 		}
-		if err := r.revoke(ctx, s, n.Name); err != nil && failure == nil {
-			failure = err
-		}
+		failure = cmp.Or(failure, r.revoke(ctx, s, n.Name))
 	}
 	if s.standsIn && len(s.namespaces) == 0 {
 		// Should this fail, it goes with the identity.
 		failure = agent.Dismiss(ctx, s.upstream, s.target.Name, s.key)
 	}
 	return waiting, fault, failure
+}
+
+// stripAwaits says what kcp has yet to do before a Namespace can be stripped, empty where nothing is waited for. soon and
+// err are what strip has returned. anotherPass tells whether the time of this pass has ended and the rest has its turn in
+// the next.
+func (r *Reconciler) stripAwaits(s *scope, soon bool, err error, anotherPass bool) string {
+	switch {
+	case errors.Is(err, agent.ErrUnfinished):
+		return "to let the syncer's finalizer be taken off the many objects" // of which each pass leaves fewer
+	case soon:
+		return "to admit the service in the place of the syncer, whose token is no longer good"
+	case err != nil && (s.letGo && isBusy(err) || anotherPass) && r.mayWait(s):
+		return fmt.Sprintf("to let the syncer's finalizer be taken off: %s", err)
+	}
+	return ""
 }
 
 // isBusy tells an answer of kcp that is another a moment later: what is stripped halfway is not given up for it.
@@ -150,17 +175,33 @@ func (r *Reconciler) strip(ctx context.Context, s *scope, namespace string) (wai
 	}
 	cfg := r.agentConfig(s)
 	if !s.standsIn {
-		token, err := syncerToken(ctx, s)
-		if err != nil {
+		refused, err := r.stripAsSyncer(ctx, s, cfg, namespace)
+		if err != nil || !refused {
 			return false, err
-		}
-		if len(token) > 0 {
-			if err := r.stripWith(ctx, cfg, cfg.AsSyncer(token), namespace); !apierrors.IsUnauthorized(err) {
-				return false, err
-			}
 		}
 		s.standsIn = true
 	}
+	return r.stripAsController(ctx, s, cfg, namespace)
+}
+
+// stripAsSyncer strips with the syncer's token. refused means that it is no longer good, or that there is none.
+func (r *Reconciler) stripAsSyncer(ctx context.Context, s *scope, cfg agent.Config, namespace string) (refused bool, err error) {
+	token, err := syncerToken(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	if len(token) == 0 {
+		return true, nil
+	}
+	err = r.stripWith(ctx, cfg, cfg.AsSyncer(token), namespace)
+	if apierrors.IsUnauthorized(err) {
+		return true, nil
+	}
+	return false, err
+}
+
+// stripAsController strips as the service, which is given the syncer's rights in the Namespace first.
+func (r *Reconciler) stripAsController(ctx context.Context, s *scope, cfg agent.Config, namespace string) (waiting bool, err error) {
 	user, err := r.self.user(ctx)
 	if err != nil {
 		return false, err
