@@ -31,17 +31,7 @@ func (e *Environment) ensureKind(ctx context.Context, o *Options, p *progress.Re
 		return err
 	}
 	if !exists {
-		done := p.During("creating the kind cluster %s", name)
-		_, err := run(ctx, "kind", "create", "cluster", "--name", name, "--wait", "3m", "--kubeconfig", file)
-		done()
-		if err != nil {
-			return err
-		}
-		web, err := e.BuildProgram(ctx, "./test/framework/web")
-		if err != nil {
-			return err
-		}
-		if err := e.loadIntoKind(ctx, WebImage, web); err != nil {
+		if err := e.createKind(ctx, name, p); err != nil {
 			return err
 		}
 	}
@@ -54,16 +44,38 @@ func (e *Environment) ensureKind(ctx context.Context, o *Options, p *progress.Re
 	}
 	o.PhysicalKubeconfig = file
 	if o.KCPAddress == "" && e.state.KCP.Port == 0 {
-		const gateways = `{{range .IPAM.Config}}{{.Gateway}}{{"\n"}}{{end}}`
-		found, err := run(ctx, "docker", "network", "inspect", "kind", "--format", gateways)
-		if err != nil {
-			return err
-		}
-		if o.KCPAddress = firstIPv4(found); o.KCPAddress == "" {
-			return fmt.Errorf(`docker's network "kind" has no IPv4 gateway in %q: say with KCP_ADDRESS= where its containers reach this machine`, found)
-		}
+		o.KCPAddress, err = kindGateway(ctx)
 	}
-	return nil
+	return err
+}
+
+// createKind creates a kind cluster and loads WebImage into it.
+func (e *Environment) createKind(ctx context.Context, name string, p *progress.Reporter) error {
+	done := p.During("creating the kind cluster %s", name)
+	_, err := run(ctx, "kind", "create", "cluster", "--name", name, "--wait", "3m", "--kubeconfig", e.kindKubeconfig())
+	done()
+	if err != nil {
+		return err
+	}
+	web, err := e.BuildProgram(ctx, "./test/framework/web")
+	if err != nil {
+		return err
+	}
+	return e.loadIntoKind(ctx, WebImage, web)
+}
+
+// kindGateway is the IPv4 address at which kind's containers reach this machine.
+func kindGateway(ctx context.Context) (string, error) {
+	const gateways = `{{range .IPAM.Config}}{{.Gateway}}{{"\n"}}{{end}}`
+	found, err := run(ctx, "docker", "network", "inspect", "kind", "--format", gateways)
+	if err != nil {
+		return "", err
+	}
+	address := firstIPv4(found)
+	if address == "" {
+		return "", fmt.Errorf(`docker's network "kind" has no IPv4 gateway in %q: say with KCP_ADDRESS= where its containers reach this machine`, found)
+	}
+	return address, nil
 }
 
 // kindKubeconfig is given to each call of kind, which would otherwise change the user's own kubeconfig.

@@ -51,31 +51,45 @@ func (e *Environment) Publish(ctx context.Context, r Release) (made []string, er
 		return nil, errors.New("a release needs a version and an architecture")
 	}
 	for _, program := range releasedImages {
-		tag, err := name.NewTag(r.ref(program))
+		published, err := e.publishImage(ctx, r, program)
 		if err != nil {
 			return nil, err
 		}
-		images, err := e.buildRelease(ctx, r, program)
-		if err != nil {
-			return nil, err
-		}
-		if r.Registry == "" {
-			for i, image := range images {
-				path, err := e.writeArchive(filepath.Join(r.Dir, r.Architectures[i]), tag.Name(), image)
-				if err != nil {
-					return nil, err
-				}
-				made = append(made, path)
-			}
-			continue
-		}
-		digest, err := push(ctx, tag, images)
-		if err != nil {
-			return nil, fmt.Errorf("pushing %s: %w", tag, err)
-		}
-		made = append(made, tag.Name()+"@"+digest)
+		made = append(made, published...)
 	}
 	return made, r.writeManager(e.Repo)
+}
+
+// publishImage builds the image of a program and pushes it, or writes its archives.
+func (e *Environment) publishImage(ctx context.Context, r Release, program string) (made []string, err error) {
+	tag, err := name.NewTag(r.ref(program))
+	if err != nil {
+		return nil, err
+	}
+	images, err := e.buildRelease(ctx, r, program)
+	if err != nil {
+		return nil, err
+	}
+	if r.Registry == "" {
+		return e.writeArchives(r, tag, images)
+	}
+	digest, err := push(ctx, tag, images)
+	if err != nil {
+		return nil, fmt.Errorf("pushing %s: %w", tag, err)
+	}
+	return []string{tag.Name() + "@" + digest}, nil
+}
+
+// writeArchives writes one archive per architecture and returns their paths.
+func (e *Environment) writeArchives(r Release, tag name.Tag, images []v1.Image) (paths []string, err error) {
+	for i, image := range images {
+		path, err := e.writeArchive(filepath.Join(r.Dir, r.Architectures[i]), tag.Name(), image)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
 }
 
 // buildRelease builds a program for every architecture and packs it.

@@ -51,16 +51,8 @@ func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
 	if err := e.checkOptions(&o); err != nil {
 		return err
 	}
-	if o.Kind {
-		if err := e.ensureKind(ctx, &o, p); err != nil {
-			return err
-		}
-	}
-
-	if os.Geteuid() == 0 { // without root nothing can be installed, and no network be built that needs it
-		if err := ensurePackages(ctx, o.PhysicalKubeconfig == "", p); err != nil {
-			return err
-		}
+	if err := e.prepareMachine(ctx, &o, p); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	programs, needed, err := e.toolchain(ctx, o, p)
@@ -83,6 +75,28 @@ func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
 		}
 	}
 
+	if err := e.startAll(ctx, programs, p); err != nil {
+		return err
+	}
+	e.sayAddresses(p)
+	return nil
+}
+
+// prepareMachine creates the kind cluster, if one is asked for, and installs the packages that are missing.
+func (e *Environment) prepareMachine(ctx context.Context, o *Options, p *progress.Reporter) error {
+	if o.Kind {
+		if err := e.ensureKind(ctx, o, p); err != nil {
+			return err
+		}
+	}
+	if os.Geteuid() != 0 {
+		return nil // without root nothing can be installed, and no network be built that needs it
+	}
+	return ensurePackages(ctx, o.PhysicalKubeconfig == "", p)
+}
+
+// startAll starts kcp and the clusters at the same time, and waits for all of them.
+func (e *Environment) startAll(ctx context.Context, programs *toolchain.Toolchain, p *progress.Reporter) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return e.startKCP(ctx, programs, p) })
 	all.Go(func() error { return e.linkKubectl(ctx, programs) })
@@ -90,9 +104,11 @@ func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
 		c := e.plan(i+1, programs)
 		all.Go(func() error { return e.startCluster(ctx, c, p) })
 	}
-	if err := all.Wait(); err != nil {
-		return err
-	}
+	return all.Wait()
+}
+
+// sayAddresses says where kcp and the clusters are.
+func (e *Environment) sayAddresses(p *progress.Reporter) {
 	p.Say("kcp: %s   KUBECONFIG=%s", e.state.KCP.url(), e.KCPKubeconfig())
 	for _, name := range e.Clusters() {
 		p.Say("%s:   KUBECONFIG=%s", name, e.ClusterKubeconfig(name))
@@ -100,7 +116,6 @@ func (e *Environment) Up(ctx context.Context, o Options, out io.Writer) error {
 	if e.state.Physical {
 		p.Say("the pods of this cluster must reach kcp at %s; KCP_ADDRESS= sets another address, in a new environment", e.state.KCP.url())
 	}
-	return nil
 }
 
 // checkOptions refuses what this machine cannot do and says what it can. It fills in what an earlier Up was given.
@@ -109,9 +124,27 @@ func (e *Environment) checkOptions(o *Options) error {
 		return fmt.Errorf("this environment needs Linux, as it knows its processes by /proc, and this is %s: "+
 			"use a Linux machine, a virtual one too, or install the service beside a kcp that you have, see docs/install.md", runtime.GOOS)
 	}
-	known := len(e.state.Clusters)
 	o.KCPBinary = cmp.Or(o.KCPBinary, e.state.KCPBinary)
 	o.Kind = o.Kind || e.state.Kind != ""
+	if err := e.checkClusters(o); err != nil {
+		return err
+	}
+	if at := e.state.KCP.Address; o.KCPAddress != "" && at != "" && o.KCPAddress != at {
+		return fmt.Errorf("this environment's kcp is at %s already: take it down before giving it another KCP_ADDRESS", at)
+	}
+	if os.Geteuid() != 0 && o.ownClusters() {
+		return errors.New("a Kubernetes node needs root (network namespaces, mounts, cgroups): run this as root, " +
+			"or use kind and Docker with PHYSICAL=kind, or give a cluster with PHYSICAL_KUBECONFIG=<file>")
+	}
+	if o.PhysicalKubeconfig != "" && !o.Kind && cmp.Or(o.SyncerImage, e.state.SyncerImage) == "" {
+		return errNoSyncerImage
+	}
+	return errors.Join(makeAbsolute(&o.KCPBinary), makeAbsolute(&o.PhysicalKubeconfig))
+}
+
+// checkClusters refuses clusters that exclude each other or those of an earlier Up, and fills in those that are not named.
+func (e *Environment) checkClusters(o *Options) error {
+	known := len(e.state.Clusters)
 	switch {
 	case o.Clusters < 0 || o.Clusters > maxClusters:
 		return fmt.Errorf("between 1 and %d clusters, not %d", maxClusters, o.Clusters)
@@ -126,17 +159,7 @@ func (e *Environment) checkOptions(o *Options) error {
 	case o.PhysicalKubeconfig == "" && !o.Kind:
 		o.Clusters = max(o.Clusters, known, 1)
 	}
-	if at := e.state.KCP.Address; o.KCPAddress != "" && at != "" && o.KCPAddress != at {
-		return fmt.Errorf("this environment's kcp is at %s already: take it down before giving it another KCP_ADDRESS", at)
-	}
-	if os.Geteuid() != 0 && o.ownClusters() {
-		return errors.New("a Kubernetes node needs root (network namespaces, mounts, cgroups): run this as root, " +
-			"or use kind and Docker with PHYSICAL=kind, or give a cluster with PHYSICAL_KUBECONFIG=<file>")
-	}
-	if o.PhysicalKubeconfig != "" && !o.Kind && cmp.Or(o.SyncerImage, e.state.SyncerImage) == "" {
-		return errNoSyncerImage
-	}
-	return errors.Join(makeAbsolute(&o.KCPBinary), makeAbsolute(&o.PhysicalKubeconfig))
+	return nil
 }
 
 // ownClusters says that the environment builds its clusters itself.
