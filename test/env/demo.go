@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -196,19 +197,9 @@ func follow(ctx context.Context, env *framework.Environment, workspace string, s
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
-		ready := map[string]bool{}
-		for line := range strings.Lines(out) {
-			fields := strings.SplitN(strings.TrimSpace(line), "\t", 4)
-			if len(fields) < 4 {
-				continue
-			}
-			ready[fields[0]] = fields[1] == "True"
-			if text := strings.Join(fields[1:], " "); said[fields[0]] != text {
-				said[fields[0]] = text
-				fmt.Printf("%5.1fs  %-9s %-8s %-18s %s\n", time.Since(start).Seconds(), fields[0], fields[1], fields[2], fields[3])
-			}
-		}
-		if ready["Ready"] && ready["Deployed"] {
+		conditions := parseConditions(out)
+		printChanges(conditions, said, start)
+		if isTrue(conditions, "Ready") && isTrue(conditions, "Deployed") {
 			fmt.Printf("%5.1fs  SyncTarget demo is Ready\n", time.Since(start).Seconds())
 			return nil
 		}
@@ -219,4 +210,32 @@ func follow(ctx context.Context, env *framework.Environment, workspace string, s
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// condition is what the demo reads of a condition of the SyncTarget.
+type condition struct{ kind, status, reason, message string }
+
+// parseConditions reads one condition a line, its fields separated by tabs.
+func parseConditions(lines string) []condition {
+	var conditions []condition
+	for line := range strings.Lines(lines) {
+		if fields := strings.SplitN(strings.TrimSpace(line), "\t", 4); len(fields) == 4 {
+			conditions = append(conditions, condition{fields[0], fields[1], fields[2], fields[3]})
+		}
+	}
+	return conditions
+}
+
+// printChanges prints the conditions that differ from what was said of them last, which it updates.
+func printChanges(conditions []condition, said map[string]string, start time.Time) {
+	for _, c := range conditions {
+		if text := strings.Join([]string{c.status, c.reason, c.message}, " "); said[c.kind] != text {
+			said[c.kind] = text
+			fmt.Printf("%5.1fs  %-9s %-8s %-18s %s\n", time.Since(start).Seconds(), c.kind, c.status, c.reason, c.message)
+		}
+	}
+}
+
+func isTrue(conditions []condition, kind string) bool {
+	return slices.ContainsFunc(conditions, func(c condition) bool { return c.kind == kind && c.status == "True" })
 }
