@@ -12,6 +12,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -220,6 +221,7 @@ func (s *shop) sharesFields() {
 	s.awaitThere(there, "the rest is applied", func() bool { return there.Spec.MinReadySeconds == 1 })
 	assert.Equal(s.t, "there", there.Spec.Template.Annotations[restartedAt], "what the administrator has set")
 	s.awaitReport(web, `"ready":"Differs"`, restartedAt, "kubectl-rollout", workloadv1alpha1.AnnotationTakeOver)
+	s.await(s.target.Name, workloadv1alpha1.ConditionSynced, workloadv1alpha1.ReasonNotSynced, "deployments.apps")
 	change(s.tenant, web, func(d *appsv1.Deployment) {
 		metav1.SetMetaDataAnnotation(&d.ObjectMeta, workloadv1alpha1.AnnotationTakeOver, "true")
 	})
@@ -260,17 +262,37 @@ func (s *shop) orphansPods() {
 	require.NoError(s.t, s.there.Get(s.t.Context(), client.ObjectKeyFromObject(running), running))
 	uid := running.UID
 
-	_, err := env.Kubectl(s.t.Context(), s.path.String(), "", "-n", s.namespace, "delete", "statefulset", "db", "--cascade=orphan", "--timeout=60s")
-	require.NoError(s.t, err)
-	require.NoError(s.t, s.there.Get(s.t.Context(), client.ObjectKeyFromObject(running), running))
-	assert.Equal(s.t, uid, running.UID, "the Pod runs on")
-	assert.Nil(s.t, running.DeletionTimestamp, "the Pod runs on")
+	remove := func(more ...string) {
+		s.t.Helper()
+		arguments := append([]string{"-n", s.namespace, "delete", "statefulset", "db", "--timeout=60s"}, more...)
+		_, err := env.Kubectl(s.t.Context(), s.path.String(), "", arguments...)
+		require.NoError(s.t, err)
+	}
+	runsOn := func() {
+		s.t.Helper()
+		require.NoError(s.t, s.there.Get(s.t.Context(), client.ObjectKeyFromObject(running), running))
+		assert.Equal(s.t, uid, running.UID, "the Pod runs on")
+		assert.Nil(s.t, running.DeletionTimestamp, "the Pod runs on")
+	}
+	remove("--cascade=orphan")
+	runsOn()
 
 	next := db()
 	next.Spec.PodManagementPolicy = appsv1.ParallelPodManagement // which cannot be changed
+	next.Annotations = map[string]string{workloadv1alpha1.AnnotationCascade: "Orphan"}
 	s.create(next)
 	s.awaitReport(next, `"ready":"Current"`)
-	require.NoError(s.t, s.there.Get(s.t.Context(), client.ObjectKeyFromObject(running), running))
-	assert.Equal(s.t, uid, running.UID, "the Pod is adopted")
+	runsOn()
 	assert.NotNil(s.t, metav1.GetControllerOf(running), "the Pod is adopted")
+
+	s.t.Log("so does the annotation, for clients that cannot ask for it; --cascade=foreground waits for the Pods")
+	remove()
+	runsOn()
+	last := db()
+	s.create(last)
+	s.awaitReport(last, `"ready":"Current"`)
+	runsOn()
+	remove("--cascade=foreground")
+	err := s.there.Get(s.t.Context(), client.ObjectKeyFromObject(running), running)
+	assert.True(s.t, apierrors.IsNotFound(err), "the Pod has ended before the StatefulSet: %v", err)
 }
