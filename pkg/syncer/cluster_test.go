@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -27,6 +28,14 @@ type server struct {
 	mu      sync.Mutex
 	lease   *coordinationv1.Lease
 	patches []string
+	// uid is that of the SyncTarget; "" if it does not exist.
+	uid string
+	// refusal is how kcp answers every request; 0 if it does not refuse.
+	refusal int
+	// toKcp and toCluster count the requests since they were last read.
+	toKcp, toCluster int
+	// open is how many requests, such as watches, have not ended.
+	open atomic.Int32
 	// beat gets a value with every patch, if there is room.
 	beat chan struct{}
 	// stop ends the watches.
@@ -35,7 +44,7 @@ type server struct {
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{t: t, beat: make(chan struct{}, 100), stop: make(chan struct{})}
+	s := &server{t: t, uid: "u-1", beat: make(chan struct{}, 100), stop: make(chan struct{})}
 	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(func() {
 		close(s.stop)
@@ -49,6 +58,13 @@ const nodeJSON = `{"kind":"Node","apiVersion":"v1","metadata":{"name":"n-1","uid
 
 func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
+	s.open.Add(1)
+	defer s.open.Add(-1)
+	uid, refusal := s.count(r)
+	if refusal != 0 {
+		answer(w, refusal, "")
+		return
+	}
 	const (
 		leases  = "/apis/coordination.k8s.io/v1/namespaces/kcp-syncer-edge-1-k/leases"
 		targets = "/clusters/abc/apis/workload.kcp.io/v1alpha1/synctargets"
@@ -68,7 +84,22 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 			s.t.Errorf("a request that no role allows: %s %s", r.Method, r.URL)
 		}
 		s.serveNone(w, r)
+	case "GET " + targets + "/edge-1":
+		if uid == "" {
+			answer(w, http.StatusNotFound, "NotFound")
+			return
+		}
+		_, _ = fmt.Fprintf(w, `{"kind":"SyncTarget","apiVersion":"workload.kcp.io/v1alpha1","metadata":{"name":"edge-1","uid":%q},"status":{"key":"k"}}`, uid)
 	case "PATCH " + status:
+		switch uid {
+		case "u-1":
+		case "":
+			answer(w, http.StatusNotFound, "NotFound")
+			return
+		default: // the test of the UID fails
+			answer(w, http.StatusUnprocessableEntity, "Invalid")
+			return
+		}
 		body, _ := io.ReadAll(r.Body)
 		s.mu.Lock()
 		s.patches = append(s.patches, string(body))
@@ -79,6 +110,41 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 		s.t.Errorf("a request that no role allows: %s %s", r.Method, r.URL)
 		w.WriteHeader(http.StatusForbidden)
 	}
+}
+
+// count counts a request and returns how it is to be answered, if it is one to kcp.
+func (s *server) count(r *http.Request) (uid string, refusal int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if strings.HasPrefix(r.URL.Path, "/clusters/") {
+		s.toKcp++
+		return s.uid, s.refusal
+	}
+	s.toCluster++
+	return "", 0
+}
+
+// counted returns how many requests each side has got since it was last called.
+func (s *server) counted() (toKcp, toCluster int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	toKcp, toCluster = s.toKcp, s.toCluster
+	s.toKcp, s.toCluster = 0, 0
+	return toKcp, toCluster
+}
+
+// setTarget sets the UID of the SyncTarget, and how kcp answers.
+func (s *server) setTarget(uid string, refusal int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.uid, s.refusal = uid, refusal
+}
+
+// answer is a failure of a request about the SyncTarget.
+func answer(w http.ResponseWriter, code int, reason string) {
+	w.WriteHeader(code)
+	_, _ = fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d,`+
+		`"details":{"name":"edge-1","group":"workload.kcp.io","kind":"synctargets"}}`, reason, code)
 }
 
 func (s *server) serveNodes(w http.ResponseWriter, r *http.Request) {

@@ -7,4 +7,5 @@
 //	sync        the copies of these objects, and what is reported of them
 //	downstream  the physical cluster
 //	heartbeat   reports upstream what is measured downstream
+//	orphan      waits while there is no SyncTarget to act for
 package syncer

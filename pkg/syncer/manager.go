@@ -29,13 +29,10 @@ const (
 	gracePeriod = 2 * time.Second
 )
 
-// newManager runs what the syncer consists of beside the physical cluster's API.
-func newManager(downstreamConfig *rest.Config, o *options.Options, holder string) (manager.Manager, error) {
+// newManager returns a manager that serves the probes and the metrics, and runs what is added to it. It elects a leader by
+// the lock, if there is one. Without a lock, it sends no requests of its own.
+func newManager(downstreamConfig *rest.Config, o *options.Options, lock resourcelock.Interface) (manager.Manager, error) {
 	scheme, err := downstream.Scheme()
-	if err != nil {
-		return nil, err
-	}
-	lock, err := newLock(downstreamConfig, o.Namespace, holder)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +43,7 @@ func newManager(downstreamConfig *rest.Config, o *options.Options, holder string
 		Metrics:                metricsserver.Options{BindAddress: o.MetricsBindAddress},
 		HealthProbeBindAddress: o.HealthProbeBindAddress,
 
-		LeaderElection:                      true,
+		LeaderElection:                      lock != nil,
 		LeaderElectionID:                    options.LeaseName,
 		LeaderElectionNamespace:             o.Namespace,
 		LeaderElectionResourceLockInterface: lock,

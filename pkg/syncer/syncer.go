@@ -3,9 +3,11 @@ package syncer
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,6 +21,7 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/downstream"
 	"github.com/synctarget/synctarget/pkg/syncer/heartbeat"
 	"github.com/synctarget/synctarget/pkg/syncer/options"
+	"github.com/synctarget/synctarget/pkg/syncer/orphan"
 	"github.com/synctarget/synctarget/pkg/syncer/source/workspace"
 	"github.com/synctarget/synctarget/pkg/syncer/sync"
 	"github.com/synctarget/synctarget/pkg/syncer/transform"
@@ -33,38 +36,99 @@ type Build struct {
 	Registerer prometheus.Registerer
 	// Clock defaults to the real one.
 	Clock clock.Clock
+	// OrphanThreshold defaults to orphan.DefaultThreshold.
+	OrphanThreshold time.Duration
+}
+
+// syncer is what stays the same while the process runs.
+type syncer struct {
+	*options.Options
+	build Build
+	// instance is the name of this pod, and holder that of this process in the Lease.
+	instance, holder string
+	// upstream and downstream lead to the two sides.
+	upstream, downstream *rest.Config
+	metrics              metrics
+}
+
+// metrics are registered once, however often the syncer is started again.
+type metrics struct {
+	heartbeat *heartbeat.Metrics
+	sync      *sync.Metrics
+	orphan    *orphan.Metrics
 }
 
 // Run runs the syncer until ctx ends: then it releases its Lease and returns nil. Losing the Lease is an error,
 // upon which the process has to end.
+//
+// While the syncer is orphaned, it only waits for its SyncTarget. A new process does not know that it is orphaned: it
+// starts normally and finds out within the threshold. So a restart of the Pod tries everything at once, and the start of a
+// healthy syncer does not depend on an answer of kcp.
 func Run(ctx context.Context, o *options.Options, build Build) error {
-	instance, err := os.Hostname() // in a pod, the pod's name
+	s, err := newSyncer(o, build)
 	if err != nil {
-		return fmt.Errorf("finding out the name of this pod: %w", err)
-	}
-	upstreamConfig, err := upstream.Config(o.KcpKubeconfig)
-	if err != nil {
-		return err
-	}
-	downstreamConfig, err := downstream.Config(o.Kubeconfig)
-	if err != nil {
-		return err
-	}
-	userAgent := "synctarget-syncer/" + build.Version
-	upstreamConfig.UserAgent, downstreamConfig.UserAgent = userAgent, userAgent
-
-	mgr, err := newManager(downstreamConfig, o, holder(instance))
-	if err != nil {
-		return err
-	}
-	if err := addHeartbeat(mgr, upstreamConfig, o, instance, build); err != nil {
-		return err
-	}
-	if err := addSync(mgr, upstreamConfig, o, build); err != nil {
 		return err
 	}
 	log.FromContext(ctx).Info("starting", "version", build.Version, "syncTarget", o.SyncTargetName,
-		"key", o.Key, "upstream", upstreamConfig.Host, "downstream", downstreamConfig.Host)
+		"key", o.Key, "upstream", s.upstream.Host, "downstream", s.downstream.Host)
+	for {
+		err := s.serve(ctx)
+		var orphaned *orphan.Error
+		if !errors.As(err, &orphaned) {
+			return err
+		}
+		if err := s.awaitSyncTarget(ctx, orphaned); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func newSyncer(o *options.Options, build Build) (*syncer, error) {
+	instance, err := os.Hostname() // in a pod, the pod's name
+	if err != nil {
+		return nil, fmt.Errorf("finding out the name of this pod: %w", err)
+	}
+	s := &syncer{Options: o, build: build, instance: instance, holder: holder(instance)}
+	if s.upstream, err = upstream.Config(o.KcpKubeconfig); err != nil {
+		return nil, err
+	}
+	if s.downstream, err = downstream.Config(o.Kubeconfig); err != nil {
+		return nil, err
+	}
+	userAgent := "synctarget-syncer/" + build.Version
+	s.upstream.UserAgent, s.downstream.UserAgent = userAgent, userAgent
+	s.metrics, err = newMetrics(build.Registerer)
+	return s, err
+}
+
+func newMetrics(registerer prometheus.Registerer) (m metrics, err error) {
+	if m.heartbeat, err = heartbeat.NewMetrics(registerer); err != nil {
+		return m, err
+	}
+	if m.sync, err = sync.NewMetrics(registerer); err != nil {
+		return m, err
+	}
+	m.orphan, err = orphan.NewMetrics(registerer)
+	return m, err
+}
+
+// serve sends heartbeats and syncs until ctx ends, and returns nil then. When it returns, it sends no more requests, and has
+// released the Lease. It returns an *orphan.Error when the syncer is orphaned.
+func (s *syncer) serve(ctx context.Context) error {
+	lock, err := newLock(s.downstream, s.Namespace, s.holder)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(s.downstream, s.Options, lock)
+	if err != nil {
+		return err
+	}
+	if err := s.addHeartbeat(mgr); err != nil {
+		return err
+	}
+	if err := s.addSync(mgr); err != nil {
+		return err
+	}
 	return mgr.Start(ctx)
 }
 
@@ -75,8 +139,8 @@ func holder(instance string) string {
 	return instance + "_" + cmp.Or(os.Getenv("POD_UID"), string(uuid.NewUUID()))
 }
 
-func addHeartbeat(mgr manager.Manager, upstreamConfig *rest.Config, o *options.Options, instance string, build Build) error {
-	target, err := upstream.NewSyncTarget(upstreamConfig, o.SyncTargetName)
+func (s *syncer) addHeartbeat(mgr manager.Manager) error {
+	target, err := upstream.NewSyncTarget(s.upstream, s.SyncTargetName)
 	if err != nil {
 		return err
 	}
@@ -84,20 +148,18 @@ func addHeartbeat(mgr manager.Manager, upstreamConfig *rest.Config, o *options.O
 	if err != nil {
 		return err
 	}
-	metrics, err := heartbeat.NewMetrics(build.Registerer)
-	if err != nil {
-		return err
-	}
 	heart := heartbeat.New(heartbeat.Config{
-		Upstream:   target,
-		Downstream: cluster,
-		Elected:    mgr.Elected(),
-		UID:        types.UID(o.SyncTargetUID),
-		Interval:   o.HeartbeatInterval,
-		Version:    build.Version,
-		Instance:   instance,
-		Metrics:    metrics,
-		Clock:      build.Clock,
+		Upstream:        target,
+		Downstream:      cluster,
+		Elected:         mgr.Elected(),
+		Name:            s.SyncTargetName,
+		UID:             types.UID(s.SyncTargetUID),
+		Interval:        s.HeartbeatInterval,
+		OrphanThreshold: s.build.OrphanThreshold,
+		Version:         s.build.Version,
+		Instance:        s.instance,
+		Metrics:         s.metrics.heartbeat,
+		Clock:           s.build.Clock,
 	})
 	if err := mgr.Add(heart); err != nil {
 		return fmt.Errorf("adding the heartbeat: %w", err)
@@ -115,21 +177,17 @@ func addHeartbeat(mgr manager.Manager, upstreamConfig *rest.Config, o *options.O
 }
 
 // addSync adds what carries workloads down and status up.
-func addSync(mgr manager.Manager, upstreamConfig *rest.Config, o *options.Options, build Build) error {
-	target, err := upstream.NewSyncTarget(upstreamConfig, o.SyncTargetName)
+func (s *syncer) addSync(mgr manager.Manager) error {
+	target, err := upstream.NewSyncTarget(s.upstream, s.SyncTargetName)
 	if err != nil {
 		return err
 	}
-	metrics, err := sync.NewMetrics(build.Registerer)
-	if err != nil {
-		return err
-	}
-	owner := transform.Owner{Key: o.Key, UID: o.SyncTargetUID, Name: o.SyncTargetName, Workspace: path.Base(upstreamConfig.Host)}
-	from, err := workspace.NewForConfig(withLimits(upstreamConfig, o), target, owner, clock.RealClock{})
+	owner := transform.Owner{Key: s.Key, UID: s.SyncTargetUID, Name: s.SyncTargetName, Workspace: path.Base(s.upstream.Host)}
+	from, err := workspace.NewForConfig(withLimits(s.upstream, s.Options), target, owner, clock.RealClock{})
 	if err != nil {
 		return fmt.Errorf("preparing the connection to the workspace: %w", err)
 	}
-	controller, err := sync.New(sync.Config{Source: from, Cluster: withLimits(mgr.GetConfig(), o), Owner: owner, Metrics: metrics})
+	controller, err := sync.New(sync.Config{Source: from, Cluster: withLimits(mgr.GetConfig(), s.Options), Owner: owner, Metrics: s.metrics.sync})
 	if err != nil {
 		return err
 	}

@@ -74,9 +74,14 @@ func freeAddress(t *testing.T) string {
 // start runs a syncer and returns a function that stops it and returns what Run returned.
 func start(t *testing.T, o *options.Options) (stop func() error) {
 	t.Helper()
+	return startBuild(t, o, Build{Version: "v0.1.0", Registerer: prometheus.NewRegistry()})
+}
+
+func startBuild(t *testing.T, o *options.Options, build Build) (stop func() error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Run(ctx, o, Build{Version: "v0.1.0", Registerer: prometheus.NewRegistry()}) }()
+	go func() { ended <- Run(ctx, o, build) }()
 	return func() error {
 		cancel()
 		select {

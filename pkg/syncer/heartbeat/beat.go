@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/orphan"
 )
 
 const (
@@ -20,14 +21,28 @@ const (
 	reportTimeout = 10 * time.Second
 )
 
-// beat is one round. It returns how long to rest until the next.
-func (h *Heart) beat(ctx context.Context) time.Duration {
+// beat is one round. It returns how long to rest until the next, or an *orphan.Error if there is to be none.
+func (h *Heart) beat(ctx context.Context) (time.Duration, error) {
 	leading := h.leads()
 	err := h.round(ctx, leading)
 	if ctx.Err() != nil {
-		return h.Interval // leaving: what was cut short is no failure
+		return h.Interval, nil // leaving: what was cut short is no failure
 	}
-	return h.settle(ctx, leading, err)
+	pause := h.settle(ctx, leading, err)
+	if !leading {
+		return pause, nil // kcp was not asked
+	}
+	return pause, h.detectOrphan(err)
+}
+
+// detectOrphan returns an *orphan.Error if the answers of kcp, of which this is the last, say that there is nothing left
+// to report to.
+func (h *Heart) detectOrphan(err error) error {
+	answer := answerOf(err, h.Name)
+	if !h.detector.Observe(answer, h.Clock.Now()) {
+		return nil
+	}
+	return &orphan.Error{Answer: answer, Cause: err}
 }
 
 func (h *Heart) round(ctx context.Context, leading bool) error {
@@ -139,9 +154,6 @@ func (h *Heart) settle(ctx context.Context, leading bool, err error) time.Durati
 		return rest(h.Interval, h.Random())
 	}
 	h.failures++
-	if errors.Is(err, errRecreated) {
-		return rest(recreatedRest, h.Random())
-	}
 	return backoff(h.failures, h.Interval, h.Random())
 }
 

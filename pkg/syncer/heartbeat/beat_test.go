@@ -159,12 +159,12 @@ func TestBeatAfterFailure(t *testing.T) {
 			patches: 1, state: "notFound", rest: 750 * time.Millisecond,
 		},
 		"Recreated": {
-			reason: "The successor of the same name is another syncer's.",
+			reason: "The successor of the same name is another syncer's; the second answer confirms it.",
 			change: func(f *fixture) {
 				f.kcp.errs = []error{invalid}
 				f.kcp.target = target("u-2")
 			},
-			patches: 1, gets: 1, state: "recreated", rest: recreatedRest,
+			patches: 1, gets: 1, state: "recreated", rest: 750 * time.Millisecond,
 		},
 		"NoStatus": {
 			reason: "A patch does not fit where the controller has not written yet.",
@@ -192,7 +192,7 @@ func TestBeatAfterFailure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
 			tc.change(f)
-			rest := f.beat(t.Context())
+			rest, _ := f.beat(t.Context())
 			if got := len(f.sent()); got != tc.patches || f.kcp.gets != tc.gets {
 				t.Errorf("\n%s\nwant %d patches and %d reads, got %d and %d", tc.reason, tc.patches, tc.gets, got, f.kcp.gets)
 			}
@@ -201,7 +201,7 @@ func TestBeatAfterFailure(t *testing.T) {
 			}
 
 			f.cluster.idErr, f.kcp.errs, f.kcp.getErr, f.kcp.target = nil, nil, nil, target("u-1")
-			if rest := f.beat(t.Context()); rest != interval {
+			if rest, _ := f.beat(t.Context()); rest != interval {
 				t.Errorf("\n%s\nwant %s of rest after all is well again, got %s", tc.reason, interval, rest)
 			}
 			if diff := cmp.Diff([]string{f.full()}, f.sent()); diff != "" {
@@ -214,15 +214,22 @@ func TestBeatAfterFailure(t *testing.T) {
 func TestBeatBacksOffAndRecovers(t *testing.T) {
 	f := newFixture(t)
 	var got []time.Duration
+	beat := func() {
+		rest, err := f.beat(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, rest)
+	}
 	for range 7 {
 		f.kcp.errs = []error{errDown}
-		got = append(got, f.beat(t.Context()))
+		beat()
 	}
 	for range 2 {
-		got = append(got, f.beat(t.Context()))
+		beat()
 	}
 	f.kcp.errs = []error{errDown}
-	got = append(got, f.beat(t.Context()))
+	beat()
 
 	half := func(seconds float64) time.Duration { return time.Duration(0.75 * seconds * float64(time.Second)) }
 	want := []time.Duration{
@@ -237,7 +244,7 @@ func TestBeatBacksOffAndRecovers(t *testing.T) {
 
 func TestStandbySendsNothing(t *testing.T) {
 	f := newStandby(t)
-	if rest := f.beat(t.Context()); rest != interval {
+	if rest, _ := f.beat(t.Context()); rest != interval {
 		t.Errorf("want a standby to rest %s, got %s", interval, rest)
 	}
 	if len(f.sent()) != 0 || f.cluster.versionReads != 0 {

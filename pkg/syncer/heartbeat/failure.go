@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/synctarget/synctarget/pkg/syncer/orphan"
 )
 
 // The failures that an API server's error alone does not tell.
@@ -17,6 +19,19 @@ var (
 func isRefusal(err error) bool {
 	return errors.Is(err, errRecreated) || apierrors.IsNotFound(err) || apierrors.IsUnauthorized(err) ||
 		apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
+}
+
+// answerOf is what the outcome of a leader's round says about the SyncTarget of this name.
+func answerOf(err error, name string) orphan.Answer {
+	switch {
+	case errors.Is(err, errOwnCluster):
+		return orphan.Unknown // kcp was not asked
+	case errors.Is(err, errRecreated):
+		return orphan.Recreated
+	case apierrors.IsInvalid(err):
+		return orphan.Exists // explain has compared the UID
+	}
+	return orphan.AnswerOf(err, name)
 }
 
 // diagnose sorts the outcome of a round: a state, so that only changes are logged, and a sentence that tells

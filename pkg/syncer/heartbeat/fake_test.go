@@ -21,9 +21,10 @@ const interval = 20 * time.Second
 
 var errDown = errors.New("connection refused")
 
-// recorder plays kcp: it answers in the order of its errors, then accepts, and keeps what was sent.
+// recorder plays kcp: it answers in the order of its errors, then accepts or always fails, and keeps what was sent.
 type recorder struct {
 	errs    []error
+	always  error
 	target  *workloadv1alpha1.SyncTarget
 	getErr  error
 	patches []string
@@ -36,7 +37,7 @@ func (r *recorder) PatchStatus(ctx context.Context, patch []byte) error {
 	}
 	r.patches = append(r.patches, string(patch))
 	if len(r.errs) == 0 {
-		return nil
+		return r.always
 	}
 	err := r.errs[0]
 	r.errs = r.errs[1:]
@@ -105,7 +106,7 @@ func newStandby(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f.Heart = New(Config{
-		Upstream: f.kcp, Downstream: f.cluster, Elected: f.elected, UID: "u-1", Interval: interval,
+		Upstream: f.kcp, Downstream: f.cluster, Elected: f.elected, Name: "edge-1", UID: "u-1", Interval: interval,
 		Version: "v0.1.0", Instance: "syncer-abc", Metrics: metrics, Clock: f.clock,
 		Random: func() float64 { return 0.5 },
 	})

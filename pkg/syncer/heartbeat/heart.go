@@ -1,6 +1,7 @@
 package heartbeat
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/orphan"
 )
 
 // Upstream is the SyncTarget in kcp. Its errors are, or wrap, the API server's.
@@ -34,10 +36,14 @@ type Config struct {
 	Downstream Downstream
 	// Elected is closed when this replica becomes the leader. It never stops leading but by leaving.
 	Elected <-chan struct{}
-	// UID of the SyncTarget that this syncer acts for.
-	UID types.UID
+	// Name and UID are those of the SyncTarget that this syncer acts for.
+	Name string
+	UID  types.UID
 	// Interval is the mean time between two heartbeats.
 	Interval time.Duration
+	// OrphanThreshold is how long kcp has to say that there is no such SyncTarget, or refuse the token, until Start gives
+	// up; it defaults to orphan.DefaultThreshold.
+	OrphanThreshold time.Duration
 	// Version and Instance are reported as they are.
 	Version, Instance string
 	Metrics           *Metrics
@@ -51,7 +57,8 @@ type Config struct {
 type Heart struct {
 	Config
 
-	vitals *vitals
+	vitals   *vitals
+	detector orphan.Detector
 	// failures in a row; set by settle.
 	failures int
 	// state is the last one logged; set by settle.
@@ -78,6 +85,8 @@ func New(config Config) *Heart {
 	return &Heart{
 		Config: config,
 		vitals: &vitals{clock: config.Clock, tolerance: missedBeats * config.Interval},
+
+		detector: orphan.Detector{Threshold: cmp.Or(config.OrphanThreshold, orphan.DefaultThreshold)},
 	}
 }
 
@@ -85,11 +94,16 @@ func New(config Config) *Heart {
 // over, and only the leader reports.
 func (h *Heart) NeedLeaderElection() bool { return false }
 
-// Start beats at once, at once again on being elected, and then at every interval. It returns nil when ctx ends.
+// Start beats at once, at once again on being elected, and then at every interval. It returns nil when ctx ends, and an
+// *orphan.Error when the SyncTarget does not exist any more or kcp does not accept the token any more.
 func (h *Heart) Start(ctx context.Context) error {
 	elected := h.Elected
 	for {
-		timer := h.Clock.NewTimer(h.beat(ctx))
+		pause, err := h.beat(ctx)
+		if err != nil {
+			return err
+		}
+		timer := h.Clock.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()

@@ -7,9 +7,6 @@ const (
 	jitter = 0.1
 	// firstBackoff is the rest after the first failure in a row.
 	firstBackoff = time.Second
-	// recreatedRest is the mean rest once the SyncTarget was seen under another UID, which never comes back
-	// but out of a backup.
-	recreatedRest = 5 * time.Minute
 )
 
 // rest is the mean, more or less the jitter. random is in [0,1).

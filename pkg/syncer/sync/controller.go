@@ -135,6 +135,9 @@ func (e *Controller) Start(ctx context.Context) error {
 	<-ctx.Done()
 	e.queue.ShutDown()
 	running.Wait()
+	// What the gauges say is not known any more, and this process may go on without the sync.
+	e.metrics.setObjects(nil)
+	e.metrics.setWatches(nil)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, p := range e.namespaces {
