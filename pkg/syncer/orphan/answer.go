@@ -1,10 +1,9 @@
 package orphan
 
 import (
-	"errors"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/synctarget/synctarget/pkg/syncer/rejection"
 )
 
 // Answer is what an answer of kcp says about the SyncTarget that a syncer acts for.
@@ -30,21 +29,10 @@ func AnswerOf(err error, name string) Answer {
 		return Exists
 	case apierrors.IsUnauthorized(err):
 		return Unauthorized
-	case apierrors.IsNotFound(err) && isAbout(err, name):
+	case rejection.IsNotFound(err, name):
 		return NotFound
 	}
 	return Unknown
-}
-
-// isAbout tells whether the server itself has named the object. Where it serves no such API it does not: then client-go
-// makes an error that has the name of the object too, and says that the answer was unexpected.
-func isAbout(err error, name string) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) || apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
-		return false
-	}
-	details := status.Status().Details
-	return details != nil && details.Name == name
 }
 
 // String is the value of a field of the log.

@@ -13,6 +13,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
+	"github.com/synctarget/synctarget/pkg/syncer/rejection"
 	"github.com/synctarget/synctarget/pkg/syncer/transform"
 )
 
@@ -48,7 +49,7 @@ func (o *objectReconciler) applyConfiguration(ctx context.Context, desired *unst
 // syncer would be in conflict with itself.
 func (o *objectReconciler) ownAsApplier(ctx context.Context) error {
 	live, err := o.resource.down.Client.Get(ctx, o.name, metav1.GetOptions{})
-	if isGone(err, o.name) {
+	if rejection.IsNotFound(err, o.name) {
 		o.resource.down.Objects.Forget(o.namespace.downstreamNamespace + "/" + o.name)
 	}
 	if err != nil {

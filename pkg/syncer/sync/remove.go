@@ -66,17 +66,11 @@ func (o *objectReconciler) confirmSource(ctx context.Context) error {
 	return nil
 }
 
-// isGone tells whether the physical cluster says that this copy does not exist, and not that its API does not.
-func isGone(err error, name string) bool {
-	var answer apierrors.APIStatus
-	return apierrors.IsNotFound(err) && errors.As(err, &answer) && answer.Status().Details != nil && answer.Status().Details.Name == name
-}
-
 // confirmNoCopy asks the physical cluster whether there is a copy: the finalizer stands for one, whatever the cache shows.
 func (o *objectReconciler) confirmNoCopy(ctx context.Context) (done bool, err error) {
 	live, err := o.resource.down.Client.Get(ctx, o.name, metav1.GetOptions{})
 	switch {
-	case err != nil && !isGone(err, o.name):
+	case err != nil && !rejection.IsNotFound(err, o.name):
 		return true, o.reportFailure(ctx, fmt.Errorf("reading %s in the physical cluster, to see whether there is a copy: %w", o, err))
 	case err == nil && o.isManaged(live):
 		o.dst = live
@@ -175,7 +169,7 @@ func (o *objectReconciler) releaseCopy(ctx context.Context) error {
 func (o *objectReconciler) orphanCopy(ctx context.Context) error {
 	log.FromContext(ctx).Info("Orphaning the copy", "object", o.String())
 	live, err := o.resource.down.Client.Get(ctx, o.name, metav1.GetOptions{})
-	if err != nil && !isGone(err, o.name) {
+	if err != nil && !rejection.IsNotFound(err, o.name) {
 		return fmt.Errorf("reading %s in the physical cluster: %w", o, err)
 	}
 	if err != nil || live.GetUID() != o.dst.GetUID() || !o.isManaged(live) {

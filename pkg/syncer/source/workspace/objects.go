@@ -3,10 +3,8 @@ package workspace
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -15,6 +13,7 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
+	"github.com/synctarget/synctarget/pkg/syncer/rejection"
 	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
@@ -37,7 +36,7 @@ func (o *Objects) Cache() *cache.ResourceCache { return o.ResourceCache }
 func (o *Objects) Read(ctx context.Context, name string) (*unstructured.Unstructured, source.Existence, error) {
 	live, err := o.Client.Get(ctx, name, metav1.GetOptions{})
 	switch {
-	case isGone(err, name):
+	case rejection.IsNotFound(err, name):
 		return nil, source.Deleted, nil
 	case err != nil:
 		return nil, source.Unknown, err
@@ -48,12 +47,6 @@ func (o *Objects) Read(ctx context.Context, name string) (*unstructured.Unstruct
 // ListMetadata lists the objects without their content.
 func (o *Objects) ListMetadata(ctx context.Context, options metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
 	return o.Metadata.List(ctx, options)
-}
-
-// isGone tells whether an error says that this object does not exist, and not that its API does not.
-func isGone(err error, name string) bool {
-	var answer apierrors.APIStatus
-	return apierrors.IsNotFound(err) && errors.As(err, &answer) && answer.Status().Details != nil && answer.Status().Details.Name == name
 }
 
 // AddFinalizer puts our finalizer on the object, also if it is there as far as is known: the server compares versions.
@@ -75,7 +68,7 @@ func (o *Objects) Release(ctx context.Context, object *unstructured.Unstructured
 		"resourceVersion": object.GetResourceVersion(),
 	}
 	released, err := o.patchMetadata(ctx, object, metadata)
-	if isGone(err, object.GetName()) {
+	if rejection.IsNotFound(err, object.GetName()) {
 		return nil, nil
 	}
 	return released, err
