@@ -26,8 +26,8 @@ type Assumed struct {
 type assumption struct {
 	object *unstructured.Unstructured
 	at     time.Time
-	// dealtWith tells that there is nothing in the answer that the pass which wrote it does not act upon.
-	dealtWith bool
+	// handled tells that the answer contains nothing that the pass which wrote it does not act upon.
+	handled bool
 }
 
 // NewAssumed puts assumptions on top of the store of an informer.
@@ -77,11 +77,11 @@ func (o *Assumed) Keys() []string {
 }
 
 // Assume notes what a write answered, and whether its event is then news to nobody.
-func (o *Assumed) Assume(key string, object *unstructured.Unstructured, dealtWith bool) {
+func (o *Assumed) Assume(key string, object *unstructured.Unstructured, handled bool) {
 	trimManagedFields(object)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.assumed[key] = assumption{object: object, at: o.clock.Now(), dealtWith: dealtWith}
+	o.assumed[key] = assumption{object: object, at: o.clock.Now(), handled: handled}
 }
 
 // delivered notes what the watch has brought, and tells whether it is news: everything but the very state that a write
@@ -94,7 +94,7 @@ func (o *Assumed) delivered(key, version string) (news bool) {
 		return true
 	}
 	delete(o.assumed, key)
-	return !w.dealtWith
+	return !w.handled
 }
 
 // Forget forgets a write to an object that is seen to be gone.

@@ -26,17 +26,18 @@ import (
 type ResourceCache struct {
 	Client   dynamic.ResourceInterface
 	Informer toolscache.SharedIndexInformer
-	// HasSynced tells whether the informer has ever listed everything, and barred how the server has last kept it from that, before
-	// or since; nil where it has not, or did not answer.
+	// HasSynced tells whether the informer has ever listed everything. ListError is how the server last refused or failed to list the
+	// resource, before or after that; nil if it has not, or did not answer.
 	HasSynced func() bool
 	ListError atomic.Pointer[string]
-	// failures are how often in refusalLife of one another it has not listed, and failed is when it last did not; the
-	// informer's alone.
+	// failures is how many lists or watches have failed, each within ListErrorLifetime of the one before, and failed is when the last
+	// one did. Only the informer uses them.
 	failures int
 	failed   time.Time
 	health   watchHealth
 	Objects  *Assumed
-	// pendingSince is when a change was first seen that no pass has dealt with, by name, and taken when one that is being dealt with was.
+	// pendingSince is when the first change was seen that waits for a pass, by name; inFlight is the same of a change that a pass is
+	// working on.
 	pendingSince, inFlight sync.Map
 	// deletedWith is how objects were deleted, by name: the finalizers that say so may go before a pass observes them.
 	deletedWith sync.Map
@@ -61,7 +62,7 @@ func (s *ResourceCache) NotePending(name string) {
 	s.pendingSince.LoadOrStore(name, s.Objects.clock.Now())
 }
 
-// TakePending returns since when a change waits, zero for none; the next one begins anew. dealtWith follows.
+// TakePending returns since when a change waits, zero for none, at the begin of the pass that works on it. Done follows.
 func (s *ResourceCache) TakePending(name string) time.Time {
 	since, _ := s.pendingSince.LoadAndDelete(name)
 	at, _ := since.(time.Time)
@@ -71,17 +72,17 @@ func (s *ResourceCache) TakePending(name string) time.Time {
 	return at
 }
 
-// Done ends what takeSeen has begun.
+// Done ends the pass that TakePending has begun.
 func (s *ResourceCache) Done(name string) { s.inFlight.Delete(name) }
 
-// RangePending tells, until it returns false, of the changes that no pass has dealt with yet.
-func (s *ResourceCache) RangePending(tell func(name string, since time.Time) bool) {
+// RangePending calls visit for each change that no pass has completed, until it returns false.
+func (s *ResourceCache) RangePending(visit func(name string, since time.Time) bool) {
 	for _, changes := range []*sync.Map{&s.pendingSince, &s.inFlight} {
-		changes.Range(func(name, since any) bool { return tell(name.(string), since.(time.Time)) })
+		changes.Range(func(name, since any) bool { return visit(name.(string), since.(time.Time)) })
 	}
 }
 
-// RequeuePending puts back what a pass took and could not deal with.
+// RequeuePending puts back a change that a pass took and could not complete.
 func (s *ResourceCache) RequeuePending(name string, since time.Time) {
 	if !since.IsZero() {
 		s.pendingSince.Store(name, since)
@@ -91,12 +92,12 @@ func (s *ResourceCache) RequeuePending(name string, since time.Time) {
 // ListErrorLifetime is how long it is told that a side refuses to list a resource: the informer asks again twice a minute at least.
 const ListErrorLifetime = 2 * time.Minute
 
-// MaxListFailures is how often it fails before it is told, within half a minute or so.
+// MaxListFailures is how often a list fails before that is reported, within about half a minute.
 const MaxListFailures = 6
 
-// RecordListError notes how a list or a watch has failed, and returns what is to be told of that, at once where it is forbidden, and of
-// another answer about this resource once it has come again and again; empty for nothing. What may be an outage of the server
-// is none.
+// RecordListError notes how a list or a watch has failed, and returns what is to be reported of that; empty for nothing. That the
+// resource is forbidden is reported at once, any other answer about it after MaxListFailures. What may be an outage of the whole
+// server is not reported of a resource.
 func (s *ResourceCache) RecordListError(err error, where string, now time.Time) (why string) {
 	if now.Sub(s.failed) > ListErrorLifetime {
 		s.failures = 0
@@ -115,7 +116,7 @@ func (s *ResourceCache) RecordListError(err error, where string, now time.Time) 
 	}
 	var answer apierrors.APIStatus
 	if !errors.As(err, &answer) {
-		return "" // nobody has said so
+		return "" // it is not an answer of an API server
 	}
 	why = fmt.Sprintf("the %s %s to list it in an opened Namespace: %s", where, verb, rejection.Clip(answer.Status().Message))
 	s.ListError.Store(&why)

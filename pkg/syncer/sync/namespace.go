@@ -75,14 +75,14 @@ func newNamespaceSync(key string, namespace source.Namespace) *namespaceSync {
 	}
 }
 
-// draining returns how the place is to end, nil while it is open.
+// draining returns how the Namespace is drained, nil while it is not.
 func (p *namespaceSync) draining() *drain {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.drain
 }
 
-// setDrain begins, changes or, with nil, takes back the end of the place, unless it is just being left.
+// setDrain begins, changes or, with nil, cancels the drain of the Namespace, unless it is being reported as drained.
 func (p *namespaceSync) setDrain(c *drain) (changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,7 +98,7 @@ func (p *namespaceSync) setDrain(c *drain) (changed bool) {
 	return true
 }
 
-// beginDrainReport tells whether the place has been ending in this way all the while, and keeps it so.
+// beginDrainReport tells whether the Namespace is still drained in this way, and keeps the drain from being changed.
 func (p *namespaceSync) beginDrainReport(ending *drain) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,14 +106,14 @@ func (p *namespaceSync) beginDrainReport(ending *drain) bool {
 	return p.drainReported
 }
 
-// cancelDrainReport takes leave back.
+// cancelDrainReport lets the drain be changed again.
 func (p *namespaceSync) cancelDrainReport() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.drainReported = false
 }
 
-// stop ends everything that follows the place.
+// stop ends all informers of the Namespace.
 func (p *namespaceSync) stop() {
 	p.stopEvents()
 	p.mu.Lock()
@@ -198,7 +198,7 @@ func (p *namespaceSync) forgetStopped(l *resourceSync, key queueKey) {
 	}
 }
 
-// allListed tells whether everything in the place has been listed, as far as can be.
+// allListed tells whether every resource of the Namespace has been listed, or cannot be.
 func (p *namespaceSync) allListed() bool {
 	return !slices.ContainsFunc(p.allResources(), func(l *resourceSync) bool { return !l.listAnswered() && l.up.ListError.Load() == nil })
 }
