@@ -75,6 +75,7 @@ func (e *Controller) resourceStatuses(catalog []discovery.Resource, plan *source
 	for _, r := range catalog {
 		status := workloadv1alpha1.SyncedResourceStatus{
 			Group: r.Group, Resource: r.Resource, Versions: r.Versions, State: r.State, Message: r.Message,
+			UnwatchedSince: unwatchedSince(r.GroupResource, watches),
 		}
 		refusal := cmp.Or(refused[resourceOnSide{r.GroupResource, workspaceSide}].message, refused[resourceOnSide{r.GroupResource, clusterSide}].message)
 		switch {
@@ -87,7 +88,7 @@ func (e *Controller) resourceStatuses(catalog []discovery.Resource, plan *source
 		if isCounted(places, r, plan.Assignments) {
 			status.Objects, status.Failing = e.countObjects(places, r.GroupResource)
 		} else {
-			status.Objects, status.Failing = lastCounts(plan.Reported.Resources, r.GroupResource)
+			status = keepLastStatus(status, plan.Reported.Resources)
 		}
 		out = append(out, status)
 	}
@@ -110,14 +111,21 @@ func isCounted(places map[source.Namespace]*namespaceSync, resource discovery.Re
 	})
 }
 
-// lastCounts returns what was last told of a resource.
-func lastCounts(told []workloadv1alpha1.SyncedResourceStatus, resource workloadv1alpha1.GroupResource) (objects, failing int32) {
-	for _, s := range told {
-		if s.Group == resource.Group && s.Resource == resource.Resource {
-			return s.Objects, s.Failing
-		}
+// keepLastStatus keeps what was last reported of a resource that has yet to be listed: the numbers, and that a watch of it
+// fails. After a restart it is not known at once that it still does.
+func keepLastStatus(status workloadv1alpha1.SyncedResourceStatus, reported []workloadv1alpha1.SyncedResourceStatus) workloadv1alpha1.SyncedResourceStatus {
+	i := slices.IndexFunc(reported, func(s workloadv1alpha1.SyncedResourceStatus) bool {
+		return s.Group == status.Group && s.Resource == status.Resource
+	})
+	if i < 0 {
+		return status
 	}
-	return 0, 0
+	last := reported[i]
+	status.Objects, status.Failing = last.Objects, last.Failing
+	if status.State == workloadv1alpha1.ResourceAccepted && last.State == status.State && status.UnwatchedSince == nil && last.UnwatchedSince != nil {
+		status.UnwatchedSince, status.Message = last.UnwatchedSince, last.Message
+	}
+	return status
 }
 
 // countObjects tells how many objects of a resource have, or are to have, a copy in these places, and how many of them fare badly.
@@ -142,5 +150,6 @@ func (e *Controller) countObjects(places map[source.Namespace]*namespaceSync, re
 }
 
 func sameStatus(a, b workloadv1alpha1.SyncedResourceStatus) bool {
-	return a.Group == b.Group && a.Resource == b.Resource && a.State == b.State && a.Message == b.Message && a.Objects == b.Objects && a.Failing == b.Failing && slices.Equal(a.Versions, b.Versions)
+	return a.Group == b.Group && a.Resource == b.Resource && a.State == b.State && a.Message == b.Message && a.UnwatchedSince.Equal(b.UnwatchedSince) &&
+		a.Objects == b.Objects && a.Failing == b.Failing && slices.Equal(a.Versions, b.Versions)
 }

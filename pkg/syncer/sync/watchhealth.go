@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -108,13 +109,29 @@ func withFirstFailures(before, now map[resourceOnSide]watchFailure) (after map[r
 	return after, changed
 }
 
+// unwatchedSince is since when the watch of a resource has been failing on a side, as the API server keeps it: in whole
+// seconds. It is nil while no watch of it fails.
+func unwatchedSince(resource workloadv1alpha1.GroupResource, failures map[resourceOnSide]watchFailure) *metav1.Time {
+	var first *metav1.Time
+	for _, side := range []string{workspaceSide, clusterSide} {
+		f := failures[resourceOnSide{resource, side}]
+		if f.isHealthy() {
+			continue
+		}
+		if since := metav1.NewTime(f.since).Rfc3339Copy(); first == nil || since.Before(first) {
+			first = &since
+		}
+	}
+	return first
+}
+
 // withWatchFailures adds to the message of an accepted resource that its watches fail. It stays accepted: its objects
 // can be synced, and what is known of them is still true.
 func withWatchFailures(resource workloadv1alpha1.GroupResource, message string, failures map[resourceOnSide]watchFailure) string {
 	var messages []string
 	for _, side := range []string{workspaceSide, clusterSide} {
 		if f := failures[resourceOnSide{resource, side}]; !f.isHealthy() {
-			messages = append(messages, fmt.Sprintf("the watch of the %s has been failing since %s: %s", side, f.since.UTC().Format(time.RFC3339), f.last))
+			messages = append(messages, fmt.Sprintf("the watch of the %s fails, and changes there are not seen: %s", side, f.last))
 		}
 	}
 	if message != "" {

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
@@ -112,6 +114,12 @@ func TestWatchHealth(t *testing.T) {
 			if status.State != workloadv1alpha1.ResourceAccepted || status.Message != message {
 				t.Errorf("%s: %s %q, want %q", when, status.State, status.Message, message)
 			}
+			if isUnwatched := status.UnwatchedSince != nil; isUnwatched != (upstream == 0 || downstream == 0) {
+				t.Errorf("%s: unwatched since %s", when, status.UnwatchedSince)
+			}
+			if !sameStatus(status, roundTrip(t, status)) {
+				t.Errorf("%s: what was reported is reported again", when)
+			}
 		}
 		isSynced := func(p *namespaceSync, told bool) bool {
 			return e.isNamespaceSynced(p, []discovery.Resource{api}, told)
@@ -130,8 +138,7 @@ func TestWatchHealth(t *testing.T) {
 			t.Error("a failure of a moment keeps it from being synced")
 		}
 		time.Sleep(45 * time.Second)
-		since, _ := shop.resource(api.GroupResource).down.Health(time.Now())
-		failing := "the watch of the physical cluster has been failing since " + since.UTC().Format(time.RFC3339) + ": no"
+		failing := "the watch of the physical cluster fails, and changes there are not seen: no"
 		expect("fails", 1, 0, 1, failing)
 		if isSynced(shop, false) {
 			t.Error("it is newly synced while a watch fails")
@@ -166,6 +173,97 @@ func TestWatchHealth(t *testing.T) {
 		time.Sleep(12 * time.Second)
 		if count, err := testutil.GatherAndCount(registry, "syncer_watch_healthy"); count != 0 || err != nil {
 			t.Errorf("of a resource that is not synced any more there are %d series, %v", count, err)
+		}
+	})
+}
+
+// roundTrip returns a status as the API server returns it.
+func roundTrip(t *testing.T, status workloadv1alpha1.SyncedResourceStatus) (out workloadv1alpha1.SyncedResourceStatus) {
+	t.Helper()
+	data, err := json.Marshal(status)
+	if err == nil {
+		err = json.Unmarshal(data, &out)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestSameStatus: that a watch fails is reported, and that it works again.
+func TestSameStatus(t *testing.T) {
+	earlier, later := metav1.NewTime(time.Unix(100, 0)), metav1.NewTime(time.Unix(200, 0))
+	for name, since := range map[string][2]*metav1.Time{"fails": {nil, &earlier}, "works again": {&earlier, nil}, "fails again": {&earlier, &later}} {
+		a, b := workloadv1alpha1.SyncedResourceStatus{UnwatchedSince: since[0]}, workloadv1alpha1.SyncedResourceStatus{UnwatchedSince: since[1]}
+		if sameStatus(a, b) {
+			t.Errorf("%s: it is not reported", name)
+		}
+	}
+}
+
+// TestUnwatchedSince: where both sides fail, the first failure counts, in whole seconds.
+func TestUnwatchedSince(t *testing.T) {
+	gr := workloadv1alpha1.GroupResource{Resource: "configmaps"}
+	at := func(seconds int64) watchFailure { return watchFailure{since: time.Unix(seconds, 5), last: "no"} }
+	tests := map[string]struct {
+		workspace, cluster watchFailure
+		want               int64 // 0 for none
+	}{
+		"both work":                {watchFailure{}, watchFailure{}, 0},
+		"the workspace":            {at(100), watchFailure{}, 100},
+		"the physical cluster":     {watchFailure{}, at(100), 100},
+		"both, the workspace last": {at(200), at(100), 100},
+		"both, the cluster last":   {at(100), at(200), 100},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			other := resourceOnSide{workloadv1alpha1.GroupResource{Resource: "secrets"}, clusterSide}
+			got := unwatchedSince(gr, map[resourceOnSide]watchFailure{{gr, workspaceSide}: tc.workspace, {gr, clusterSide}: tc.cluster, other: at(1)})
+			if (got == nil) != (tc.want == 0) || got != nil && !got.Time.Equal(time.Unix(tc.want, 0)) {
+				t.Errorf("unwatchedSince() = %v, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestFailingWatchAfterARestart: that a watch fails stays reported until the resource has been listed again.
+func TestFailingWatchAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := discovery.Resource{
+			GroupResource: workloadv1alpha1.GroupResource{Resource: "configmaps"}, Kind: "ConfigMap", Versions: []string{"v1"},
+			State: workloadv1alpha1.ResourceAccepted, Message: "spec.a: known in the workspace",
+		}
+		since := metav1.NewTime(time.Unix(900000000, 0)) // before the time of the bubble
+		told := workloadv1alpha1.SyncTargetStatus{
+			Namespaces: []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}},
+			SyncedResources: []workloadv1alpha1.SyncedResourceStatus{{
+				Resource: "configmaps", Versions: api.Versions, State: api.State, UnwatchedSince: &since, Message: "the watch fails", Objects: 7,
+			}},
+		}
+		var up, down outage
+		down.Store(true)
+		e := &Controller{
+			owner: testOwner, clock: clock.RealClock{}, statusDirty: make(chan struct{}, 1),
+			namespaces: map[source.Namespace]*namespaceSync{shopNamespace: watchedNamespace(t, "shop", api, &up, &down)},
+		}
+		status := func() workloadv1alpha1.SyncedResourceStatus {
+			return e.resourceStatuses([]discovery.Resource{api}, planOf(told))[0]
+		}
+		time.Sleep(10 * time.Second)
+		e.checkWatches(t.Context())
+		if diff := cmp.Diff(told.SyncedResources[0], status()); diff != "" {
+			t.Errorf("after the restart -want +got\n%s", diff)
+		}
+		time.Sleep(time.Minute)
+		e.checkWatches(t.Context())
+		if got := status(); got.UnwatchedSince == nil || !since.Before(got.UnwatchedSince) || !strings.HasSuffix(got.Message, "not seen: no; "+api.Message) {
+			t.Errorf("when it is known that it fails again: %+v", got)
+		}
+		down.Store(false)
+		time.Sleep(time.Minute)
+		e.checkWatches(t.Context())
+		if got := status(); got.UnwatchedSince != nil || got.Message != api.Message {
+			t.Errorf("when it works again: %+v", got)
 		}
 	})
 }

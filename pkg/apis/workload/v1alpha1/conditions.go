@@ -72,6 +72,9 @@ const (
 	ReasonNotSynced = "NotSynced"
 	// ReasonAwaitingReport: the syncer has not reported yet.
 	ReasonAwaitingReport = "AwaitingReport"
+	// ReasonWatchFailing: the syncer cannot watch a resource, so that changes may be missing; the message names the resource,
+	// the side and the cause.
+	ReasonWatchFailing = "WatchFailing"
 )
 
 // ReasonNamespaceRefused is the Warning event for a Namespace that is labelled to be opened, and is never synced.

@@ -413,10 +413,14 @@ type SyncedResourceStatus struct {
 	// state says whether the resource can be synced.
 	// +optional
 	State SyncedResourceState `json:"state,omitempty"`
-	// message says why not; of an accepted one, which fields only one side knows.
+	// message says why not; of an accepted one, on which side its watch fails and why, and which fields only one side knows.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32768
 	Message string `json:"message,omitempty"`
+	// unwatchedSince is since when the watch of the resource has been failing on a side, so that changes there are not seen.
+	// It is absent while both sides are watched.
+	// +optional
+	UnwatchedSince *metav1.Time `json:"unwatchedSince,omitempty"`
 	// objects is how many are held in the opened Namespaces because they have, or are to have, a copy.
 	// +optional
 	// +kubebuilder:validation:Minimum=0

@@ -27,6 +27,9 @@ func syncedVerdict(target *workloadv1alpha1.SyncTarget, key string) (verdict, bo
 	if v, found := resourceFaultVerdict(target, key); found {
 		return v, true
 	}
+	if r := firstUnwatched(status.SyncedResources); r != nil {
+		return unknown(workloadv1alpha1.ReasonWatchFailing, "%s: %s", workloadv1alpha1.GroupResource{Group: r.Group, Resource: r.Resource}, r.Message), true
+	}
 	for _, n := range status.Namespaces {
 		if isOpen(n) && !slices.Contains(status.SyncedNamespaces, n.Name) {
 			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q: some of what is in it has yet to reach the physical cluster", n.Name), true
@@ -81,4 +84,20 @@ func resourceFaultVerdict(target *workloadv1alpha1.SyncTarget, key string) (verd
 			strings.Join(failing, ", "), workloadv1alpha1.SyncAnnotation(key)), true
 	}
 	return verdict{}, false
+}
+
+// firstUnwatched is the accepted resource whose watch has been failing for longest, nil if none fails. It remains the same while
+// the watches of others begin to fail.
+func firstUnwatched(resources []workloadv1alpha1.SyncedResourceStatus) *workloadv1alpha1.SyncedResourceStatus {
+	var first *workloadv1alpha1.SyncedResourceStatus
+	for i := range resources {
+		r := &resources[i]
+		if r.State != workloadv1alpha1.ResourceAccepted || r.UnwatchedSince == nil {
+			continue
+		}
+		if first == nil || r.UnwatchedSince.Before(first.UnwatchedSince) {
+			first = r
+		}
+	}
+	return first
 }

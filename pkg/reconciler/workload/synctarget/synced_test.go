@@ -3,6 +3,9 @@ package synctarget
 import (
 	"strings"
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -13,6 +16,13 @@ func TestSynced(t *testing.T) {
 	}
 	other := func(state workloadv1alpha1.SyncedResourceState) workloadv1alpha1.SyncedResourceStatus {
 		return workloadv1alpha1.SyncedResourceStatus{Group: "apps", Resource: "deployments", State: state, Message: "why"}
+	}
+	unwatched := func(resource string, since time.Duration, failing int32) workloadv1alpha1.SyncedResourceStatus {
+		at := metav1.NewTime(time.Unix(1700000000, 0).Add(since))
+		return workloadv1alpha1.SyncedResourceStatus{
+			Resource: resource, State: workloadv1alpha1.ResourceAccepted, Objects: 3, Failing: failing, UnwatchedSince: &at,
+			Message: "the watch of the physical cluster fails: " + resource,
+		}
 	}
 	tests := map[string]struct {
 		reason string
@@ -34,6 +44,26 @@ func TestSynced(t *testing.T) {
 		"not allowed": {"", func(s *workloadv1alpha1.SyncTargetStatus) {
 			s.SyncedResources = append(s.SyncedResources, other(workloadv1alpha1.ResourceForbidden))
 		}, false, "False NotSynced: deployments.apps: Forbidden: why"},
+		"not watched": {"What is not seen is not known.", func(s *workloadv1alpha1.SyncTargetStatus) {
+			s.SyncedResources = append(s.SyncedResources, unwatched("secrets", 0, 0))
+		}, false, "Unknown WatchFailing: secrets: the watch of the physical cluster fails: secrets"},
+		"not watched, one for longer": {"The first one stays named while others follow.", func(s *workloadv1alpha1.SyncTargetStatus) {
+			s.SyncedResources = append(s.SyncedResources, unwatched("services", time.Second, 0), unwatched("secrets", 0, 0))
+		}, false, "Unknown WatchFailing: secrets: "},
+		"not watched, in a new Namespace": {"The cause is named.", func(s *workloadv1alpha1.SyncTargetStatus) {
+			s.SyncedNamespaces, s.SyncedResources = nil, append(s.SyncedResources, unwatched("secrets", 0, 0))
+		}, false, "Unknown WatchFailing: secrets: "},
+		"not watched, and failing": {"What is known to fail comes first.", func(s *workloadv1alpha1.SyncTargetStatus) {
+			s.SyncedResources = append(s.SyncedResources, unwatched("secrets", 0, 1))
+		}, false, "False NotSynced: Some of the secrets are refused"},
+		"not watched, and another not allowed": {"", func(s *workloadv1alpha1.SyncTargetStatus) {
+			s.SyncedResources = append(s.SyncedResources, unwatched("secrets", 0, 0), other(workloadv1alpha1.ResourceForbidden))
+		}, false, "False NotSynced: deployments.apps: Forbidden: why"},
+		"not watched, and not served": {"Nobody asked for it.", func(s *workloadv1alpha1.SyncTargetStatus) {
+			missing := unwatched("secrets", 0, 0)
+			missing.State = workloadv1alpha1.ResourceMissing
+			s.SyncedResources = append(s.SyncedResources, missing)
+		}, false, "True Synced"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -134,5 +164,16 @@ func TestCountsCauseNoPass(t *testing.T) {
 	}
 	if !mayChangeVerdict(count(3, 0), count(3, 1)) {
 		t.Error("no pass for the first failure")
+	}
+	unwatched := func(since time.Duration) *workloadv1alpha1.SyncTarget {
+		target, at := count(3, 0), metav1.NewTime(w.clock.Now().Add(since))
+		target.Status.SyncedResources[0].UnwatchedSince = &at
+		return target
+	}
+	if !mayChangeVerdict(count(3, 0), unwatched(0)) || !mayChangeVerdict(unwatched(0), count(3, 0)) {
+		t.Error("no pass for a watch that begins to fail, or works again")
+	}
+	if mayChangeVerdict(unwatched(0), unwatched(time.Hour)) {
+		t.Error("a pass for a time")
 	}
 }
