@@ -293,7 +293,7 @@ func TestUnmarkedIsTold(t *testing.T) {
 		}
 		s.pass.queue.backoff.When(s.pass.key())
 		s.cache(t, s.pass.resource.up, s.live(t))
-		o, f := s.pass.countObjects(places, s.pass.resource.api.GroupResource)
+		o, f := countObjects(places, s.pass.resource.api.GroupResource)
 		if len(told) != events || int(o) != objects || int(f) != failing {
 			t.Errorf("%s: told %q, counted %d, of which %d fail", when, told, o, f)
 		}

@@ -18,7 +18,8 @@
 //	upstream.go    what is written to the source: finalizer, status and report
 //	state.go       what a pass leaves to the next one
 //	events.go      Warnings about the copies and what they own
-//	status.go      how many objects there are and how many fail, for the SyncTarget
+//	status.go      what is reported on the SyncTarget, and when
+//	counts.go      how many objects there are and how many fail
 //	synced.go      in which Namespaces everything has arrived
 //	watchhealth.go which watches fail
 //

@@ -65,6 +65,8 @@ type resourceSync struct {
 	// listed is set when the objects of the first list have been marked as unsynced, and listedAt is when that was.
 	listed   atomic.Bool
 	listedAt time.Time
+	// counts are its objects that have, or are to have, a copy.
+	counts objectCounts
 }
 
 func newNamespaceSync(key string, namespace source.Namespace) *namespaceSync {

@@ -62,6 +62,7 @@ func (e *Controller) syncObject(ctx context.Context, p *namespaceSync, l *resour
 		return 0, nil // everything is enqueued when it has
 	}
 	o := e.newObjectReconciler(p, l, name)
+	defer l.counts.passed(name) // also if the pass panics
 	ahead := o.load()
 	defer o.doneWithChanges()
 	again, err := o.run(ctx)
@@ -121,8 +122,8 @@ func (o *objectReconciler) finish(ctx context.Context, err error) {
 		o.requeueChanges()
 	}
 	o.namespace.setObjectState(o.key(), o.state)
-	done := err == nil && !o.pending || o.src != nil && o.isFailing(o.namespace, o.resource, o.src)
-	if done && o.namespace.markSynced(o.key()) {
+	fails := o.recordCount()
+	if done := err == nil && !o.pending || fails; done && o.namespace.markSynced(o.key()) {
 		signal(o.statusUrgent)
 	}
 }

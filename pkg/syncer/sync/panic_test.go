@@ -22,12 +22,16 @@ func TestPanicIsOneObjectsFailure(t *testing.T) {
 	if err := b.pass.resource.up.Objects.Store.Add(mustPack(t, sourceOf(fresh))); err != nil {
 		t.Fatal(err)
 	}
+	b.pass.resource.counts.expect([]string{"a"})
 	e.queue.Add(b.pass.key())
 	if !e.processNext(t.Context()) {
 		t.Fatal("the worker has ended")
 	}
 	if got := testutil.ToFloat64(metrics.panics); got != 1 || e.queue.NumRequeues(b.pass.key()) != 1 {
 		t.Errorf("%g panics are counted, and %d failures of the object", got, e.queue.NumRequeues(b.pass.key()))
+	}
+	if !b.pass.resource.counts.isComplete() {
+		t.Error("the counts wait for it for ever")
 	}
 	b.pass.namespace.passes.await() // a pass that counted as under way for ever would hold up the end of its Namespace
 }

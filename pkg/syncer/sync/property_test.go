@@ -460,6 +460,7 @@ func (s *simulation) settle() {
 	for _, problem := range s.problems() {
 		s.fail("after the last change: %s", problem)
 	}
+	s.checkCounts()
 	for _, wait := range []time.Duration{0, cache.AssumedLifetime + time.Second} {
 		s.step(wait)
 		before := s.up.version + s.down.version + s.events.version
@@ -467,6 +468,21 @@ func (s *simulation) settle() {
 		if after := s.up.version + s.down.version + s.events.version; after != before || s.pass.writes > 0 || err != nil && !s.quotaExhausted {
 			s.fail("a pass with nothing to do makes %d writes, which change something %d times, and ends with %v", s.pass.writes, after-before, err)
 		}
+	}
+}
+
+// checkCounts holds that the object counts, and fails, as it says itself.
+func (s *simulation) checkCounts() {
+	src := s.up.objects[objectName]
+	var want [2]int32
+	if src != nil && s.controller.hasOurMetadata(src) {
+		want[0] = 1
+		if s.controller.isFailing(s.namespace, s.resource, src) {
+			want[1] = 1
+		}
+	}
+	if objects, failing := s.resource.counts.sum(); want != [2]int32{objects, failing} {
+		s.fail("after the last change: %d objects are counted, of which %d fail, and not %v", objects, failing, want)
 	}
 }
 

@@ -65,11 +65,11 @@ func (e *Controller) writeStatus(ctx context.Context) error {
 	return e.source.WriteStatus(ctx, status)
 }
 
-// resourceStatuses is what is to be told of the resources. What cannot be counted yet, as after a start, stays as it was
-// told before.
+// resourceStatuses is what is to be told of the resources. Of what is not all counted yet, as after a start, no less is told than
+// before.
 func (e *Controller) resourceStatuses(catalog []discovery.Resource, plan *source.Plan) []workloadv1alpha1.SyncedResourceStatus {
 	e.mu.Lock()
-	places, refused, watches := maps.Clone(e.namespaces), maps.Clone(e.listErrors), e.watchFailures
+	namespaces, refused, watches := maps.Clone(e.namespaces), maps.Clone(e.listErrors), e.watchFailures
 	e.mu.Unlock()
 	out := make([]workloadv1alpha1.SyncedResourceStatus, 0, len(catalog))
 	for _, r := range catalog {
@@ -85,10 +85,13 @@ func (e *Controller) resourceStatuses(catalog []discovery.Resource, plan *source
 		default:
 			status.Message = withWatchFailures(r.GroupResource, r.Message, watches)
 		}
-		if isCounted(places, r, plan.Assignments) {
-			status.Objects, status.Failing = e.countObjects(places, r.GroupResource)
-		} else {
-			status = keepLastStatus(status, plan.Reported.Resources)
+		last := lastStatus(plan.Reported.Resources, r.GroupResource)
+		if !isListed(namespaces, r, plan.Assignments) {
+			status = keepWatchFailure(status, last)
+		}
+		status.Objects, status.Failing = countObjects(namespaces, r.GroupResource)
+		if !isCounted(namespaces, r, plan.Assignments) {
+			status.Objects, status.Failing = max(status.Objects, last.Objects), max(status.Failing, last.Failing)
 		}
 		out = append(out, status)
 	}
@@ -96,57 +99,50 @@ func (e *Controller) resourceStatuses(catalog []discovery.Resource, plan *source
 	return out
 }
 
-// isCounted tells whether a resource has been listed in every Namespace that is open or closing.
-func isCounted(places map[source.Namespace]*namespaceSync, resource discovery.Resource, assignments []source.Assignment) bool {
+// isListed tells whether a resource has been listed in every Namespace that is open or closing.
+func isListed(namespaces map[source.Namespace]*namespaceSync, resource discovery.Resource, assignments []source.Assignment) bool {
+	return inEachNamespace(namespaces, resource, assignments, (*resourceSync).hasSynced)
+}
+
+// isCounted tells whether a pass has been over each object of its first list, in every Namespace that is open or closing.
+func isCounted(namespaces map[source.Namespace]*namespaceSync, resource discovery.Resource, assignments []source.Assignment) bool {
+	return inEachNamespace(namespaces, resource, assignments, func(l *resourceSync) bool { return l.counts.isComplete() })
+}
+
+// inEachNamespace tells whether this is true of a resource in every Namespace that is open or closing, or the resource is not
+// watched at all.
+func inEachNamespace(
+	namespaces map[source.Namespace]*namespaceSync, resource discovery.Resource, assignments []source.Assignment, isTrue func(*resourceSync) bool,
+) bool {
 	return !resource.IsWatchable() || !slices.ContainsFunc(assignments, func(a source.Assignment) bool {
 		if a.Intent == source.Prepare {
 			return false
 		}
-		p := places[a.Namespace]
+		p := namespaces[a.Namespace]
 		if p == nil {
 			return a.Intent == source.Run // a closing one may have been left already
 		}
 		l := p.resource(resource.GroupResource)
-		return l == nil || !l.hasSynced()
+		return l == nil || !isTrue(l)
 	})
 }
 
-// keepLastStatus keeps what was last reported of a resource that has yet to be listed: the numbers, and that a watch of it
-// fails. After a restart it is not known at once that it still does.
-func keepLastStatus(status workloadv1alpha1.SyncedResourceStatus, reported []workloadv1alpha1.SyncedResourceStatus) workloadv1alpha1.SyncedResourceStatus {
-	i := slices.IndexFunc(reported, func(s workloadv1alpha1.SyncedResourceStatus) bool {
-		return s.Group == status.Group && s.Resource == status.Resource
-	})
-	if i < 0 {
-		return status
+// lastStatus returns what was last reported of a resource, empty if nothing was.
+func lastStatus(reported []workloadv1alpha1.SyncedResourceStatus, resource workloadv1alpha1.GroupResource) workloadv1alpha1.SyncedResourceStatus {
+	for _, s := range reported {
+		if s.Group == resource.Group && s.Resource == resource.Resource {
+			return s
+		}
 	}
-	last := reported[i]
-	status.Objects, status.Failing = last.Objects, last.Failing
+	return workloadv1alpha1.SyncedResourceStatus{}
+}
+
+// keepWatchFailure keeps what was last reported of a watch that failed, until it is known whether it still does.
+func keepWatchFailure(status, last workloadv1alpha1.SyncedResourceStatus) workloadv1alpha1.SyncedResourceStatus {
 	if status.State == workloadv1alpha1.ResourceAccepted && last.State == status.State && status.UnwatchedSince == nil && last.UnwatchedSince != nil {
 		status.UnwatchedSince, status.Message = last.UnwatchedSince, last.Message
 	}
 	return status
-}
-
-// countObjects tells how many objects of a resource have, or are to have, a copy in these places, and how many of them fare badly.
-func (e *Controller) countObjects(places map[source.Namespace]*namespaceSync, resource workloadv1alpha1.GroupResource) (objects, failing int32) {
-	for _, p := range places {
-		l := p.resource(resource)
-		if l == nil {
-			continue
-		}
-		for _, key := range l.up.Objects.Keys() {
-			o, _ := l.up.Objects.Get(key)
-			if o == nil || !e.hasOurMetadata(o) && !isMetadataRejected(p, l, o) {
-				continue
-			}
-			objects++
-			if e.isFailing(p, l, o) {
-				failing++
-			}
-		}
-	}
-	return objects, failing
 }
 
 func sameStatus(a, b workloadv1alpha1.SyncedResourceStatus) bool {

@@ -22,8 +22,8 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
-// TestCount: what is told before, say by an earlier process, stands until everything has been listed again; an absence
-// that is not yet known to be one is not counted.
+// TestCount: what is told before, say by an earlier process, stands until everything has been listed again and a pass has been over
+// each object; an absence that is not yet known to be one is not counted. More than before is told at once.
 func TestCount(t *testing.T) {
 	gr := workloadv1alpha1.GroupResource{Resource: "configmaps"}
 	catalog := []discovery.Resource{{GroupResource: gr, Kind: "ConfigMap", Versions: []string{"v1"}, State: workloadv1alpha1.ResourceAccepted}}
@@ -54,6 +54,25 @@ func TestCount(t *testing.T) {
 		p.resources[gr] = &resourceSync{api: catalog[0], up: cache.New(client, configMaps, p.upstream.Name, clock.RealClock{}, "")}
 		return map[source.Namespace]*namespaceSync{shopNamespace: p}
 	}
+	// passedOver lists the objects, and has passes go over all but some.
+	passedOver := func(all int) func(*testing.T, ...*unstructured.Unstructured) map[source.Namespace]*namespaceSync {
+		return func(t *testing.T, sources ...*unstructured.Unstructured) map[source.Namespace]*namespaceSync {
+			places := listed(t, sources...)
+			p := places[shopNamespace]
+			p.markUnsynced(p.resources[gr], time.Now())
+			for _, o := range sources[:all] {
+				pass := &objectReconciler{Controller: &Controller{owner: testOwner}, namespace: p, resource: p.resources[gr], name: o.GetName(), src: o}
+				pass.recordCount()
+			}
+			return places
+		}
+	}
+	many := func(count int) (sources []*unstructured.Unstructured) {
+		for range count {
+			sources = append(sources, sourceOf(failed))
+		}
+		return sources
+	}
 	none := func(*testing.T, ...*unstructured.Unstructured) map[source.Namespace]*namespaceSync { return nil }
 	tests := map[string]struct {
 		places           func(*testing.T, ...*unstructured.Unstructured) map[source.Namespace]*namespaceSync
@@ -63,8 +82,11 @@ func TestCount(t *testing.T) {
 	}{
 		"just started":      {none, open, nil, 7, 3},
 		"not listed":        {unlisted, open, nil, 7, 3},
-		"listed":            {listed, open, []*unstructured.Unstructured{sourceOf(), sourceOf(failed)}, 2, 1},
-		"listed, none held": {listed, open, []*unstructured.Unstructured{sourceOf(func(o *unstructured.Unstructured) { o.SetFinalizers(nil) })}, 0, 0},
+		"listed":            {listed, open, []*unstructured.Unstructured{sourceOf(), sourceOf(failed)}, 7, 3},
+		"passed over one":   {passedOver(1), open, []*unstructured.Unstructured{sourceOf(), sourceOf(failed)}, 7, 3},
+		"passed over eight": {passedOver(8), open, many(9), 8, 8},
+		"passed over all":   {passedOver(2), open, []*unstructured.Unstructured{sourceOf(), sourceOf(failed)}, 2, 1},
+		"none is ours":      {passedOver(1), open, []*unstructured.Unstructured{sourceOf(func(o *unstructured.Unstructured) { o.SetFinalizers(nil) })}, 0, 0},
 		"nothing is opened": {none, nil, nil, 0, 0},
 	}
 	for name, tc := range tests {

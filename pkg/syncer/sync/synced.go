@@ -21,11 +21,11 @@ const lateAfter = 10 * time.Second
 // syncedNamespaces are the opened Namespaces in which every object has been dealt with and no change has waited for long.
 func (e *Controller) syncedNamespaces(catalog []discovery.Resource, plan *source.Plan) []source.Namespace {
 	e.mu.Lock()
-	places := maps.Clone(e.namespaces)
+	namespaces := maps.Clone(e.namespaces)
 	e.mu.Unlock()
 	var synced []source.Namespace
 	for _, a := range plan.Assignments {
-		if a.Intent == source.Run && e.isNamespaceSynced(places[a.Namespace], catalog, slices.Contains(plan.Reported.SyncedNamespaces, a.Namespace)) {
+		if a.Intent == source.Run && e.isNamespaceSynced(namespaces[a.Namespace], catalog, slices.Contains(plan.Reported.SyncedNamespaces, a.Namespace)) {
 			synced = append(synced, a.Namespace)
 		}
 	}
@@ -68,11 +68,15 @@ func (e *Controller) isNamespaceSynced(p *namespaceSync, catalog []discovery.Res
 }
 
 // isLate tells whether a change of an object has waited for long, or its copy has been missing for long, and the object does not say
-// why. The time counts from when the resource was listed.
+// why. The time counts from when the resource was listed. Only objects of which a change has waited for long are read.
 func (e *Controller) isLate(p *namespaceSync, l *resourceSync) (late bool) {
 	of := func(name string) bool {
 		o, _ := l.up.Objects.Get(p.upstream.Key(name))
 		return o != nil && transform.IsWanted(o) && !e.isFailing(p, l, o)
+	}
+	isMissing := func(name string) bool {
+		dst, _ := l.down.Objects.Get(p.downstreamNamespace + "/" + name)
+		return dst == nil
 	}
 	isOld := func(since time.Time) bool {
 		return e.clock.Since(since) > lateAfter && e.clock.Since(l.listedAt) > lateAfter
@@ -85,8 +89,7 @@ func (e *Controller) isLate(p *namespaceSync, l *resourceSync) (late bool) {
 		return late
 	}
 	l.down.RangePending(func(name string, since time.Time) bool {
-		copy, _ := l.down.Objects.Get(p.downstreamNamespace + "/" + name)
-		late = copy == nil && isOld(since) && of(name)
+		late = isOld(since) && isMissing(name) && of(name)
 		return !late
 	})
 	return late
@@ -110,11 +113,13 @@ func (p *namespaceSync) markUnsynced(l *resourceSync, now time.Time) {
 	if p.resources[l.api.GroupResource] != l {
 		return // it is no longer watched, or watched anew
 	}
-	for _, name := range l.up.Names() {
+	names := l.up.Names()
+	for _, name := range names {
 		p.unsynced[queueKey{namespace: p.upstream, resource: l.api.GroupResource, name: name}] = true
 	}
 	if !l.listed.Load() {
 		l.listedAt = now
+		l.counts.expect(names)
 		l.listed.Store(true)
 	}
 }
