@@ -139,35 +139,6 @@ var localAnnotations = []string{
 	"volume.beta.kubernetes.io/storage-provisioner",
 }
 
-// isNeverSynced says whether an object is never synced, whatever its labels: it belongs to its side, or opens it.
-func isNeverSynced(object *unstructured.Unstructured) bool {
-	if object.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Secret"}) {
-		kind, _, _ := unstructured.NestedString(object.Object, "type")
-		// What is shown to the service is a kubeconfig, before a SyncTarget refers to it and after.
-		shown := object.GetLabels()[workloadv1alpha1.LabelVisible] == "true"
-		return shown || kind == string(corev1.SecretTypeServiceAccountToken) || slices.ContainsFunc(object.GetFinalizers(), func(f string) bool {
-			return strings.HasPrefix(f, workloadv1alpha1.HoldPrefix)
-		})
-	}
-	return object.GroupVersionKind().Group == "" && naming.IsClusterDefault(object.GetKind(), object.GetName()) && !isCustomized(object)
-}
-
-// isCustomized tells a ServiceAccount "default" to which somebody has given something that Pods want to find, such as
-// the Secrets for their images, from one as every Namespace has it.
-func isCustomized(object *unstructured.Unstructured) bool {
-	if object.GetKind() != "ServiceAccount" {
-		return false
-	}
-	pullSecrets, _, _ := unstructured.NestedSlice(object.Object, "imagePullSecrets")
-	_, mounts := object.Object["automountServiceAccountToken"]
-	return len(pullSecrets) > 0 || mounts || len(withoutLocal(object.GetLabels())) > 0 || len(withoutLocal(object.GetAnnotations())) > 0
-}
-
-// IsWanted tells whether an object of an opened Namespace is to have a copy.
-func IsWanted(object *unstructured.Unstructured) bool {
-	return object.GetDeletionTimestamp() == nil && object.GetLabels()[workloadv1alpha1.LabelSync] != "false" && !isNeverSynced(object)
-}
-
 // Hash identifies a content; maps are encoded in the order of their keys.
 func Hash(content any) (string, error) {
 	data, err := json.Marshal(content)

@@ -8,13 +8,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
-
-	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -108,58 +105,4 @@ func stored(t *testing.T, object *unstructured.Unstructured) *unstructured.Unstr
 		t.Fatal(err)
 	}
 	return &unstructured.Unstructured{Object: fields}
-}
-
-func TestWanted(t *testing.T) {
-	object := func(kind, name string, change ...func(*unstructured.Unstructured)) *unstructured.Unstructured {
-		o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": kind}}
-		o.SetName(name)
-		for _, c := range change {
-			c(o)
-		}
-		return o
-	}
-	tests := map[string]struct {
-		reason string
-		object *unstructured.Unstructured
-		want   bool
-	}{
-		"usual":   {"", object("ConfigMap", "a"), true},
-		"deleted": {"", object("ConfigMap", "a", func(o *unstructured.Unstructured) { now := metav1.Now(); o.SetDeletionTimestamp(&now) }), false},
-		"opted out": {"", object("ConfigMap", "a", func(o *unstructured.Unstructured) {
-			o.SetLabels(map[string]string{workloadv1alpha1.LabelSync: "false"})
-		}), false},
-		"opted in": {"Only false opts out.", object("ConfigMap", "a", func(o *unstructured.Unstructured) {
-			o.SetLabels(map[string]string{workloadv1alpha1.LabelSync: "true"})
-		}), true},
-		"root CA":         {"Each cluster has its own.", object("ConfigMap", "kube-root-ca.crt"), false},
-		"default account": {"Each Namespace has its own.", object("ServiceAccount", "default"), false},
-		"furnished account": {"Pods want its Secrets for their images.", object("ServiceAccount", "default", func(o *unstructured.Unstructured) {
-			o.Object["imagePullSecrets"] = []any{map[string]any{"name": "registry"}}
-		}), true},
-		"account with a role": {"Of a cloud, say.", object("ServiceAccount", "default", func(o *unstructured.Unstructured) {
-			o.SetAnnotations(map[string]string{"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/shop"})
-		}), true},
-		"account with marks of kcp": {"", object("ServiceAccount", "default", func(o *unstructured.Unstructured) {
-			o.SetAnnotations(map[string]string{"kcp.io/cluster": "2vkq1d7w9hx0a3bc"})
-		}), false},
-		"another account": {"", object("ServiceAccount", "builder"), true},
-		"token": {"It is good for kcp alone.", object("Secret", "t", func(o *unstructured.Unstructured) {
-			o.Object["type"] = "kubernetes.io/service-account-token"
-		}), false},
-		"kubeconfig of a target": {"It opens a cluster, perhaps another one.", object("Secret", "k", func(o *unstructured.Unstructured) {
-			o.SetFinalizers([]string{workloadv1alpha1.Hold("fedcba9876543210")})
-		}), false},
-		"kubeconfig to be": {"No SyncTarget refers to it yet, or any more.", object("Secret", "k", func(o *unstructured.Unstructured) {
-			o.SetLabels(map[string]string{workloadv1alpha1.LabelVisible: "true"})
-		}), false},
-		"secret": {"", object("Secret", "s", func(o *unstructured.Unstructured) { o.Object["type"] = "Opaque" }), true},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			if got := IsWanted(tc.object); got != tc.want {
-				t.Errorf("%s\nwanted() = %t", tc.reason, got)
-			}
-		})
-	}
 }

@@ -1,6 +1,7 @@
 // Package transform holds the pure functions between an object of the workspace and its copy in the physical cluster.
 //
-//	copy.go         Owner.Copy: what an object becomes in the physical cluster; IsWanted: whether it is to have a copy
+//	copy.go         Owner.Copy: what an object becomes in the physical cluster
+//	wanted.go       IsWanted: whether an object is to have a copy; NotSynced, NeverSynced: why not
 //	namespaces.go   names and selectors of Namespaces inside objects
 //	match.go        Matches, Differences: whether a copy still is what was applied, and where it is not
 //	defaults.go     WithDefaults: what is applied to a copy that there is, with the defaults of a fresh one
