@@ -32,6 +32,8 @@ type Source interface {
 	// WriteWithdrawn reports of Namespaces whether nothing of ours is left in them. It returns those of which that was
 	// not reported since the source does not want them to be withdrawn.
 	WriteWithdrawn(ctx context.Context, changes map[Namespace]bool) (notWanted []Namespace, err error)
+	// ReadEvent reads an Event about an object. It returns nil if there is none of this name.
+	ReadEvent(ctx context.Context, namespace Namespace, name string) (*corev1.Event, error)
 	// WriteEvent writes an Event about an object, or brings the one of its name up to date.
 	WriteEvent(ctx context.Context, namespace Namespace, event *corev1.Event) error
 }

@@ -63,6 +63,9 @@ type observation struct {
 	finalizer, report bool
 	// finished tells that the object is a Job that has ended.
 	finished bool
+	// mustWarnNeverSynced tells that the object is never synced although its user asks for it by a label, and that this has yet to
+	// be said on it.
+	mustWarnNeverSynced bool
 
 	copy copyState
 	// terminating tells that the copy is being deleted; matches, that it is what the object says; earlierJob, that it is the copy
@@ -130,6 +133,8 @@ const (
 	releaseCopy
 	// releaseSource takes finalizer, report and status off the object.
 	releaseSource
+	// warnNeverSynced says on the object that it is never synced.
+	warnNeverSynced
 
 	// What follows writes status and report to the object.
 
@@ -209,6 +214,8 @@ func decideWrite(o observation, write action) action {
 // decideRemoval decides about an object that is to have no copy.
 func decideRemoval(o observation) action {
 	switch {
+	case o.copy != copyManaged && !o.finalizer && !o.report && o.intent == intentRun && o.mustWarnNeverSynced:
+		return warnNeverSynced
 	case o.copy != copyManaged && !o.finalizer && !o.report:
 		return doNothing
 	case !o.confirmed.removal:

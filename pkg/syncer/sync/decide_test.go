@@ -9,7 +9,8 @@ var actionNames = map[action]string{
 	doNothing: "doNothing", waitForCache: "waitForCache", waitDeferred: "waitDeferred", confirmRemoval: "confirmRemoval", confirmSource: "confirmSource",
 	confirmNoCopy: "confirmNoCopy", dryRunCreate: "dryRunCreate", addFinalizer: "addFinalizer", createCopy: "createCopy", applyCopy: "applyCopy",
 	deleteCopy: "deleteCopy", replaceJob: "replaceJob", orphanCopy: "orphanCopy", releaseCopy: "releaseCopy", releaseSource: "releaseSource",
-	reportCopy: "reportCopy", reportTerminating: "reportTerminating", reportDeleting: "reportDeleting", reportUnmanaged: "reportUnmanaged",
+	warnNeverSynced: "warnNeverSynced",
+	reportCopy:      "reportCopy", reportTerminating: "reportTerminating", reportDeleting: "reportDeleting", reportUnmanaged: "reportUnmanaged",
 	reportFinishedJob: "reportFinishedJob", reportRejection: "reportRejection", reportNotAccepted: "reportNotAccepted", reportListDenied: "reportListDenied",
 }
 
@@ -78,7 +79,14 @@ func TestDecide(t *testing.T) {
 		"changed again and again":      {"Who changes it back is not raced.", wantedObject(func(o *observation) { o.matches, o.restoreWait = false, time.Second }), reportCopy},
 
 		// An object that is to have no copy.
-		"never synced":                 {"", unwantedObject(func(o *observation) { o.finalizer, o.report, o.copy = false, false, copyAbsent }), doNothing},
+		"never synced": {"", unwantedObject(func(o *observation) { o.finalizer, o.report, o.copy = false, false, copyAbsent }), doNothing},
+		"never synced, and asked for": {"Its user asks in vain.", unwantedObject(func(o *observation) {
+			o.finalizer, o.report, o.copy, o.mustWarnNeverSynced = false, false, copyAbsent, true
+		}), warnNeverSynced},
+		"never synced, draining": {"Nothing is synced any more.", unwantedObject(func(o *observation) {
+			o.finalizer, o.report, o.copy, o.mustWarnNeverSynced, o.intent = false, false, copyAbsent, true, intentDrain
+		}), doNothing},
+		"never synced, with a copy":    {"The copy goes first.", unwantedObject(func(o *observation) { o.mustWarnNeverSynced = true }), confirmRemoval},
 		"deleted, as the cache shows":  {"The workspace itself is asked.", unwantedObject(), confirmRemoval},
 		"deleted":                      {"", unwantedObject(func(o *observation) { o.confirmed.removal = true }), deleteCopy},
 		"deleted, being deleted below": {"", unwantedObject(func(o *observation) { o.confirmed.removal, o.terminating = true, true }), reportDeleting},

@@ -15,6 +15,7 @@
 //	configuration.go what is applied: the object, and the defaults that follow from it
 //	remove.go      the end of a copy
 //	report.go      what is reported on the object
+//	neversynced.go what is said on an object that is never synced although its user asks for it
 //	upstream.go    what is written to the source: finalizer, status and report
 //	state.go       what a pass leaves to the next one
 //	events.go      Warnings about the copies and what they own

@@ -110,7 +110,7 @@ func (o *objectReconciler) requeueChanges() {
 // finish keeps what the next pass needs to know, and tells those who wait for this object.
 func (o *objectReconciler) finish(ctx context.Context, err error) {
 	if o.hasNothing() && !o.hasReport() {
-		o.state = objectState{metadataRejectedAt: o.state.metadataRejectedAt}
+		o.state = objectState{metadataRejectedAt: o.state.metadataRejectedAt, neverSyncedWarned: o.state.neverSyncedWarned}
 		if err == nil && o.namespace.draining() != nil {
 			o.queue.Add(queueKey{namespace: o.namespace.upstream}) // was it the last?
 		}
@@ -120,6 +120,9 @@ func (o *objectReconciler) finish(ctx context.Context, err error) {
 	} else {
 		o.warnMetadataRejected(ctx, err)
 		o.requeueChanges()
+	}
+	if neverSyncedWarning(o.src) == "" {
+		o.state.neverSyncedWarned = ""
 	}
 	o.namespace.setObjectState(o.key(), o.state)
 	fails := o.recordCount()
@@ -168,7 +171,13 @@ func (o *objectReconciler) act(ctx context.Context, next action, desired *unstru
 	case deleteCopy, replaceJob, orphanCopy, releaseCopy:
 		return o.endCopy(ctx, next)
 	case releaseSource:
+		if o.mustWarnNeverSynced() {
+			o.again = lagRetry // no event follows on our own write
+		}
 		return true, o.releaseSource(ctx)
+	case warnNeverSynced:
+		o.warnNeverSynced(ctx)
+		return true, nil
 	case reportCopy, reportTerminating, reportDeleting, reportUnmanaged, reportFinishedJob, reportRejection, reportNotAccepted, reportListDenied:
 		return true, o.writeReport(ctx, next, desired)
 	}

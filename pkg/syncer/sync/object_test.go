@@ -38,6 +38,7 @@ var (
 	configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 	listKinds  = map[schema.GroupVersionResource]string{
 		configMaps:                        "ConfigMapList",
+		events:                            "EventList",
 		{Version: "v1", Resource: "pods"}: "PodList",
 		{Group: "apps", Version: "v1", Resource: "replicasets"}: "ReplicaSetList",
 	}

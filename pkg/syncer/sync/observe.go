@@ -20,7 +20,7 @@ func (o *objectReconciler) observe() (observation, *unstructured.Unstructured, e
 		copy: o.copyState(), terminating: o.dst != nil && o.dst.GetDeletionTimestamp() != nil, clusterDefault: o.isClusterDefault(),
 		intent:   o.intent(),
 		accepted: o.resource.api.State == workloadv1alpha1.ResourceAccepted, watchedDownstream: o.resource.down != nil,
-		listDenied: o.resource.isListDenied(), confirmed: o.confirmed,
+		listDenied: o.resource.isListDenied(), confirmed: o.confirmed, mustWarnNeverSynced: o.mustWarnNeverSynced(),
 	}
 	if observed.source != sourceWanted || observed.intent != intentRun || observed.listDenied {
 		return observed, nil, nil

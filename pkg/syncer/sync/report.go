@@ -167,9 +167,14 @@ func (o *objectReconciler) warnMetadataRejected(ctx context.Context, failure err
 
 // writeWarning writes the one Warning Event about the sync of an object.
 func (o *objectReconciler) writeWarning(ctx context.Context, message string) error {
+	return o.source.WriteEvent(ctx, o.namespace.upstream, o.warning(message))
+}
+
+// warning is the one Warning Event about the sync of an object.
+func (o *objectReconciler) warning(message string) *corev1.Event {
 	now := metav1.NewTime(o.clock.Now().Truncate(time.Second))
 	event := o.eventOn(o.src, string(o.src.GetUID()))
 	event.Type, event.Reason, event.Message = corev1.EventTypeWarning, reasonSyncRefused, message
 	event.Count, event.FirstTimestamp, event.LastTimestamp = 1, now, now
-	return o.source.WriteEvent(ctx, o.namespace.upstream, event)
+	return event
 }

@@ -21,6 +21,8 @@ type objectState struct {
 	prunedStatus string
 	// metadataRejectedAt is when an Event last said that the workspace refuses our metadata, until it takes it.
 	metadataRejectedAt time.Time
+	// neverSyncedWarned identifies the last warning that the object is never synced although its user asks for it.
+	neverSyncedWarned string
 }
 
 // outcome is that of a write which would be the same again until the object or its copy changes.

@@ -46,7 +46,8 @@ const (
 	LabelStatePrefix = "state.workload.kcp.io/"
 	// StateSync is the value that opens a Namespace.
 	StateSync = "Sync"
-	// LabelSync set to "false" keeps an object of an opened Namespace from being synced.
+	// LabelSync set to "false" keeps an object of an opened Namespace from being synced. An object that is never synced and has
+	// it set to "true" gets a Warning Event that says why.
 	LabelSync = "workload.kcp.io/sync"
 	// SyncerFinalizerPrefix and a key make the finalizer that holds a user's object while a copy of it exists.
 	SyncerFinalizerPrefix = "workload.kcp.io/syncer-"
