@@ -18,7 +18,8 @@
 //	neversynced.go what is said on an object that is never synced although its user asks for it
 //	upstream.go    what is written to the source: finalizer, status and report
 //	state.go       what a pass leaves to the next one
-//	events.go      Warnings about the copies and what they own
+//	events.go      writes upstream the Warning Events of the copies and of what they own
+//	eventowners.go looks up which object an Event of the physical cluster is about
 //	status.go      what is reported on the SyncTarget, and when
 //	counts.go      how many objects there are and how many fail
 //	synced.go      in which Namespaces everything has arrived

@@ -1,21 +1,15 @@
 package sync
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
-	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 )
@@ -215,68 +209,6 @@ func TestGeneratedNamePrefix(t *testing.T) {
 	} {
 		if got := generatedNamePrefix(name); got != want {
 			t.Errorf("generatedNamePrefix(%q) = %q, want %q", name, got, want)
-		}
-	}
-}
-
-// TestRefusedWarning: what the workspace refuses is not written again until the Event is repeated; what passes is tried
-// again.
-func TestRefusedWarning(t *testing.T) {
-	for name, tc := range map[string]struct {
-		answer error
-		final  bool
-	}{
-		"forbidden":   {apierrors.NewForbidden(events.GroupResource(), "e", errors.New("quota")), true},
-		"invalid":     {apierrors.NewInvalid(events.GroupVersion().WithKind("Event").GroupKind(), "e", nil), true},
-		"webhook":     {apierrors.NewInternalError(errors.New("failed calling webhook")), true},
-		"busy":        {apierrors.NewTooManyRequests("later", 1), false},
-		"no answer":   {errors.New("connection refused"), false},
-		"unavailable": {apierrors.NewServiceUnavailable("restarting"), false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newStage(t)
-			s.up.PrependReactor("create", "events", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, tc.answer })
-			s.warn("1", "Deployment", "apps/v1", "web", 1, 0)
-			if _, err := s.engine.syncEvent(t.Context(), s.place, "e"); (err == nil) != tc.final {
-				t.Fatalf("syncEvent() = %v", err)
-			}
-			s.up.ClearActions()
-			_, _ = s.engine.syncEvent(t.Context(), s.place, "e")
-			if requests := len(s.up.Actions()); (requests == 0) != tc.final {
-				t.Errorf("%d requests for the same Event", requests)
-			}
-			s.up.ClearActions()
-			s.clock.Step(eventPace)
-			s.warn("2", "Deployment", "apps/v1", "web", 2, 0)
-			if _, _ = s.engine.syncEvent(t.Context(), s.place, "e"); len(s.up.Actions()) == 0 {
-				t.Error("a repetition is not tried")
-			}
-		})
-	}
-}
-
-func TestClipName(t *testing.T) {
-	long := strings.Repeat("a", 215)
-	for name, want := range map[string]string{
-		"web":                     "web",
-		"web.example.com":         "web.example.com",
-		long + "bcd":              long + "b",
-		long + "-bcd":             long,
-		long + ".bcd":             long,
-		long[1:] + ".-bcd":        long[1:],
-		long[1:] + "-.bcd":        long[1:],
-		"system:Controller":       "system-controller",
-		":x:.:y":                  "x.y",
-		"::":                      "object",
-		strings.Repeat("ä", 500):  "object",
-		strings.Repeat("a-", 200): strings.Repeat("a-", 107) + "a",
-	} {
-		got := clipName(name)
-		if got != want {
-			t.Errorf("clipName(%q) = %q, want %q", name, got, want)
-		}
-		if problems := validation.IsDNS1123Subdomain(got + "." + strings.Repeat("f", 36)); len(problems) > 0 {
-			t.Errorf("%q: %q", got, problems)
 		}
 	}
 }
