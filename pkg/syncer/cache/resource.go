@@ -160,7 +160,7 @@ func (s *ResourceCache) AddEventHandler(notify func(name string, atStart bool)) 
 		if o.deletedWith != "" {
 			s.deletedWith.Store(o.name, deletion{o.uid, o.deletedWith})
 		}
-		if s.Objects.delivered(o.namespace+"/"+o.name, o.version) {
+		if s.Objects.delivered(o.namespace.Value()+"/"+o.name, o.version) {
 			notify(o.name, atStart)
 		}
 	}
