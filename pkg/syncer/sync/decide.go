@@ -6,11 +6,11 @@ import "time"
 type sourceState int
 
 const (
-	// sourceAbsent: the cache shows no object.
+	// sourceAbsent: it shows no object.
 	sourceAbsent sourceState = iota
-	// sourceUnwanted: it is deleted, opted out, or never synced.
+	// sourceUnwanted: the object is being deleted, is opted out, or is one of those that are never synced.
 	sourceUnwanted
-	// sourceWanted: it is to have a copy.
+	// sourceWanted: the object is to have a copy.
 	sourceWanted
 )
 
@@ -24,11 +24,12 @@ const (
 	// copyUnmanaged is an object of somebody else.
 	copyUnmanaged
 	// copyAdoptable is an object that its owner has handed over by an annotation, or that the cluster itself puts into every
-	// Namespace: it is applied to, and never deleted.
+	// Namespace. It is applied to, and is copyManaged from then on.
 	copyAdoptable
 )
 
-// intent is what is to become of the copy for reasons that lie outside the object.
+// intent is what is to become of the copy for reasons that lie outside the object. Two of them end the copy: what they differ in
+// is what confirmRemoval reads.
 type intent int
 
 const (
@@ -46,41 +47,48 @@ type outcomeState int
 const (
 	// outcomeNone: nothing is known, or it no longer holds.
 	outcomeNone outcomeState = iota
-	// outcomeUnchanged: the write changed nothing, or what it could not change is known.
-	outcomeUnchanged
-	// outcomeRejected: the physical cluster refused it, and is not asked again before a time.
+	// outcomeSettled: the same write would change nothing. The last one had no effect, or left differences that are recorded.
+	outcomeSettled
+	// outcomeRejected: the physical cluster refused the content, and is not asked again for a while.
 	outcomeRejected
-	// outcomeDeferred: the physical cluster asked to try again later.
+	// outcomeRejectionExpired: it refused the content some time ago, and may be asked again.
+	outcomeRejectionExpired
+	// outcomeDeferred: it said nothing about the content, but asked to try again later.
 	outcomeDeferred
-	// outcomeRejectedBefore: the physical cluster refused it some time ago, and may be asked again.
-	outcomeRejectedBefore
 )
 
 // observation is what is known of one object on both sides. It is a value: deciding reads nothing else.
 type observation struct {
 	source sourceState
-	// finalizer and report tell whether ours are on the object.
+	// finalizer and report tell whether ours are on the object, by the cache.
 	finalizer, report bool
-	// finished tells that the object is a Job that has ended.
+	// finished: the object is a Job, and its status says that it has ended.
 	finished bool
-	// mustWarnNeverSynced tells that the object is never synced although its user asks for it by a label, and that this has yet to
-	// be said on it.
+	// mustWarnNeverSynced: the user has labelled an object to be synced that never is, and has not been told yet.
 	mustWarnNeverSynced bool
 
 	copy copyState
-	// terminating tells that the copy is being deleted; matches, that it is what the object says; earlierJob, that it is the copy
-	// of an earlier Job of the name; newerSource, that it was made from a later generation of the object than the cache shows.
-	terminating, matches, earlierJob, newerSource bool
-	// clusterDefault tells that the name is that of an object which the cluster itself puts into every Namespace.
+	// terminating: the copy is being deleted.
+	terminating bool
+	// matches: the copy is what the object says.
+	matches bool
+	// earlierJob: the copy is that of an earlier Job of the name.
+	earlierJob bool
+	// laterGeneration: the copy was made from a later generation of the object than the cache of the workspace shows.
+	laterGeneration bool
+	// clusterDefault: the name is that of an object which the cluster itself puts into every Namespace.
 	clusterDefault bool
 
 	intent intent
-	// accepted, watchedDownstream and listDenied are of the resource: whether its objects can be synced, whether the physical
-	// cluster serves it, and whether it refuses to list it.
-	accepted, watchedDownstream, listDenied bool
+	// accepted: the state of the resource is Accepted, so that its objects can be synced.
+	accepted bool
+	// servedDownstream: the physical cluster serves the resource.
+	servedDownstream bool
+	// listDenied: the physical cluster refuses to list the resource.
+	listDenied bool
 
 	outcome outcomeState
-	// restoreWait is how long a copy that somebody changes again and again is left as it is.
+	// restoreWait is how long from now a copy that somebody changes again and again is left as it is.
 	restoreWait time.Duration
 
 	confirmed confirmations
@@ -88,19 +96,31 @@ type observation struct {
 
 // confirmations are what live reads and writes of this pass have shown.
 type confirmations struct {
-	// removal: the copy is to go, and orphan: it is to stay without our metadata.
-	removal, orphan bool
-	// kept: the copy is not to go after all.
-	kept bool
+	// removal is what the workspace says about the end of the copy.
+	removal removal
 	// noCopy: the physical cluster has no copy.
 	noCopy bool
-	// finalizer: the object carries our finalizer in its latest version.
-	finalizer bool
+	// finalizerWritten: our finalizer was written to the latest version of the object.
+	finalizerWritten bool
 	// creatable: a dry run of the creation was accepted.
 	creatable bool
-	// source: the object was read live.
-	source bool
+	// sourceRead: the object was read live.
+	sourceRead bool
 }
+
+// removal is what a live read has shown about the end of a copy.
+type removal int
+
+const (
+	// removalUnconfirmed: nothing was read yet.
+	removalUnconfirmed removal = iota
+	// removalRefuted: the copy is not to end after all.
+	removalRefuted
+	// removalDelete: the copy is to be deleted.
+	removalDelete
+	// removalOrphan: the copy is to stay, without our metadata.
+	removalOrphan
+)
 
 // action is the one thing to do next about an object.
 type action int
@@ -113,7 +133,7 @@ const (
 	// waitDeferred ends the pass until the physical cluster may be asked again.
 	waitDeferred
 
-	// confirmRemoval reads live whether the copy is really to go.
+	// confirmRemoval reads live whether the copy is really to end, and how.
 	confirmRemoval
 	// confirmSource reads the object live.
 	confirmSource
@@ -122,25 +142,30 @@ const (
 	// dryRunCreate asks the physical cluster whether it would take the copy now.
 	dryRunCreate
 
+	// addFinalizer writes our finalizer to the object, also if the cache shows it there. The workspace refuses the write if the
+	// object has changed since it was read.
 	addFinalizer
 	createCopy
 	applyCopy
 	deleteCopy
-	// replaceJob deletes the copy of an earlier Job.
+	// replaceJob deletes the copy of an earlier Job. The next pass creates that of the new one.
 	replaceJob
-	// orphanCopy takes our metadata off the copy, releaseCopy everything of ours out of an object that the cluster shares.
+	// orphanCopy leaves the copy where it is, and takes our metadata off it.
 	orphanCopy
+	// releaseCopy leaves an object that the cluster itself has made, and takes our metadata and content out of it.
 	releaseCopy
 	// releaseSource takes finalizer, report and status off the object.
 	releaseSource
-	// warnNeverSynced says on the object that it is never synced.
+	// warnNeverSynced writes an Event on the object: it is never synced.
 	warnNeverSynced
 
-	// What follows writes status and report to the object.
+	// What follows writes status and report to the object. Where there is no copy and is to be none for now, the report takes the
+	// finalizer off with it: reportUnmanaged, reportFinishedJob and reportRejection.
 
 	reportCopy
-	// reportTerminating: the copy is being deleted, and is created again; reportDeleting: it is being deleted, as it should be.
+	// reportTerminating: the copy is being deleted although it is wanted, and will be created again.
 	reportTerminating
+	// reportDeleting: the copy is being deleted, as it should be.
 	reportDeleting
 	reportUnmanaged
 	reportFinishedJob
@@ -151,13 +176,13 @@ const (
 
 // decide returns the one thing to do next about an object. It reads nothing but its argument.
 //
-// Invariants: an object has our finalizer before its copy exists; a copy is deleted only when a live read has shown in this
-// pass that nobody wants it; an object downstream that is not a copy is never changed.
+// Invariants: an object has our finalizer before its copy exists; a copy is deleted only when a live read in this pass has shown
+// that it is not wanted, or belongs to an earlier Job; an object of somebody else is never changed unless it was handed over.
 func decide(o observation) action {
 	switch {
 	case o.listDenied:
 		return decideListDenied(o)
-	case o.confirmed.kept:
+	case o.confirmed.removal == removalRefuted:
 		return waitForCache
 	case o.intent != intentRun || o.source != sourceWanted:
 		return decideRemoval(o)
@@ -170,13 +195,15 @@ func decide(o observation) action {
 	case o.copy == copyUnmanaged:
 		return reportUnmanaged
 	case o.copy == copyManaged && !o.finalizer:
-		return addFinalizer
+		return addFinalizer // somebody has taken it off; the cache shows our own write at once
 	case o.terminating:
 		return reportTerminating
+	case o.laterGeneration && !o.confirmed.sourceRead:
+		return confirmSource
+	case o.copy == copyManaged && o.earlierJob && !o.confirmed.sourceRead:
+		return confirmSource // the cache may lag, and the copy be that of the new Job
 	case o.copy == copyManaged && o.earlierJob:
 		return replaceJob
-	case o.newerSource && !o.confirmed.source:
-		return confirmSource
 	case o.matches:
 		return reportCopy
 	}
@@ -194,19 +221,19 @@ func decideAbsent(o observation) action {
 	return decideWrite(o, createCopy)
 }
 
-// decideWrite decides how an object gets the copy that it does not have.
+// decideWrite decides whether the copy is created or applied now, which write says, or what is done instead.
 func decideWrite(o observation, write action) action {
 	switch {
 	case o.outcome == outcomeDeferred:
 		return waitDeferred
 	case o.outcome == outcomeRejected:
 		return reportRejection
-	case o.copy != copyAbsent && (o.outcome == outcomeUnchanged || o.restoreWait > 0):
+	case o.copy != copyAbsent && (o.outcome == outcomeSettled || o.restoreWait > 0):
 		return reportCopy
-	case o.outcome == outcomeRejectedBefore && !o.finalizer && write == createCopy && !o.confirmed.creatable:
-		return dryRunCreate // so that the finalizer is not added and removed with every attempt
-	case o.copy != copyManaged && !o.confirmed.finalizer:
-		return addFinalizer // also if the cache shows it: the cache may lag, and the server compares versions
+	case o.outcome == outcomeRejectionExpired && !o.finalizer && write == createCopy && !o.confirmed.creatable:
+		return dryRunCreate // otherwise each attempt would add the finalizer, and reportRejection take it off
+	case o.copy != copyManaged && !o.confirmed.finalizerWritten:
+		return addFinalizer
 	}
 	return write
 }
@@ -218,9 +245,9 @@ func decideRemoval(o observation) action {
 		return warnNeverSynced
 	case o.copy != copyManaged && !o.finalizer && !o.report:
 		return doNothing
-	case !o.confirmed.removal:
+	case o.confirmed.removal == removalUnconfirmed:
 		return confirmRemoval
-	case o.copy == copyManaged && o.confirmed.orphan:
+	case o.copy == copyManaged && o.confirmed.removal == removalOrphan:
 		return orphanCopy
 	case o.copy == copyManaged && o.clusterDefault:
 		return releaseCopy
@@ -228,12 +255,10 @@ func decideRemoval(o observation) action {
 		return reportDeleting
 	case o.copy == copyManaged:
 		return deleteCopy
-	case o.finalizer && !o.confirmed.orphan && o.watchedDownstream && !o.confirmed.noCopy:
-		return confirmNoCopy
-	case o.finalizer || o.report:
-		return releaseSource
+	case o.finalizer && o.servedDownstream && !o.confirmed.noCopy:
+		return confirmNoCopy // the finalizer stands for a copy, which the cache may not show yet
 	}
-	return doNothing
+	return releaseSource
 }
 
 // decideListDenied decides where the physical cluster does not let its resource be listed: whether there is a copy cannot be

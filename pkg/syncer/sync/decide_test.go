@@ -18,7 +18,7 @@ func (a action) String() string { return actionNames[a] }
 
 // wantedObject is an object that is wanted, of a resource that is synced, with a copy that is right.
 func wantedObject(change ...func(*observation)) observation {
-	o := observation{source: sourceWanted, finalizer: true, report: true, copy: copyManaged, matches: true, accepted: true, watchedDownstream: true}
+	o := observation{source: sourceWanted, finalizer: true, report: true, copy: copyManaged, matches: true, accepted: true, servedDownstream: true}
 	for _, c := range change {
 		c(&o)
 	}
@@ -47,15 +47,16 @@ func TestDecide(t *testing.T) {
 		// An object that is to have a copy.
 		"new":                             {"The finalizer comes before the copy.", newObject(), addFinalizer},
 		"new, finalizer shown by a cache": {"The cache may show one that has gone: the server compares versions.", newObject(func(o *observation) { o.finalizer = true }), addFinalizer},
-		"new, finalizer confirmed":        {"", newObject(func(o *observation) { o.finalizer, o.confirmed.finalizer = true, true }), createCopy},
+		"new, finalizer confirmed":        {"", newObject(func(o *observation) { o.finalizer, o.confirmed.finalizerWritten = true, true }), createCopy},
 		"at rest":                         {"Nothing but the report is compared.", wantedObject(), reportCopy},
 		"changed":                         {"", wantedObject(func(o *observation) { o.matches = false }), applyCopy},
 		"changed, finalizer taken off":    {"A copy without a finalizer above it is not touched.", wantedObject(func(o *observation) { o.matches, o.finalizer = false, false }), addFinalizer},
 		"at rest, finalizer taken off":    {"", wantedObject(func(o *observation) { o.finalizer = false }), addFinalizer},
 		"copy is being deleted":           {"It is created again when it is gone.", wantedObject(func(o *observation) { o.terminating = true }), reportTerminating},
-		"cache behind the copy":           {"A server that lags behind has answered the list: the copy is not rolled back.", wantedObject(func(o *observation) { o.matches, o.newerSource = false, true }), confirmSource},
-		"cache behind the copy, live":     {"The annotation on the copy was changed by hand.", wantedObject(func(o *observation) { o.matches, o.newerSource, o.confirmed.source = false, true, true }), applyCopy},
-		"earlier Job":                     {"The next Job has not run because the last one has.", wantedObject(func(o *observation) { o.earlierJob = true }), replaceJob},
+		"cache behind the copy":           {"A server that lags behind has answered the list: the copy is not rolled back.", wantedObject(func(o *observation) { o.matches, o.laterGeneration = false, true }), confirmSource},
+		"cache behind the copy, live":     {"The annotation on the copy was changed by hand.", wantedObject(func(o *observation) { o.matches, o.laterGeneration, o.confirmed.sourceRead = false, true, true }), applyCopy},
+		"earlier Job, as the caches show": {"The cache may lag, and the copy be that of the new Job.", wantedObject(func(o *observation) { o.earlierJob = true }), confirmSource},
+		"earlier Job":                     {"The next Job has not run because the last one has.", wantedObject(func(o *observation) { o.earlierJob, o.confirmed.sourceRead = true, true }), replaceJob},
 		"finished Job without a copy":     {"A Job runs once.", newObject(func(o *observation) { o.finished = true }), reportFinishedJob},
 		"finished Job, copy not shown":    {"The finalizer stands for a copy.", newObject(func(o *observation) { o.finished, o.finalizer = true, true }), confirmNoCopy},
 		"finished Job, no copy":           {"", newObject(func(o *observation) { o.finished, o.finalizer, o.confirmed.noCopy = true, true, true }), reportFinishedJob},
@@ -65,17 +66,17 @@ func TestDecide(t *testing.T) {
 		"somebody else's, with a finalizer":    {"The finalizer stands for a copy that the cache does not show yet.", newObject(func(o *observation) { o.copy, o.finalizer = copyUnmanaged, true }), confirmNoCopy},
 		"somebody else's, confirmed":           {"", newObject(func(o *observation) { o.copy, o.finalizer, o.confirmed.noCopy = copyUnmanaged, true, true }), reportUnmanaged},
 		"handed over":                          {"", newObject(func(o *observation) { o.copy = copyAdoptable }), addFinalizer},
-		"handed over, finalizer confirmed":     {"", newObject(func(o *observation) { o.copy, o.finalizer, o.confirmed.finalizer = copyAdoptable, true, true }), applyCopy},
+		"handed over, finalizer confirmed":     {"", newObject(func(o *observation) { o.copy, o.finalizer, o.confirmed.finalizerWritten = copyAdoptable, true, true }), applyCopy},
 		"of the cluster itself, being deleted": {"", newObject(func(o *observation) { o.copy, o.terminating = copyAdoptable, true }), reportTerminating},
 
 		// The last write of the same content had an outcome that still holds.
 		"refused":                      {"It is not asked again before its time.", newObject(func(o *observation) { o.outcome = outcomeRejected }), reportRejection},
 		"refused, with an older copy":  {"", wantedObject(func(o *observation) { o.matches, o.outcome = false, outcomeRejected }), reportRejection},
-		"refused some time ago":        {"The finalizer is not added and removed with every attempt.", newObject(func(o *observation) { o.outcome = outcomeRejectedBefore }), dryRunCreate},
-		"refused some time ago, taken": {"", newObject(func(o *observation) { o.outcome, o.confirmed.creatable = outcomeRejectedBefore, true }), addFinalizer},
-		"failed, and perhaps written":  {"After a server error there may be a copy, so the finalizer is there.", newObject(func(o *observation) { o.outcome, o.finalizer = outcomeRejectedBefore, true }), addFinalizer},
+		"refused some time ago":        {"The finalizer is not added and removed with every attempt.", newObject(func(o *observation) { o.outcome = outcomeRejectionExpired }), dryRunCreate},
+		"refused some time ago, taken": {"", newObject(func(o *observation) { o.outcome, o.confirmed.creatable = outcomeRejectionExpired, true }), addFinalizer},
+		"failed, and perhaps written":  {"After a server error there may be a copy, so the finalizer is there.", newObject(func(o *observation) { o.outcome, o.finalizer = outcomeRejectionExpired, true }), addFinalizer},
 		"deferred by the server":       {"", newObject(func(o *observation) { o.outcome = outcomeDeferred }), waitDeferred},
-		"applied in vain":              {"What somebody else owns, or a webhook sets, is reported and not applied again.", wantedObject(func(o *observation) { o.matches, o.outcome = false, outcomeUnchanged }), reportCopy},
+		"applied in vain":              {"What somebody else owns, or a webhook sets, is reported and not applied again.", wantedObject(func(o *observation) { o.matches, o.outcome = false, outcomeSettled }), reportCopy},
 		"changed again and again":      {"Who changes it back is not raced.", wantedObject(func(o *observation) { o.matches, o.restoreWait = false, time.Second }), reportCopy},
 
 		// An object that is to have no copy.
@@ -88,24 +89,31 @@ func TestDecide(t *testing.T) {
 		}), doNothing},
 		"never synced, with a copy":    {"The copy goes first.", unwantedObject(func(o *observation) { o.mustWarnNeverSynced = true }), confirmRemoval},
 		"deleted, as the cache shows":  {"The workspace itself is asked.", unwantedObject(), confirmRemoval},
-		"deleted":                      {"", unwantedObject(func(o *observation) { o.confirmed.removal = true }), deleteCopy},
-		"deleted, being deleted below": {"", unwantedObject(func(o *observation) { o.confirmed.removal, o.terminating = true, true }), reportDeleting},
-		"not deleted after all":        {"The cache will follow.", unwantedObject(func(o *observation) { o.confirmed.kept = true }), waitForCache},
-		"deleted, no copy shown":       {"The finalizer stands for one.", unwantedObject(func(o *observation) { o.copy, o.confirmed.removal = copyAbsent, true }), confirmNoCopy},
-		"deleted, no copy":             {"", unwantedObject(func(o *observation) { o.copy, o.confirmed.removal, o.confirmed.noCopy = copyAbsent, true, true }), releaseSource},
-		"deleted, of the cluster":      {"What the cluster made is not deleted.", unwantedObject(func(o *observation) { o.clusterDefault, o.confirmed.removal = true, true }), releaseCopy},
-		"deleted, not served below":    {"With its definition the copy is gone.", unwantedObject(func(o *observation) { o.copy, o.watchedDownstream, o.confirmed.removal = copyAbsent, false, true }), releaseSource},
-		"gone, with a copy":            {"A lost watch or an empty list says nothing.", observation{copy: copyManaged, accepted: true, watchedDownstream: true}, confirmRemoval},
-		"only a report is left":        {"", unwantedObject(func(o *observation) { o.copy, o.finalizer, o.confirmed.removal = copyAbsent, false, true }), releaseSource},
+		"deleted":                      {"", unwantedObject(func(o *observation) { o.confirmed.removal = removalDelete }), deleteCopy},
+		"deleted, being deleted below": {"", unwantedObject(func(o *observation) { o.confirmed.removal, o.terminating = removalDelete, true }), reportDeleting},
+		"not deleted after all":        {"The cache will follow.", unwantedObject(func(o *observation) { o.confirmed.removal = removalRefuted }), waitForCache},
+		"deleted, no copy shown":       {"The finalizer stands for one.", unwantedObject(func(o *observation) { o.copy, o.confirmed.removal = copyAbsent, removalDelete }), confirmNoCopy},
+		"deleted, no copy": {"", unwantedObject(func(o *observation) {
+			o.copy, o.confirmed.removal, o.confirmed.noCopy = copyAbsent, removalDelete, true
+		}), releaseSource},
+		"deleted, of the cluster": {"What the cluster made is not deleted.", unwantedObject(func(o *observation) { o.clusterDefault, o.confirmed.removal = true, removalDelete }), releaseCopy},
+		"deleted, not served below": {"With its definition the copy is gone.", unwantedObject(func(o *observation) {
+			o.copy, o.servedDownstream, o.confirmed.removal = copyAbsent, false, removalDelete
+		}), releaseSource},
+		"gone, with a copy":     {"A lost watch or an empty list says nothing.", observation{copy: copyManaged, accepted: true, servedDownstream: true}, confirmRemoval},
+		"only a report is left": {"", unwantedObject(func(o *observation) { o.copy, o.finalizer, o.confirmed.removal = copyAbsent, false, removalDelete }), releaseSource},
 
 		// Reasons that lie outside the object.
 		"drain":            {"The SyncTarget is read live.", wantedObject(func(o *observation) { o.intent = intentDrain }), confirmRemoval},
-		"drain, confirmed": {"", wantedObject(func(o *observation) { o.intent, o.confirmed.removal = intentDrain, true }), deleteCopy},
-		"drain, orphan":    {"", wantedObject(func(o *observation) { o.intent, o.confirmed.removal, o.confirmed.orphan = intentDrain, true, true }), orphanCopy},
+		"drain, confirmed": {"", wantedObject(func(o *observation) { o.intent, o.confirmed.removal = intentDrain, removalDelete }), deleteCopy},
+		"drain, orphan":    {"", wantedObject(func(o *observation) { o.intent, o.confirmed.removal = intentDrain, removalOrphan }), orphanCopy},
 		"drain, orphaned": {"", wantedObject(func(o *observation) {
-			o.intent, o.copy, o.confirmed.removal, o.confirmed.orphan = intentDrain, copyUnmanaged, true, true
+			o.intent, o.copy, o.confirmed.removal, o.confirmed.noCopy = intentDrain, copyUnmanaged, removalOrphan, true
 		}), releaseSource},
-		"resource no longer named": {"", wantedObject(func(o *observation) { o.intent, o.confirmed.removal = intentRemove, true }), deleteCopy},
+		"drain, orphan, no copy shown": {"The finalizer stands for one, which would keep our metadata.", wantedObject(func(o *observation) {
+			o.intent, o.copy, o.confirmed.removal = intentDrain, copyAbsent, removalOrphan
+		}), confirmNoCopy},
+		"resource no longer named": {"", wantedObject(func(o *observation) { o.intent, o.confirmed.removal = intentRemove, removalDelete }), deleteCopy},
 		"resource not accepted":    {"A copy that is there stays.", wantedObject(func(o *observation) { o.accepted = false }), reportNotAccepted},
 
 		// The physical cluster does not let the resource be listed.
@@ -171,7 +179,7 @@ func TestDecideCrossProduct(t *testing.T) {
 	}
 	copies := map[string]copyState{"none": copyAbsent, "managed": copyManaged, "unmanaged": copyUnmanaged, "terminating": copyManaged}
 	for r, want := range expected {
-		o := observation{source: sourceUnwanted, finalizer: r.finalizer, copy: copies[r.copy], terminating: r.copy == "terminating", accepted: true, watchedDownstream: true}
+		o := observation{source: sourceUnwanted, finalizer: r.finalizer, copy: copies[r.copy], terminating: r.copy == "terminating", accepted: true, servedDownstream: true}
 		if r.wanted {
 			o.source = sourceWanted
 		}
@@ -192,14 +200,14 @@ func forAllObservations(with func(observation)) {
 	for source := sourceAbsent; source <= sourceWanted; source++ {
 		for state := copyAbsent; state <= copyAdoptable; state++ {
 			for reason := intentRun; reason <= intentDrain; reason++ {
-				for last := outcomeNone; last <= outcomeRejectedBefore; last++ {
+				for last := outcomeNone; last <= outcomeDeferred; last++ {
 					for bits := range 1 << 15 {
 						bit := func(i int) bool { return bits>>i&1 == 1 }
 						with(observation{
 							source: source, copy: state, intent: reason, outcome: last,
-							finalizer: bit(0) && source != sourceAbsent, terminating: bit(1), matches: bit(2), earlierJob: bit(3), newerSource: bit(4),
-							clusterDefault: bit(5), accepted: bit(6), watchedDownstream: bit(7), listDenied: bit(8), finished: bit(9),
-							confirmed: confirmations{removal: bit(10), orphan: bit(11), kept: bit(12), noCopy: bit(13), finalizer: bit(14)},
+							finalizer: bit(0) && source != sourceAbsent, terminating: bit(1), matches: bit(2), earlierJob: bit(3), laterGeneration: bit(4),
+							clusterDefault: bit(5), accepted: bit(6), servedDownstream: bit(7), listDenied: bit(8), finished: bit(9),
+							confirmed: confirmations{removal: removal(bits >> 10 & 3), noCopy: bit(12), finalizerWritten: bit(13), sourceRead: bit(14)},
 						})
 					}
 				}
@@ -215,23 +223,23 @@ func TestDecideInvariants(t *testing.T) {
 		next, broken := decide(o), ""
 		switch next {
 		case createCopy:
-			if !o.confirmed.finalizer || o.copy != copyAbsent || o.source != sourceWanted {
+			if !o.confirmed.finalizerWritten || o.copy != copyAbsent || o.source != sourceWanted {
 				broken = "a copy is created without the finalizer, or where there is something"
 			}
 		case applyCopy:
-			if o.copy != copyManaged && (o.copy != copyAdoptable || !o.confirmed.finalizer) || o.copy == copyManaged && !o.finalizer {
+			if o.copy != copyManaged && (o.copy != copyAdoptable || !o.confirmed.finalizerWritten) || o.copy == copyManaged && !o.finalizer {
 				broken = "something is applied to that is not a copy, or has no finalizer"
 			}
 		case deleteCopy, orphanCopy, releaseCopy:
-			if o.copy != copyManaged || !o.confirmed.removal {
+			if o.copy != copyManaged || o.confirmed.removal != removalDelete && o.confirmed.removal != removalOrphan {
 				broken = "a copy ends without a live read, or what ends is no copy"
 			}
 		case releaseSource:
-			if o.finalizer && (o.copy == copyManaged || o.listDenied || o.watchedDownstream && !o.confirmed.noCopy && !o.confirmed.orphan) {
+			if o.finalizer && (o.copy == copyManaged || o.listDenied || o.servedDownstream && !o.confirmed.noCopy) {
 				broken = "a finalizer goes while there may be a copy"
 			}
 		case replaceJob:
-			if o.copy != copyManaged || !o.earlierJob {
+			if o.copy != copyManaged || !o.earlierJob || !o.confirmed.sourceRead {
 				broken = "what is replaced is not the copy of an earlier Job"
 			}
 		}

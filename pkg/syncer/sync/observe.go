@@ -19,7 +19,7 @@ func (o *objectReconciler) observe() (observation, *unstructured.Unstructured, e
 		source: sourceStateOf(o.src), finalizer: o.hasFinalizer(), report: o.hasReport(),
 		copy: o.copyState(), terminating: o.dst != nil && o.dst.GetDeletionTimestamp() != nil, clusterDefault: o.isClusterDefault(),
 		intent:   o.intent(),
-		accepted: o.resource.api.State == workloadv1alpha1.ResourceAccepted, watchedDownstream: o.resource.down != nil,
+		accepted: o.resource.api.State == workloadv1alpha1.ResourceAccepted, servedDownstream: o.resource.down != nil,
 		listDenied: o.resource.isListDenied(), confirmed: o.confirmed, mustWarnNeverSynced: o.mustWarnNeverSynced(),
 	}
 	if observed.source != sourceWanted || observed.intent != intentRun || observed.listDenied {
@@ -32,7 +32,7 @@ func (o *objectReconciler) observe() (observation, *unstructured.Unstructured, e
 	observed.finished = naming.HasFinished(o.src)
 	if o.dst != nil {
 		observed.matches = transform.Matches(o.dst, desired)
-		observed.earlierJob, observed.newerSource = o.isEarlierJob(), o.isNewerSource()
+		observed.earlierJob, observed.laterGeneration = o.isEarlierJob(), o.isOfLaterGeneration()
 		observed.restoreWait = o.restoreWait(desired)
 	}
 	observed.outcome = o.outcomeState(desired)
@@ -83,9 +83,9 @@ func (o *objectReconciler) isEarlierJob() bool {
 		o.dst.GetAnnotations()[workloadv1alpha1.AnnotationSourceUID] != string(o.src.GetUID())
 }
 
-// isNewerSource tells whether the copy was made from a later generation of the object than the cache shows: a server that lags
+// isOfLaterGeneration tells whether the copy was made from a later generation of the object than the cache shows: a server that lags
 // behind has answered the last list.
-func (o *objectReconciler) isNewerSource() bool {
+func (o *objectReconciler) isOfLaterGeneration() bool {
 	annotations := o.dst.GetAnnotations()
 	applied, err := strconv.ParseInt(annotations[workloadv1alpha1.AnnotationSourceGeneration], 10, 64)
 	return err == nil && applied > o.src.GetGeneration() && o.src.GetGeneration() > 0 &&
@@ -105,11 +105,11 @@ func (o *objectReconciler) outcomeState(desired *unstructured.Unstructured) outc
 	case last.report.Rejected() && !last.partial && holds:
 		return outcomeRejected
 	case last.report.Rejected() && !last.partial:
-		return outcomeRejectedBefore
+		return outcomeRejectionExpired
 	case last.deferred, last.partial && !holds:
 		return outcomeNone
 	}
-	return outcomeUnchanged
+	return outcomeSettled
 }
 
 // restoreWait is how long a copy is left as it is that somebody changes again and again.

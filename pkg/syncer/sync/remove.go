@@ -32,24 +32,38 @@ func (o *objectReconciler) confirmRemoval(ctx context.Context) error {
 			return err
 		}
 		ending := drainOf(live, o.namespace.upstream)
-		o.confirmed.removal, o.confirmed.orphan = ending != nil, ending != nil && ending.orphan
+		o.confirmed.removal = removalOf(ending)
 	case intentRemove:
 		live, err := o.source.ReadPlan(ctx)
 		if err != nil {
 			return err
 		}
-		o.confirmed.removal = !slices.Contains(live.Resources, o.resource.api.GroupResource)
-		if !o.confirmed.removal {
+		o.confirmed.removal = removalDelete
+		if slices.Contains(live.Resources, o.resource.api.GroupResource) {
+			o.confirmed.removal = removalRefuted
 			signal(o.rediscover) // it is named again
 		}
 	case intentRun:
 		if err := o.confirmSource(ctx); err != nil {
 			return err
 		}
-		o.confirmed.removal = sourceStateOf(o.src) != sourceWanted
+		o.confirmed.removal = removalDelete
+		if sourceStateOf(o.src) == sourceWanted {
+			o.confirmed.removal = removalRefuted
+		}
 	}
-	o.confirmed.kept = !o.confirmed.removal
 	return nil
+}
+
+// removalOf is how a copy ends with its Namespace.
+func removalOf(ending *drain) removal {
+	switch {
+	case ending == nil:
+		return removalRefuted
+	case ending.orphan:
+		return removalOrphan
+	}
+	return removalDelete
 }
 
 // confirmSource reads the object live.
@@ -62,7 +76,7 @@ func (o *objectReconciler) confirmSource(ctx context.Context) error {
 		o.resource.up.Objects.Forget(o.namespace.upstream.Key(o.name))
 	}
 	o.src = live
-	o.confirmed.source = true
+	o.confirmed.sourceRead = true
 	return nil
 }
 
@@ -87,10 +101,6 @@ func (o *objectReconciler) endCopy(ctx context.Context, next action) (done bool,
 		return false, o.orphanCopy(ctx)
 	case releaseCopy:
 		return false, o.releaseCopy(ctx)
-	case replaceJob:
-		if err := o.confirmSameSource(ctx); err != nil {
-			return true, err
-		}
 	}
 	return true, o.reportFailure(ctx, o.deleteCopy(ctx))
 }
@@ -104,21 +114,6 @@ func (o *objectReconciler) reportFailure(ctx context.Context, err error) error {
 	before := o.lastReport()
 	report.Time, report.Generation = before.Time, before.Generation
 	return errors.Join(err, o.writeUpstream(ctx, report))
-}
-
-// confirmSameSource reads live that the object is still the one that was observed.
-func (o *objectReconciler) confirmSameSource(ctx context.Context) error {
-	live, existence, err := o.resource.source.Read(ctx, o.name)
-	if err != nil {
-		return fmt.Errorf("reading %s in the workspace: %w", o, err)
-	}
-	if existence == source.Deleted {
-		return fmt.Errorf("%s is deleted by now", o)
-	}
-	if live.GetUID() != o.src.GetUID() {
-		return fmt.Errorf("%s is another object by now", o)
-	}
-	return nil
 }
 
 // deleteCopy deletes the copy by its UID. Its end comes as an event.
@@ -174,7 +169,7 @@ func (o *objectReconciler) orphanCopy(ctx context.Context) error {
 	}
 	if err != nil || live.GetUID() != o.dst.GetUID() || !o.isManaged(live) {
 		o.dst = nil
-		return nil
+		return nil // which confirmNoCopy has to show
 	}
 	patch, err := orphanPatch(live)
 	if err != nil {
@@ -185,6 +180,7 @@ func (o *objectReconciler) orphanCopy(ctx context.Context) error {
 		return fmt.Errorf("taking our metadata off %s in the physical cluster: %w", o, err)
 	}
 	o.dst = left
+	o.confirmed.noCopy = true
 	return nil
 }
 

@@ -92,7 +92,7 @@ func (o *objectReconciler) copyReport(desired *unstructured.Unstructured) reject
 		return report
 	}
 	last := o.state.lastOutcome
-	if o.outcomeState(desired) == outcomeUnchanged {
+	if o.outcomeState(desired) == outcomeSettled {
 		report.Conflict = last.report.Conflict
 		o.again = max(last.until.Sub(o.clock.Now()), immediately)
 	} else {

@@ -67,7 +67,7 @@ func (o *objectReconciler) addFinalizer(ctx context.Context) error {
 		return &metadataRejectedError{fmt.Errorf("adding our finalizer to %s: %w", o, err)}
 	}
 	o.assume(held, true)
-	o.confirmed.finalizer = true
+	o.confirmed.finalizerWritten = true
 	return nil
 }
 
