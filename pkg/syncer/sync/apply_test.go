@@ -927,8 +927,8 @@ func TestJobRunsAgain(t *testing.T) {
 			src := sourceOf(of(tc.kind, tc.apiVersion, "source-2"))
 			b := newBench(t, src, dst, sourceOf(of(tc.kind, tc.apiVersion, tc.liveUID)), dst)
 			b.pass.resource.api.HasStatus = true
-			live, gets := sourceOf(of(tc.kind, tc.apiVersion, tc.liveUID)), 0
-			b.up.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) { gets++; return true, live, nil })
+			live := sourceOf(of(tc.kind, tc.apiVersion, tc.liveUID))
+			b.up.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, live, nil })
 			b.up.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, live, nil })
 			b.down.PrependReactor("delete", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, nil })
 			b.down.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, dst, nil })
