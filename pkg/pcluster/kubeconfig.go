@@ -26,24 +26,21 @@ type file struct {
 	current                   string
 }
 
-// readDocument returns the root of the only YAML document, a mapping, in which nothing refers to anything else.
+// readDocument returns the root of the only YAML document that is not empty, a mapping, in which nothing refers to anything else.
 func readDocument(kubeconfig []byte) (*yaml.Node, error) {
 	if len(kubeconfig) > maxKubeconfigBytes {
 		return nil, invalid("the kubeconfig is larger than %d KiB", maxKubeconfigBytes>>10)
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(kubeconfig))
-	var document, second yaml.Node
+	var document yaml.Node
 	switch err := decoder.Decode(&document); {
 	case errors.Is(err, io.EOF):
 		return nil, invalid("the kubeconfig is empty")
 	case err != nil:
 		return nil, notYAML(err)
 	}
-	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
-		if err != nil {
-			return nil, notYAML(err)
-		}
-		return nil, invalid("the kubeconfig has more than one YAML document")
+	if err := expectNoMore(decoder); err != nil {
+		return nil, err
 	}
 	root := document.Content[0]
 	switch {
@@ -55,6 +52,23 @@ func readDocument(kubeconfig []byte) (*yaml.Node, error) {
 		return nil, invalid("the kubeconfig is not a YAML mapping")
 	}
 	return root, nil
+}
+
+// expectNoMore refuses further documents unless they are empty, such as what follows a trailing "---". kubectl reads only
+// the first document and ignores the others. Content in another document is refused: it would have no effect.
+func expectNoMore(decoder *yaml.Decoder) error {
+	for {
+		var document yaml.Node
+		switch err := decoder.Decode(&document); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return notYAML(err)
+		}
+		if root := document.Content[0]; refers(root) || !isUnset(root) {
+			return invalid("the kubeconfig has more than one YAML document")
+		}
+	}
 }
 
 // notYAML keeps nothing of the parser's error but the line: it may quote the document.

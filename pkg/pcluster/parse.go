@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"net/url"
 	"strconv"
 	"strings"
@@ -77,8 +76,8 @@ func (e entry) connect(config *rest.Config) error {
 	if err != nil {
 		return err
 	}
-	if len(ca) > 0 && !areCertificates(ca) {
-		return invalid("cluster %q: certificate-authority-data does not consist of PEM certificates", short(e.name))
+	if len(ca) > 0 && !hasCertificate(ca) {
+		return invalid("cluster %q: certificate-authority-data contains no PEM certificate", short(e.name))
 	}
 	config.Host, config.CAData, config.ServerName = server, ca, text(e.fields["tls-server-name"])
 	return nil
@@ -158,21 +157,9 @@ func (e entry) data(field string) ([]byte, error) {
 	return decoded, nil
 }
 
-func areCertificates(data []byte) bool {
-	for blocks := 0; ; blocks++ {
-		block, rest := pem.Decode(data)
-		if block == nil {
-			return blocks > 0 && strings.TrimSpace(string(data)) == ""
-		}
-		if block.Type != "CERTIFICATE" {
-			return false
-		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return false
-		}
-		data = rest
-	}
-}
+// hasCertificate reports whether client-go finds at least one certificate in data. It uses the same pool and skips what is
+// not a certificate: text, blocks of another type, certificates that cannot be parsed.
+func hasCertificate(data []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(data) }
 
 // text is the value of a scalar; absent and null are empty.
 func text(node *yaml.Node) string {

@@ -43,6 +43,7 @@ func TestParseIsCheap(t *testing.T) {
 		"many fields":     "kind: a\n" + strings.Repeat("extensions: a\n", 4000),
 		"long key":        "? " + strings.Repeat("k", 60<<10),
 		"comments":        strings.Repeat("#\n", 30<<10),
+		"many documents":  doc(server, token) + strings.Repeat("---\n", 14<<10) + "end",
 		"quotes":          `kind: "` + strings.Repeat(`\u0041`, 10<<10),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -68,6 +69,8 @@ func users(n int) string {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(doc(server, token)))
 	f.Add([]byte("a: &a [x]\nb: *a"))
+	f.Add([]byte(doc(server, token) + "---\n---\n"))
+	f.Add([]byte(doc(server+", certificate-authority-data: "+b64([]byte("text\n-----BEGIN CERTIFICATE-----\n")), token)))
 	f.Add([]byte("{\"users\": [{\"name\": \"u\", \"user\": {\"exec\": {}}}]}"))
 	f.Fuzz(func(t *testing.T, kubeconfig []byte) {
 		config, err := Parse(kubeconfig)

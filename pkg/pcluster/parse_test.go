@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +35,7 @@ func TestParseAccepts(t *testing.T) {
 	ca := newCert(t, x509.Certificate{}, nil)
 	user := newCert(t, x509.Certificate{}, ca)
 	caPEM, userPEM, keyPEM := certPEM(ca.cert.Raw), certPEM(user.cert.Raw), user.keyPEM(t)
+	cluttered := slices.Concat([]byte("# our CA\n"), caPEM, keyPEM, certPEM([]byte("broken")), []byte("the end\n"))
 
 	for name, test := range map[string]struct {
 		reason     string
@@ -63,6 +65,23 @@ func TestParseAccepts(t *testing.T) {
 				Host: "https://edge.example.com:6443", BearerToken: canary,
 				TLSClientConfig: rest.TLSClientConfig{CAData: []byte(string(caPEM) + "\n\n" + string(userPEM) + "\n")},
 			},
+		},
+		"text around the CAs": {
+			reason:     "the pool of crypto/x509, which kubectl uses, skips what is no certificate: text, other blocks, broken certificates",
+			kubeconfig: doc(server+", certificate-authority-data: "+b64(cluttered), token),
+			want: rest.Config{
+				Host: "https://edge.example.com:6443", BearerToken: canary, TLSClientConfig: rest.TLSClientConfig{CAData: cluttered},
+			},
+		},
+		"separator at the end": {
+			reason:     "kubectl reads the first document",
+			kubeconfig: doc(server, token) + "---\n",
+			want:       rest.Config{Host: "https://edge.example.com:6443", BearerToken: canary},
+		},
+		"separators and comments": {
+			reason:     "as tools that join manifests leave them",
+			kubeconfig: "---\n" + doc(server, token) + "---\n# end\n---\n\n...\n",
+			want:       rest.Config{Host: "https://edge.example.com:6443", BearerToken: canary},
 		},
 		"token and certificate": {
 			reason:     "client-go sends both, so we do",
