@@ -5,8 +5,9 @@
 //   - Parse reads a kubeconfig by allow-list: https, inline CA, inline token or client certificate, nothing else.
 //   - The dialer judges every address after DNS, right before it is connected to (dial.go).
 //   - The transport follows no redirect, uses no proxy, and bounds what it reads (transport.go).
-//   - The client turns every failure into one sentence of our own (client.go, refusal.go). What the server wrote
-//     appears only where it helps: its words for refusing a write, on one line and cut. Secrets never appear.
+//   - The client turns every failure into one sentence of our own (client.go, refusal.go). The message of an API
+//     server's Status is quoted in it, on one line and cut, unless the request was about a Secret. Nothing else of what
+//     the server sent is quoted. Credentials never appear.
 //
 // Clusters keeps one client per SyncTarget, replaced when the kubeconfig's content changes:
 //

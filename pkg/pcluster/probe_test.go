@@ -22,16 +22,16 @@ func TestProbe(t *testing.T) {
 		is     func(error) bool
 	}{
 		"unavailable": {
-			refuse(http.StatusServiceUnavailable, "ServiceUnavailable", canary), "the API server at %q is not available (503 Service Unavailable)",
+			refuse(http.StatusServiceUnavailable, "ServiceUnavailable", canary), "the API server at %q is not available (503 Service Unavailable); the cluster says: [redacted]",
 			func(err error) bool { return errors.Is(err, ErrUnreachable) },
 		},
 		"unauthorized": {
 			refuse(http.StatusUnauthorized, "Unauthorized", canary),
-			"the cluster does not accept the credentials in the kubeconfig (401 Unauthorized)", apierrors.IsUnauthorized,
+			"the cluster does not accept the credentials in the kubeconfig (401 Unauthorized); the cluster says: [redacted]", apierrors.IsUnauthorized,
 		},
 		"forbidden": {
 			refuse(http.StatusForbidden, "Forbidden", canary),
-			`the kubeconfig's user may not get namespaces "kube-system" (403 Forbidden)`, apierrors.IsForbidden,
+			`the kubeconfig's user may not get namespaces "kube-system" (403 Forbidden); the cluster says: [redacted]`, apierrors.IsForbidden,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package pcluster
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -60,52 +61,61 @@ func (r request) refusal(code int32) string {
 }
 
 // answered turns an API server's answer into a problem. Of the answer it keeps the code, a known reason and the known
-// types of causes; of its words those with which it refuses a write, if they came as a Status.
+// types of causes. It quotes the message of a Status, whatever the code.
 func (r request) answered(status metav1.Status, b *border, secrets []string) *problem {
-	isStatus := true // otherwise client-go made one up, from whatever the server sent
 	clean := metav1.Status{
 		Status: metav1.StatusFailure,
 		Code:   status.Code,
 		Reason: knownReason(status.Reason),
 		Details: &metav1.StatusDetails{
-			Group: r.resource.Group, Kind: r.resource.Resource, Name: r.name,
+			Group: r.resource.Group, Kind: r.resource.Resource, Name: r.name, Causes: knownCauses(status),
 		},
 	}
-	if status.Details != nil {
-		for _, cause := range status.Details.Causes {
-			switch cause.Type {
-			case metav1.CauseTypeUnexpectedServerResponse:
-				isStatus = false
-			case corev1.NamespaceTerminatingCause, metav1.CauseTypeFieldManagerConflict:
-				clean.Details.Causes = append(clean.Details.Causes, metav1.StatusCause{Type: cause.Type})
-			}
-		}
+	isStatus := !apierrors.IsUnexpectedServerError(&apierrors.StatusError{ErrStatus: status})
+	quote := ""
+	if isStatus {
+		quote = r.quote(status, secrets)
 	}
 	switch {
 	case slices.Contains([]int32{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, status.Code):
-		return unreachable("the API server at %q is not available (%d %s)", b.host, status.Code, http.StatusText(int(status.Code)))
+		return unreachable("the API server at %q is not available (%d %s)%s", b.host, status.Code, http.StatusText(int(status.Code)), quote)
 	case !isStatus && !slices.Contains([]int32{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests}, status.Code):
 		// A 404 of some web server must never pass for the absence of an object.
 		return b.notKubernetes()
 	}
-	clean.Message = line(r.refusal(status.Code), secrets) // a resource is called as the cluster calls it
-	if said := words(status.Message, secrets); said != "" && isStatus && r.mayQuote() && slices.Contains(
-		[]int32{http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity}, status.Code) {
-		clean.Message += "; the cluster says: " + said
-	}
+	clean.Message = line(r.refusal(status.Code), secrets) + quote // a resource is called as the cluster calls it
 	return &problem{text: clean.Message, answer: &apierrors.StatusError{ErrStatus: clean}}
 }
 
-// mayQuote tells whether a refusal's words may be repeated: those of a write, which say what is wrong with it. Of a Secret
-// they may hold what is in it.
-func (r request) mayQuote() bool {
-	isWrite := slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.verb)
-	return isWrite && r.resource.Resource != "secrets"
+// knownCauses are the causes that callers tell apart, without the server's words.
+func knownCauses(status metav1.Status) []metav1.StatusCause {
+	if status.Details == nil {
+		return nil
+	}
+	var known []metav1.StatusCause
+	for _, cause := range status.Details.Causes {
+		if cause.Type == corev1.NamespaceTerminatingCause || cause.Type == metav1.CauseTypeFieldManagerConflict {
+			known = append(known, metav1.StatusCause{Type: cause.Type})
+		}
+	}
+	return known
 }
 
-// words makes a server's words fit for a sentence: like line, and cut.
+// quote is the second half of a sentence: what the server says, or "" if that adds nothing. Messages about Secrets are
+// never quoted: they may repeat the content.
+func (r request) quote(status metav1.Status, secrets []string) string {
+	resource, _, _ := strings.Cut(r.resource.Resource, "/")
+	said := words(status.Message, secrets)
+	if said == "" || said == http.StatusText(int(status.Code)) || resource == "secrets" {
+		return ""
+	}
+	return "; the cluster says: " + said
+}
+
+// words makes a server's words fit for a sentence: like line, without the source port of a connection, which is another
+// one at each attempt, and cut.
 func words(said string, secrets []string) string {
-	said = line(said, secrets)
+	said = regexp.MustCompile(`\S+:\d+->`).ReplaceAllString(line(said, secrets), "")
 	if runes := []rune(said); len(runes) > maxWords {
 		said = string(runes[:maxWords]) + "…"
 	}

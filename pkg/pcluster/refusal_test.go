@@ -37,7 +37,8 @@ func TestAnswered(t *testing.T) {
 		is      func(error) bool
 	}{
 		"401": {
-			request: read, answer: status(401, metav1.StatusReasonUnauthorized, canary),
+			reason:  "words that are those of the status code add nothing",
+			request: read, answer: status(401, metav1.StatusReasonUnauthorized, "Unauthorized"),
 			want: "the cluster does not accept the credentials in the kubeconfig (401 Unauthorized)",
 			is:   apierrors.IsUnauthorized,
 		},
@@ -48,14 +49,15 @@ func TestAnswered(t *testing.T) {
 			is:   apierrors.IsUnauthorized,
 		},
 		"403 of a read": {
-			reason:  "the server's words add nothing to a read",
-			request: read, answer: status(403, metav1.StatusReasonForbidden, canary),
-			want: `the kubeconfig's user may not get namespaces "n" (403 Forbidden)`,
+			reason:  "an authorizer may say which permission is missing",
+			request: read, answer: status(403, metav1.StatusReasonForbidden, `requires one of ["container.namespaces.get"] permission(s)`),
+			want: `the kubeconfig's user may not get namespaces "n" (403 Forbidden); the cluster says: requires one of ["container.namespaces.get"] permission(s)`,
 			is:   apierrors.IsForbidden,
 		},
 		"403 of a list": {
-			request: list, answer: status(403, metav1.StatusReasonForbidden, canary),
-			want: `the kubeconfig's user may not list pods in namespace "n" (403 Forbidden)`,
+			reason:  "the token is taken out of the words",
+			request: list, answer: status(403, metav1.StatusReasonForbidden, "unknown: "+canary),
+			want: `the kubeconfig's user may not list pods in namespace "n" (403 Forbidden); the cluster says: unknown: [redacted]`,
 			is:   apierrors.IsForbidden,
 		},
 		"403 of a write": {
@@ -89,8 +91,8 @@ func TestAnswered(t *testing.T) {
 			},
 		},
 		"404": {
-			request: read, answer: status(404, metav1.StatusReasonNotFound, canary),
-			want: `the cluster cannot get namespaces "n": there is no such object or namespace (404 Not Found)`,
+			request: read, answer: status(404, metav1.StatusReasonNotFound, `namespaces "n" not found`),
+			want: `the cluster cannot get namespaces "n": there is no such object or namespace (404 Not Found); the cluster says: namespaces "n" not found`,
 			is:   apierrors.IsNotFound,
 		},
 		"404, made up": {
@@ -100,8 +102,9 @@ func TestAnswered(t *testing.T) {
 			is:   func(err error) bool { return errors.Is(err, ErrUnreachable) && !apierrors.IsNotFound(err) },
 		},
 		"409": {
-			request: create, answer: status(409, metav1.StatusReasonAlreadyExists, canary),
-			want: `the cluster cannot create deployments.apps "syncer" in namespace "n": it conflicts with what is there (409 Conflict)`,
+			reason:  "the words name who owns the field",
+			request: create, answer: status(409, metav1.StatusReasonAlreadyExists, `conflict with "kubectl": .spec.replicas`),
+			want: `the cluster cannot create deployments.apps "syncer" in namespace "n": it conflicts with what is there (409 Conflict); the cluster says: conflict with "kubectl": .spec.replicas`,
 			is:   apierrors.IsAlreadyExists,
 		},
 		"422": {
@@ -121,29 +124,49 @@ func TestAnswered(t *testing.T) {
 			is:   apierrors.IsTooManyRequests,
 		},
 		"500": {
-			request: create, answer: status(500, metav1.StatusReasonInternalError, canary),
-			want: `the cluster failed to create deployments.apps "syncer" in namespace "n" (500 Internal Server Error)`,
+			reason:  "a webhook whose server is gone is named",
+			request: create, answer: status(500, metav1.StatusReasonInternalError, `failed calling webhook "policy.example.com": no endpoints available`),
+			want: `the cluster failed to create deployments.apps "syncer" in namespace "n" (500 Internal Server Error); the cluster says: failed calling webhook "policy.example.com": no endpoints available`,
 			is:   apierrors.IsInternalError,
 		},
+		"500 of the write of a Secret": {
+			reason:  "a webhook's words may repeat what is in it",
+			request: request{verb: "patch", resource: schema.GroupResource{Resource: "secrets"}, namespace: "n", name: "kcp"},
+			answer:  status(500, metav1.StatusReasonInternalError, "denied: content"),
+			want:    `the cluster failed to patch secrets "kcp" in namespace "n" (500 Internal Server Error)`,
+			is:      apierrors.IsInternalError,
+		},
+		"500, made up": {
+			reason:  "a web server's page is not repeated",
+			request: create, answer: status(500, metav1.StatusReasonInternalError, "page", madeUp),
+			want: `the server at "edge:6443" does not answer like a Kubernetes API server`,
+			is:   func(err error) bool { return errors.Is(err, ErrUnreachable) },
+		},
 		"503": {
-			request: create, answer: status(503, metav1.StatusReasonServiceUnavailable, canary),
+			request: create, answer: status(503, metav1.StatusReasonServiceUnavailable, "storage is (re)initializing"),
+			want: `the API server at "edge:6443" is not available (503 Service Unavailable); the cluster says: storage is (re)initializing`,
+			is:   func(err error) bool { return errors.Is(err, ErrUnreachable) },
+		},
+		"503, made up": {
+			reason:  "a load balancer without a backend",
+			request: create, answer: status(503, metav1.StatusReasonServiceUnavailable, "page", madeUp),
 			want: `the API server at "edge:6443" is not available (503 Service Unavailable)`,
 			is:   func(err error) bool { return errors.Is(err, ErrUnreachable) },
 		},
 		"unknown reason": {
 			reason:  "a reason is free text, too",
-			request: read, answer: status(418, metav1.StatusReason(canary), canary),
+			request: read, answer: status(418, metav1.StatusReason(canary), ""),
 			want: `the cluster failed to get namespaces "n" (418 I'm a teapot)`,
 			is:   func(err error) bool { return apierrors.ReasonForError(err) == metav1.StatusReasonUnknown },
 		},
 		"no code": {
-			request: read, answer: status(0, "", canary),
+			request: read, answer: status(0, "", ""),
 			want: `the cluster failed to get namespaces "n" (0)`,
 			is:   func(err error) bool { return !errors.Is(err, ErrUnreachable) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var err error = test.request.answered(test.answer, &border{host: "edge:6443"}, nil)
+			var err error = test.request.answered(test.answer, &border{host: "edge:6443"}, []string{canary})
 			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
 				t.Errorf("%s: -want +got:\n%s", test.reason, diff)
 			}
@@ -169,8 +192,12 @@ func TestWords(t *testing.T) {
 		"secret":         {"token " + canary + " and " + canary, "token [redacted] and [redacted]"},
 		"secret, cut":    {strings.Repeat("x", 250) + canary, strings.Repeat("x", 250) + "[redac…"},
 		"secret, broken": {"c4n4ry\n-s3cret", "c4n4ry -s3cret"},
-		"nothing":        {"", ""},
-		"only control":   {"\x00\n", ""},
+		"source port": {
+			"dial tcp: lookup hook on 10.96.0.10:53: read udp 10.244.0.5:41234->10.96.0.10:53: i/o timeout",
+			"dial tcp: lookup hook on 10.96.0.10:53: read udp 10.96.0.10:53: i/o timeout",
+		},
+		"nothing":      {"", ""},
+		"only control": {"\x00\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, words(test.said, []string{canary})); diff != "" {

@@ -194,11 +194,11 @@ func TestStrangeAnswers(t *testing.T) {
 		"strange UID":        {text(http.StatusOK, "application/json", `{"kind":"Namespace","apiVersion":"v1","metadata":{"uid":"a b"}}`), notKubernetes},
 		"long UID":           {text(http.StatusOK, "application/json", `{"kind":"Namespace","apiVersion":"v1","metadata":{"uid":"`+strings.Repeat("a", 65)+`"}}`), notKubernetes},
 		"bad gateway":        {text(http.StatusBadGateway, "text/html", canary), "the API server at %q is not available (502 Bad Gateway)"},
-		"unavailable":        {refuse(http.StatusServiceUnavailable, "ServiceUnavailable", canary), "the API server at %q is not available (503 Service Unavailable)"},
+		"unavailable":        {refuse(http.StatusServiceUnavailable, "ServiceUnavailable", "down"), "the API server at %q is not available (503 Service Unavailable); the cluster says: down"},
 		"retry after": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", "1")
-			refuse(http.StatusServiceUnavailable, "ServiceUnavailable", canary)(w, r)
-		}, "the API server at %q is not available (503 Service Unavailable)"},
+			refuse(http.StatusServiceUnavailable, "ServiceUnavailable", "down")(w, r)
+		}, "the API server at %q is not available (503 Service Unavailable); the cluster says: down"},
 		"huge": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			for chunk := []byte(strings.Repeat(" ", 1<<20)); ; {
