@@ -100,12 +100,16 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 // newPClusters connects to physical clusters, and sends to woken which of them have changed.
 func newPClusters(ctx context.Context, opts *options, scheme *runtime.Scheme, woken chan<- pcluster.ID) *pcluster.Clusters {
 	hideHosts(opts.kcp, opts.hosting)
-	return pcluster.New(pcluster.Options{Allow: opts.allow, Scheme: scheme, Patience: firstContact, OnChange: func(id pcluster.ID) {
-		select {
-		case woken <- id:
-		case <-ctx.Done():
-		}
-	}})
+	return pcluster.New(pcluster.Options{
+		Allow: opts.allow, Deny: opts.deny, DenyByDefault: opts.denyByDefault,
+		Scheme: scheme, Patience: firstContact,
+		OnChange: func(id pcluster.ID) {
+			select {
+			case woken <- id:
+			case <-ctx.Done():
+			}
+		},
+	})
 }
 
 // addProbes adds the checks. Ready means that the process serves; how many logical clusters is a metric, and a standby serves none.

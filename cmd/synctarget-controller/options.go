@@ -40,6 +40,7 @@ type options struct {
 	deleteDeadline    time.Duration
 	workers           int
 	allowCIDRs        []string
+	denyCIDRs         []string
 	zap               zap.Options
 
 	// Completed from the flags and the environment.
@@ -52,7 +53,10 @@ type options struct {
 	// hosting is the cluster that the controller runs in: leader election, token reviews. Nil outside a cluster.
 	hosting *rest.Config
 	allow   []netip.Prefix
-	proxy   agent.Proxy
+	deny    []netip.Prefix
+	// denyByDefault are the addresses of the hosting cluster that the environment of a Pod tells.
+	denyByDefault []netip.Prefix
+	proxy         agent.Proxy
 }
 
 func newOptions() *options {
@@ -85,7 +89,8 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.threshold, "heartbeat-threshold", o.threshold, "How long a syncer may send no heartbeat before its SyncTarget is not Ready. At least twice --syncer-heartbeat-interval.")
 	fs.DurationVar(&o.deleteDeadline, "delete-deadline", o.deleteDeadline, "How long a deletion is retried before the controller skips what it cannot remove.")
 	fs.IntVar(&o.workers, "workers", o.workers, "How many SyncTargets are reconciled at once.")
-	fs.StringSliceVar(&o.allowCIDRs, "allow-pcluster-cidr", o.allowCIDRs, "Address ranges of physical clusters that are dialled although they are loopback, link-local, unspecified or multicast.")
+	fs.StringSliceVar(&o.allowCIDRs, "allow-pcluster-cidr", o.allowCIDRs, "Address ranges of physical clusters that are dialled although they are loopback, link-local, unspecified or multicast, or belong to the hosting cluster.")
+	fs.StringSliceVar(&o.denyCIDRs, "deny-pcluster-cidr", o.denyCIDRs, "Address ranges that are never dialled, even if --allow-pcluster-cidr contains them. In a Pod, the addresses in KUBERNETES_SERVICE_HOST, POD_IPS and HOST_IP are not dialled either, unless --allow-pcluster-cidr contains them.")
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.zap.BindFlags(zapFlags)
 	fs.AddGoFlagSet(zapFlags)
@@ -114,21 +119,54 @@ func (o *options) complete() error {
 	if o.zap.Level != nil && o.zap.Level.Enabled(zapcore.Level(-maxVerbosity-1)) {
 		errs = append(errs, fmt.Errorf("--zap-log-level must be at most %d: above it, Kubernetes' client logs what it sends and receives, Secrets too", maxVerbosity))
 	}
-	for _, cidr := range o.allowCIDRs {
-		prefix, err := netip.ParsePrefix(cidr)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("--allow-pcluster-cidr: %w", err))
-		}
-		o.allow = append(o.allow, prefix)
+	errs = append(errs, o.completeRanges())
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
-	if len(errs) > 0 {
-		return errors.Join(errs...)
-	}
-	o.proxy = proxyFor(os.Getenv)
+	o.proxy, o.denyByDefault = proxyFor(os.Getenv), ownAddresses(os.Getenv)
 	if err := o.completeKcp(); err != nil {
 		return err
 	}
 	return o.completeHosting()
+}
+
+// completeRanges parses the address ranges of physical clusters.
+func (o *options) completeRanges() error {
+	var allowErr, denyErr error
+	o.allow, allowErr = parseRanges("--allow-pcluster-cidr", o.allowCIDRs)
+	o.deny, denyErr = parseRanges("--deny-pcluster-cidr", o.denyCIDRs)
+	return errors.Join(allowErr, denyErr)
+}
+
+func parseRanges(flag string, cidrs []string) (prefixes []netip.Prefix, err error) {
+	var errs []error
+	for _, cidr := range cidrs {
+		prefix, err := netip.ParsePrefix(cidr)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", flag, err))
+		case prefix.Addr().Is4In6():
+			errs = append(errs, fmt.Errorf("%s: %q contains IPv4 addresses; write it as an IPv4 range", flag, cidr))
+		default:
+			prefixes = append(prefixes, prefix)
+		}
+	}
+	return prefixes, errors.Join(errs...)
+}
+
+// ownAddresses are the addresses of the hosting cluster that a Pod can know from its environment: of the Service of the
+// API server, which the kubelet sets, and of the Pod and its node, which a manifest sets. A Pod does not see the ranges
+// that they are from. What is not an address, such as a host name, is ignored.
+func ownAddresses(getenv func(string) string) (own []netip.Prefix) {
+	for _, name := range []string{"KUBERNETES_SERVICE_HOST", "POD_IPS", "HOST_IP"} {
+		for address := range strings.SplitSeq(getenv(name), ",") {
+			if addr, err := netip.ParseAddr(strings.TrimSpace(address)); err == nil {
+				addr = addr.WithZone("").Unmap()
+				own = append(own, netip.PrefixFrom(addr, addr.BitLen()))
+			}
+		}
+	}
+	return own
 }
 
 // proxyFor is what syncers get of the controller's own proxy settings: never credentials.

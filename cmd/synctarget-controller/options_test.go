@@ -41,6 +41,7 @@ func TestFlags(t *testing.T) {
 		"delete-deadline":           "15m0s",
 		"workers":                   "10",
 		"allow-pcluster-cidr":       "[]",
+		"deny-pcluster-cidr":        "[]",
 	}
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	newOptions().addFlags(fs)
@@ -137,16 +138,60 @@ func TestCompleteFromEnvironment(t *testing.T) {
 	kubeconfig, _ := files(t, "https://kcp.example.com")
 	t.Setenv("HTTPS_PROXY", "http://proxy:3128")
 	t.Setenv("NO_PROXY", "10.0.0.0/8")
-	o := parse(t, "--kubeconfig="+kubeconfig, "--metrics-bind-address=0", "--allow-pcluster-cidr=127.0.0.0/8,::1/128")
+	o := parse(t, "--kubeconfig="+kubeconfig, "--metrics-bind-address=0", "--allow-pcluster-cidr=127.0.0.0/8,::1/128",
+		"--deny-pcluster-cidr=10.244.0.0/16", "--deny-pcluster-cidr=10.96.0.0/12")
 	if err := o.complete(); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(agent.Proxy{HTTPSProxy: "http://proxy:3128", NoProxy: "10.0.0.0/8"}, o.proxy); diff != "" {
 		t.Errorf("proxy: -want +got\n%s", diff)
 	}
-	want := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-	if diff := cmp.Diff(want, o.allow, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(prefixes("127.0.0.0/8", "::1/128"), o.allow, comparePrefixes()); diff != "" {
 		t.Errorf("allowed: -want +got\n%s", diff)
+	}
+	if diff := cmp.Diff(prefixes("10.244.0.0/16", "10.96.0.0/12"), o.deny, comparePrefixes()); diff != "" {
+		t.Errorf("denied: -want +got\n%s", diff)
+	}
+	if o.denyByDefault != nil {
+		t.Errorf("denied by default outside a cluster: %v", o.denyByDefault)
+	}
+}
+
+func prefixes(list ...string) (parsed []netip.Prefix) {
+	for _, cidr := range list {
+		parsed = append(parsed, netip.MustParsePrefix(cidr))
+	}
+	return parsed
+}
+
+func comparePrefixes() cmp.Option {
+	return cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+}
+
+// TestOwnAddresses: in a Pod, what the environment says of the hosting cluster is not dialled by default.
+func TestOwnAddresses(t *testing.T) {
+	tests := map[string]struct {
+		reason      string
+		environment map[string]string
+		want        []netip.Prefix
+	}{
+		"outside a cluster": {"", nil, nil},
+		"in a Pod": {
+			"The kubelet sets the first, config/manager the others.",
+			map[string]string{"KUBERNETES_SERVICE_HOST": "10.96.0.1", "POD_IPS": "10.244.1.7,fd00:10:244::7", "HOST_IP": "172.18.0.3"},
+			prefixes("10.96.0.1/32", "10.244.1.7/32", "fd00:10:244::7/128", "172.18.0.3/32"),
+		},
+		"a host name": {"As managed clusters set it.", map[string]string{"KUBERNETES_SERVICE_HOST": "api.example.com"}, nil},
+		"mapped":      {"The guard compares IPv4 addresses.", map[string]string{"HOST_IP": "::ffff:172.18.0.3"}, prefixes("172.18.0.3/32")},
+		"empty":       {"", map[string]string{"POD_IPS": "", "HOST_IP": " "}, nil},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := ownAddresses(func(name string) string { return tc.environment[name] })
+			if diff := cmp.Diff(tc.want, got, comparePrefixes()); diff != "" {
+				t.Errorf("%s\nownAddresses(): -want +got\n%s", tc.reason, diff)
+			}
+		})
 	}
 }
 
@@ -157,13 +202,18 @@ func TestCompleteRefuses(t *testing.T) {
 		// want are the sentences, one a line, each complete or up to "…".
 		want []string
 	}{
+		"a range that matches nothing": {
+			"Addresses are compared as IPv4: the range would deny nothing.",
+			[]string{"--deny-pcluster-cidr=::ffff:10.0.0.0/104"},
+			[]string{`--deny-pcluster-cidr: "::ffff:10.0.0.0/104" contains IPv4 addresses; write it as an IPv4 range`},
+		},
 		"no kubeconfig": {"", []string{"--kubeconfig="}, []string{"--kubeconfig is required: a kubeconfig of the kcp workspace that holds the APIExport"}},
 		"all at once": {
 			"An operator mends them in one go.",
-			[]string{"--kubeconfig=", "--workers=0", "--heartbeat-threshold=0s", "--delete-deadline=-1m", "--allow-pcluster-cidr=localhost"},
+			[]string{"--kubeconfig=", "--workers=0", "--heartbeat-threshold=0s", "--delete-deadline=-1m", "--allow-pcluster-cidr=localhost", "--deny-pcluster-cidr=10.0.0.1"},
 			[]string{
 				"--kubeconfig is required: a kubeconfig of the kcp workspace that holds the APIExport", "--workers must be at least 1, not 0",
-				"--heartbeat-threshold must be positive, not 0s", "--delete-deadline must be positive, not -1m0s", "--allow-pcluster-cidr: …",
+				"--heartbeat-threshold must be positive, not 0s", "--delete-deadline must be positive, not -1m0s", "--allow-pcluster-cidr: …", "--deny-pcluster-cidr: …",
 			},
 		},
 		"heartbeats too far apart": {

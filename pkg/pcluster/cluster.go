@@ -54,11 +54,12 @@ func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
 		return nil, invalid("server is not a valid URL")
 	}
 	connections := &conns{}
-	transport, err := newTransport(config, connections.dialer(guard{allowed: c.allow}.dialer(c.dial)))
-	if err != nil {
+	border := &border{host: server.Host}
+	guarded := c.guard
+	guarded.onPrivate = func() { border.private.Store(true) }
+	if border.next, err = newTransport(config, connections.dialer(guarded.dialer(c.dial))); err != nil {
 		return nil, err
 	}
-	border := &border{next: transport, host: server.Host}
 	roundTripper, err := rest.HTTPWrappersForConfig(config, border)
 	if err != nil {
 		return nil, invalid("the kubeconfig's credentials cannot be used")

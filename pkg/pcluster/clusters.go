@@ -36,6 +36,10 @@ type ID struct {
 type Options struct {
 	// Allow lists addresses that are dialled although they are loopback, link-local or the like. Default none.
 	Allow []netip.Prefix
+	// Deny lists addresses that are never dialled, even if Allow lists them. Default none.
+	Deny []netip.Prefix
+	// DenyByDefault lists addresses that are not dialled unless Allow lists them. Default none.
+	DenyByDefault []netip.Prefix
 	// MaxContacts is how many first contacts and probes may be under way at the same time, over all workspaces. Default
 	// 256. Each workspace has a bound of its own besides, so that none holds up another's.
 	MaxContacts int
@@ -54,7 +58,7 @@ type Options struct {
 
 // Clusters keeps one client per SyncTarget.
 type Clusters struct {
-	allow    []netip.Prefix
+	guard    guard
 	meetings *gate // for first contacts
 	probes   *gate // of dead clusters
 	onChange func(ID)
@@ -76,7 +80,7 @@ type Clusters struct {
 // New returns an empty set. It serves at once, but what is dead stays dead until Start runs.
 func New(options Options) *Clusters {
 	c := &Clusters{
-		allow:    options.Allow,
+		guard:    guard{allowed: options.Allow, denied: options.Deny, deniedByDefault: options.DenyByDefault},
 		onChange: options.OnChange,
 		scheme:   options.Scheme,
 		mapper:   newMapper(),

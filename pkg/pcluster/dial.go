@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -28,10 +29,13 @@ func dial(ctx context.Context, network, address string, control controlFunc) (ne
 	return dialer.DialContext(ctx, network, address)
 }
 
-// guard keeps connections away from addresses behind which a tenant has no business: those of this machine and of its
-// link, where metadata services live.
+// guard keeps connections away from addresses behind which a tenant has no business: those that the operator denies, and
+// those of this machine and of its link, where metadata services live. The order of precedence is: denied, allowed, denied
+// by default, forbidden by class.
 type guard struct {
-	allowed []netip.Prefix
+	denied, allowed, deniedByDefault []netip.Prefix
+	// onPrivate is called before a private address is dialled. Nil: nobody has to know.
+	onPrivate func()
 }
 
 // dialer dials what the guard lets pass. The judgement stands between DNS and connect, on the very address that is
@@ -55,11 +59,38 @@ func (g guard) judge(host, resolved string) error {
 		return invalid("server host %q does not resolve to an IP address", host)
 	}
 	addr := target.Addr().WithZone("").Unmap()
-	for _, prefix := range g.allowed {
-		if prefix.Contains(addr) {
-			return nil
+	leadsInto := func(prefixes []netip.Prefix) bool {
+		return contain(prefixes, addr) || contain(prefixes, embeddedIPv4(addr))
+	}
+	isAllowed := contain(g.allowed, addr)
+	switch {
+	case leadsInto(g.denied), !isAllowed && leadsInto(g.deniedByDefault):
+		return invalid("this service does not connect to the address of server host %q; an administrator can change that with "+
+			"--deny-pcluster-cidr and --allow-pcluster-cidr", host)
+	case !isAllowed:
+		if err := judgeClass(host, addr); err != nil {
+			return err
 		}
 	}
+	if g.onPrivate != nil && isPrivate(addr) {
+		g.onPrivate()
+	}
+	return nil
+}
+
+func contain(prefixes []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(prefix netip.Prefix) bool { return prefix.Contains(addr) })
+}
+
+// isPrivate reports whether an address belongs to a private network (RFC 1918, RFC 4193) or to a provider's (RFC 6598),
+// or leads into one by way of a translator.
+func isPrivate(addr netip.Addr) bool {
+	addr = embeddedIPv4(addr)
+	return addr.IsPrivate() || netip.MustParsePrefix("100.64.0.0/10").Contains(addr)
+}
+
+// judgeClass returns ErrInvalid if host may not be connected to at addr because of what kind of address it is.
+func judgeClass(host string, addr netip.Addr) error {
 	class := forbiddenClass(addr)
 	if class == "" {
 		return nil

@@ -90,6 +90,69 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// What the operator denies is never dialled, and the sentence says neither the address nor the range: it would answer a
+// scanner's question.
+func TestGuardDenies(t *testing.T) {
+	const denied = `this service does not connect to the address of server host "x"; an administrator can change that with --deny-pcluster-cidr and --allow-pcluster-cidr`
+	prefixes := func(list ...string) (parsed []netip.Prefix) {
+		for _, cidr := range list {
+			parsed = append(parsed, netip.MustParsePrefix(cidr))
+		}
+		return parsed
+	}
+	for name, test := range map[string]struct {
+		reason   string
+		guard    guard
+		resolved string
+		want     string
+	}{
+		"denied":            {"", guard{denied: prefixes("10.0.0.0/8")}, "10.1.2.3:6443", denied},
+		"second is denied":  {"", guard{denied: prefixes("192.0.2.0/24", "2001:db8::/32")}, "[2001:db8::1]:6443", denied},
+		"another is denied": {"", guard{denied: prefixes("10.0.0.0/16")}, "10.1.2.3:6443", ""},
+		"mapped":            {"an IPv6 spelling of the same address", guard{denied: prefixes("10.0.0.0/8")}, "[::ffff:10.1.2.3]:6443", denied},
+		"NAT64":             {"an IPv6 address that leads to it", guard{denied: prefixes("10.0.0.0/8")}, "[64:ff9b::a01:203]:6443", denied},
+		"IPv6 range":        {"", guard{denied: prefixes("64:ff9b::/96")}, "[64:ff9b::5db8:d822]:6443", denied},
+		"zone":              {"", guard{denied: prefixes("fd00::/8")}, "[fd00::1%eth0]:6443", denied},
+		"denied and allowed": {
+			"what an operator denies wins", guard{denied: prefixes("10.0.0.0/8"), allowed: prefixes("10.1.0.0/16")}, "10.1.2.3:6443", denied,
+		},
+		"denied by default": {"", guard{deniedByDefault: prefixes("10.96.0.1/32")}, "10.96.0.1:443", denied},
+		"denied by default, NAT64": {
+			"", guard{deniedByDefault: prefixes("10.96.0.1/32")}, "[64:ff9b::a60:1]:443", denied,
+		},
+		"denied by default and allowed": {
+			"what an operator allows wins over a default",
+			guard{deniedByDefault: prefixes("10.96.0.1/32"), allowed: prefixes("10.96.0.0/12")}, "10.96.0.1:443", "",
+		},
+		"denied in every way": {
+			"", guard{denied: prefixes("10.96.0.1/32"), deniedByDefault: prefixes("10.96.0.1/32"), allowed: prefixes("10.96.0.0/12")}, "10.96.0.1:443", denied,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := test.guard.judge("x", test.resolved)
+			if diff := cmp.Diff(test.want, errorText(err)); diff != "" {
+				t.Errorf("%s: -want +got:\n%s", test.reason, diff)
+			}
+			if err != nil && !errors.Is(err, ErrInvalid) {
+				t.Errorf("judge() = %v, want ErrInvalid", err)
+			}
+		})
+	}
+}
+
+func TestIsPrivate(t *testing.T) {
+	for address, want := range map[string]bool{
+		"10.0.0.1": true, "172.31.255.255": true, "192.168.1.1": true, "100.64.0.1": true, "100.127.255.255": true, "fd00::1": true,
+		"64:ff9b::a00:1": true, "::ffff:10.0.0.1": true,
+		"93.184.216.34": false, "100.63.255.255": false, "100.128.0.0": false, "2606:2800:220:1::1": false, "64:ff9b::5db8:d822": false,
+		"127.0.0.1": false, // dialled only where an operator allows it
+	} {
+		if got := isPrivate(netip.MustParseAddr(address)); got != want {
+			t.Errorf("isPrivate(%s) = %t, want %t", address, got, want)
+		}
+	}
+}
+
 // The real dialer resolves the name, and nothing is connected to.
 func TestDialJudgesWhatItConnectsTo(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -118,6 +181,16 @@ func TestDialJudgesWhatItConnectsTo(t *testing.T) {
 	select {
 	case <-accepted:
 		t.Fatal("a connection was made")
+	default:
+	}
+
+	denied := guard{allowed: loopback(), denied: loopback()}
+	if _, err := denied.dialer(dial)(context.Background(), "tcp", net.JoinHostPort("localhost", port)); !errors.Is(err, ErrInvalid) {
+		t.Errorf("dialling a denied address: %v, want ErrInvalid", err)
+	}
+	select {
+	case <-accepted:
+		t.Fatal("a connection to a denied address was made")
 	default:
 	}
 

@@ -3,7 +3,8 @@
 // A tenant's kubeconfig is hostile input, and so is the server it points to:
 //
 //   - Parse reads a kubeconfig by allow-list: https, inline CA, inline token or client certificate, nothing else.
-//   - The dialer judges every address after DNS, right before it is connected to (dial.go).
+//   - The dialer judges every address after DNS, right before it is connected to (dial.go). For private addresses the
+//     sentences do not tell open ports from closed ones.
 //   - The transport follows no redirect, uses no proxy, and bounds what it reads (transport.go).
 //   - The client turns every failure into one sentence of our own (client.go, refusal.go). The message of an API
 //     server's Status is quoted in it, on one line and cut, unless the request was about a Secret. Nothing else of what

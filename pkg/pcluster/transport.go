@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -62,6 +63,9 @@ func newTransport(config *rest.Config, dial func(context.Context, string, string
 type border struct {
 	next http.RoundTripper
 	host string // of the kubeconfig's server, for the sentences
+	// private is set when the server is, or was, dialled at a private address. Then the sentences do not tell apart what
+	// would make this service a scanner of the ports of its own network.
+	private atomic.Bool
 }
 
 func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -122,15 +126,8 @@ func isAPIContent(contentType string) bool {
 // explain turns a failure to get an answer into a problem, or into context.Canceled if we gave up ourselves.
 func (b *border) explain(ctx context.Context, err error) error {
 	var (
-		known     *problem
-		dns       *net.DNSError
-		authority x509.UnknownAuthorityError
-		hostname  x509.HostnameError
-		validity  x509.CertificateInvalidError
-		cert      *tls.CertificateVerificationError
-		notTLS    tls.RecordHeaderError
-		operation *net.OpError
-		timeout   net.Error
+		known *problem
+		dns   *net.DNSError
 	)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
@@ -141,6 +138,32 @@ func (b *border) explain(ctx context.Context, err error) error {
 		return unreachable("the host name %q is not known to DNS", b.hostname())
 	case errors.As(err, &dns):
 		return unreachable("the host name %q cannot be looked up in DNS", b.hostname())
+	}
+	if refused := b.explainTLS(err); refused != nil {
+		return refused
+	}
+	failed := b.explainConnection(err)
+	switch {
+	case failed == nil:
+		return b.notKubernetes()
+	case b.private.Load():
+		return unreachable("no answer from the server at %q; check address, port and firewalls "+
+			"(for a private address this service does not say whether it refuses, times out or is not TLS)", b.host)
+	default:
+		return failed
+	}
+}
+
+// explainTLS explains why a handshake failed with a server that speaks TLS, or returns nil if that is not the failure.
+func (b *border) explainTLS(err error) *problem {
+	var (
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		validity  x509.CertificateInvalidError
+		cert      *tls.CertificateVerificationError
+		operation *net.OpError
+	)
+	switch {
 	case errors.As(err, &authority):
 		return unreachable("the certificate of the server at %q is not signed by the kubeconfig's certificate authority", b.host)
 	case errors.As(err, &hostname):
@@ -149,10 +172,22 @@ func (b *border) explain(ctx context.Context, err error) error {
 		return unreachable("the certificate of the server at %q has expired or is not valid yet", b.host)
 	case errors.As(err, &cert):
 		return unreachable("the certificate of the server at %q cannot be verified", b.host)
-	case errors.As(err, &notTLS), errors.Is(err, http.ErrSchemeMismatch):
-		return unreachable("the server at %q does not speak TLS", b.host)
 	case errors.As(err, &operation) && operation.Op == "remote error": // crypto/tls, for an alert
 		return unreachable("the server at %q refuses the TLS handshake; it may not accept the client certificate", b.host)
+	default:
+		return nil
+	}
+}
+
+// explainConnection explains why there is no connection, or none that speaks TLS, or returns nil if that is not the failure.
+func (b *border) explainConnection(err error) *problem {
+	var (
+		notTLS  tls.RecordHeaderError
+		timeout net.Error
+	)
+	switch {
+	case errors.As(err, &notTLS), errors.Is(err, http.ErrSchemeMismatch):
+		return unreachable("the server at %q does not speak TLS", b.host)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return unreachable("the server at %q refuses connections", b.host)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
@@ -163,7 +198,7 @@ func (b *border) explain(ctx context.Context, err error) error {
 		errors.Is(err, net.ErrClosed):
 		return unreachable("the server at %q closes the connection", b.host)
 	default:
-		return b.notKubernetes()
+		return nil
 	}
 }
 
