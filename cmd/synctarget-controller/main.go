@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -19,7 +20,11 @@ func main() {
 	opts := newOptions()
 	opts.addFlags(pflag.CommandLine)
 	pflag.Parse()
-	log.SetLogger(zap.New(zap.UseFlagOptions(&opts.zap)))
+	if opts.version {
+		fmt.Println(version)
+		return
+	}
+	setLogger(opts)
 
 	if err := opts.complete(); err != nil {
 		fmt.Fprintf(os.Stderr, "synctarget-controller: %v\n", err)
@@ -29,6 +34,13 @@ func main() {
 		log.Log.Error(err, "The controller ended")
 		os.Exit(1)
 	}
+}
+
+// setLogger sets the one log of this process: also client-go's, which writes to klog.
+func setLogger(opts *options) {
+	logger := zap.New(zap.UseFlagOptions(&opts.zap))
+	log.SetLogger(logger)
+	klog.SetLogger(logger)
 }
 
 func run(ctx context.Context, opts *options) error {

@@ -123,7 +123,7 @@ func addProbes(mgr mcmanager.Manager) error {
 }
 
 func metricsOptions(opts *options) metricsserver.Options {
-	out := metricsserver.Options{BindAddress: opts.metricsAddress, SecureServing: opts.metricsSecure}
+	out := metricsserver.Options{BindAddress: opts.metricsAddress, SecureServing: opts.metricsSecure, CertDir: opts.metricsCertDir}
 	if opts.metricsSecure {
 		// Tokens are reviewed by the hosting cluster, not by kcp.
 		out.FilterProvider = func(*rest.Config, *http.Client) (metricsserver.Filter, error) {

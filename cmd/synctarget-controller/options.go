@@ -1,12 +1,14 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -31,6 +33,7 @@ type options struct {
 	leaderElectNS     string
 	metricsAddress    string
 	metricsSecure     bool
+	metricsCertDir    string
 	healthAddress     string
 	syncerImage       string
 	kcpExternalURL    string
@@ -41,6 +44,7 @@ type options struct {
 	workers           int
 	allowCIDRs        []string
 	denyCIDRs         []string
+	version           bool
 	zap               zap.Options
 
 	// Completed from the flags and the environment.
@@ -78,9 +82,10 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.kubeconfig, "kubeconfig", o.kubeconfig, "Path of a kubeconfig whose current context leads to the kcp workspace that holds the APIExport. Required.")
 	fs.StringVar(&o.endpointSlice, "endpointslice", o.endpointSlice, "Name of the APIExportEndpointSlice to serve.")
 	fs.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect, "Elect a leader among replicas, by a Lease in the hosting cluster.")
-	fs.StringVar(&o.leaderElectNS, "leader-elect-namespace", o.leaderElectNS, "Namespace of the Lease. Default: the pod's own.")
+	fs.StringVar(&o.leaderElectNS, "leader-election-namespace", o.leaderElectNS, "Namespace of the Lease. Default: the pod's own.")
 	fs.StringVar(&o.metricsAddress, "metrics-bind-address", o.metricsAddress, `Address that serves /metrics; "0" turns it off.`)
 	fs.BoolVar(&o.metricsSecure, "metrics-secure", o.metricsSecure, "Serve /metrics by HTTPS, to those whom the hosting cluster authorizes.")
+	fs.StringVar(&o.metricsCertDir, "metrics-cert-dir", o.metricsCertDir, "Directory with tls.crt and tls.key, by which /metrics is served; they are read again when they change. Default: a self-signed certificate.")
 	fs.StringVar(&o.healthAddress, "health-probe-bind-address", o.healthAddress, "Address that serves /healthz and /readyz.")
 	fs.StringVar(&o.syncerImage, "syncer-image", o.syncerImage, "Image of the syncer, where a SyncTarget names no other.")
 	fs.StringVar(&o.kcpExternalURL, "kcp-external-url", o.kcpExternalURL, "URL at which syncers reach kcp. Default: scheme and host of the kubeconfig's server.")
@@ -91,6 +96,7 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.workers, "workers", o.workers, "How many SyncTargets are reconciled at once.")
 	fs.StringSliceVar(&o.allowCIDRs, "allow-pcluster-cidr", o.allowCIDRs, "Address ranges of physical clusters that are dialled although they are loopback, link-local, unspecified or multicast, or belong to the hosting cluster.")
 	fs.StringSliceVar(&o.denyCIDRs, "deny-pcluster-cidr", o.denyCIDRs, "Address ranges that are never dialled, even if --allow-pcluster-cidr contains them. In a Pod, the addresses in KUBERNETES_SERVICE_HOST, POD_IPS and HOST_IP are not dialled either, unless --allow-pcluster-cidr contains them.")
+	fs.BoolVar(&o.version, "version", o.version, "Print the version and exit.")
 	zapFlags := flag.NewFlagSet("zap", flag.ContinueOnError)
 	o.zap.BindFlags(zapFlags)
 	fs.AddGoFlagSet(zapFlags)
@@ -119,7 +125,7 @@ func (o *options) complete() error {
 	if o.zap.Level != nil && o.zap.Level.Enabled(zapcore.Level(-maxVerbosity-1)) {
 		errs = append(errs, fmt.Errorf("--zap-log-level must be at most %d: above it, Kubernetes' client logs what it sends and receives, Secrets too", maxVerbosity))
 	}
-	errs = append(errs, o.completeRanges())
+	errs = append(errs, o.completeRanges(), o.checkMetricsCertificate())
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -128,6 +134,21 @@ func (o *options) complete() error {
 		return err
 	}
 	return o.completeHosting()
+}
+
+// checkMetricsCertificate reads the certificate of /metrics: without a usable one the metrics server would silently make
+// its own.
+func (o *options) checkMetricsCertificate() error {
+	if o.metricsCertDir == "" {
+		return nil
+	}
+	if !o.metricsSecure {
+		return errors.New("--metrics-cert-dir needs --metrics-secure")
+	}
+	if _, err := tls.LoadX509KeyPair(filepath.Join(o.metricsCertDir, "tls.crt"), filepath.Join(o.metricsCertDir, "tls.key")); err != nil {
+		return fmt.Errorf("reading tls.crt and tls.key in --metrics-cert-dir: %w", err)
+	}
+	return nil
 }
 
 // completeRanges parses the address ranges of physical clusters.

@@ -29,9 +29,10 @@ func TestFlags(t *testing.T) {
 		"kubeconfig":                "",
 		"endpointslice":             "workload.kcp.io",
 		"leader-elect":              "false",
-		"leader-elect-namespace":    "",
+		"leader-election-namespace": "",
 		"metrics-bind-address":      ":8443",
 		"metrics-secure":            "true",
+		"metrics-cert-dir":          "",
 		"health-probe-bind-address": ":8081",
 		"syncer-image":              "ghcr.io/synctarget/syncer:dev",
 		"kcp-external-url":          "",
@@ -42,6 +43,7 @@ func TestFlags(t *testing.T) {
 		"workers":                   "10",
 		"allow-pcluster-cidr":       "[]",
 		"deny-pcluster-cidr":        "[]",
+		"version":                   "false",
 	}
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	newOptions().addFlags(fs)
@@ -228,8 +230,15 @@ func TestCompleteRefuses(t *testing.T) {
 		"no host":                        {"", []string{"--kcp-external-url=https:///"}, []string{`--kcp-external-url must be an https URL, not "https:///"`}},
 		"a CA that is not there":         {"", []string{"--kcp-external-ca-file=/nowhere"}, []string{"reading --kcp-external-ca-file: …"}},
 		"a log that shows Secrets":       {"", []string{"--zap-log-level=8"}, []string{"--zap-log-level must be at most 7: above it, Kubernetes' client logs what it sends and receives, Secrets too"}},
-		"leader election outside":        {"", []string{"--leader-elect"}, []string{"--leader-elect needs the hosting cluster: run as a pod, or with one replica and without the flag"}},
-		"secure metrics outside":         {"", nil, []string{"--metrics-secure needs the hosting cluster to review tokens: run as a pod, or give --metrics-secure=false"}},
+		"no certificate of the metrics": {
+			"The metrics server would silently make a self-signed one.",
+			[]string{"--metrics-cert-dir=/nowhere"}, []string{"reading tls.crt and tls.key in --metrics-cert-dir: …"},
+		},
+		"a certificate for plain HTTP": {
+			"", []string{"--metrics-cert-dir=/nowhere", "--metrics-secure=false"}, []string{"--metrics-cert-dir needs --metrics-secure"},
+		},
+		"leader election outside": {"", []string{"--leader-elect"}, []string{"--leader-elect needs the hosting cluster: run as a pod, or with one replica and without the flag"}},
+		"secure metrics outside":  {"", nil, []string{"--metrics-secure needs the hosting cluster to review tokens: run as a pod, or give --metrics-secure=false"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
