@@ -182,7 +182,7 @@ func TestApplyRestoresWhatWasDeleted(t *testing.T) {
 func TestApplyDropsWhatIsNoLongerWanted(t *testing.T) {
 	c := testConfig()
 	c.Target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{
-		NodeSelector: map[string]string{"disk": "ssd"}, Tolerations: []workloadv1alpha1.Toleration{{Operator: "Exists"}},
+		NodeSelector: map[string]workloadv1alpha1.LabelValue{"disk": "ssd"}, Tolerations: []workloadv1alpha1.Toleration{{Operator: "Exists"}},
 		ImagePullSecrets: []workloadv1alpha1.LocalObjectReference{{Name: "mirror"}},
 	}
 	s := newServer(t)

@@ -52,7 +52,7 @@ func (c *Config) podSpec(spec *workloadv1alpha1.SyncerSpec) corev1.PodSpec {
 			RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](syncerUser), RunAsGroup: ptr.To[int64](syncerUser), FSGroup: ptr.To[int64](syncerUser),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
-		NodeSelector:     spec.NodeSelector,
+		NodeSelector:     nodeSelector(spec.NodeSelector),
 		Tolerations:      tolerations(spec.Tolerations),
 		ImagePullSecrets: pullSecrets(spec.ImagePullSecrets),
 		Containers:       []corev1.Container{c.container(spec)},
@@ -60,6 +60,17 @@ func (c *Config) podSpec(spec *workloadv1alpha1.SyncerSpec) corev1.PodSpec {
 			Secret: &corev1.SecretVolumeSource{SecretName: credentialsName, DefaultMode: ptr.To[int32](0o440)},
 		}}},
 	}
+}
+
+func nodeSelector(labels map[string]workloadv1alpha1.LabelValue) map[string]string {
+	if len(labels) == 0 {
+		return nil
+	}
+	selector := make(map[string]string, len(labels))
+	for name, value := range labels {
+		selector[name] = string(value)
+	}
+	return selector
 }
 
 func (c *Config) container(spec *workloadv1alpha1.SyncerSpec) corev1.Container {

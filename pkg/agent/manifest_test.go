@@ -43,7 +43,7 @@ func variants() map[string]func(*Config) {
 					Requests: map[string]resource.Quantity{"cpu": resource.MustParse("0.5")},
 					Limits:   map[string]resource.Quantity{"cpu": resource.MustParse("1000m"), "memory": resource.MustParse("1Gi")},
 				},
-				NodeSelector: map[string]string{"kubernetes.io/os": "linux"},
+				NodeSelector: map[string]workloadv1alpha1.LabelValue{"kubernetes.io/os": "linux"},
 				Tolerations: []workloadv1alpha1.Toleration{
 					{Key: "edge", Operator: "Equal", Value: "true", Effect: "NoSchedule"},
 					{Operator: "Exists", Effect: "NoExecute", TolerationSeconds: ptr.To[int64](30)},

@@ -203,7 +203,7 @@ func TestRolloutStuck(t *testing.T) {
 	n.await("edge-1", "Ready", "AwaitingHeartbeat")
 
 	change(n, target, func(st *workloadv1alpha1.SyncTarget) {
-		st.Spec.Syncer = &workloadv1alpha1.SyncerSpec{NodeSelector: map[string]string{"no": "such"}}
+		st.Spec.Syncer = &workloadv1alpha1.SyncerSpec{NodeSelector: map[string]workloadv1alpha1.LabelValue{"no": "such"}}
 	})
 	n.await("edge-1", "Deployed", "RollingOut", "node")
 	change(n, target, func(st *workloadv1alpha1.SyncTarget) { st.Spec.Syncer = nil })

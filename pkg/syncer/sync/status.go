@@ -11,6 +11,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
+	"github.com/synctarget/synctarget/pkg/syncer/rejection"
 	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
@@ -85,6 +86,7 @@ func (e *Controller) resourceStatuses(catalog []discovery.Resource, plan *source
 		default:
 			status.Message = withWatchFailures(r.GroupResource, r.Message, watches)
 		}
+		status.Message = rejection.Clip(status.Message) // the API limits it, and a longer one would cost the whole status
 		last := lastStatus(plan.Reported.Resources, r.GroupResource)
 		if !isListed(namespaces, r, plan.Assignments) {
 			status = keepWatchFailure(status, last)

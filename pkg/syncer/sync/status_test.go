@@ -3,8 +3,10 @@ package sync
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -98,6 +100,16 @@ func TestCount(t *testing.T) {
 				t.Errorf("resourceStatus() = %+v, want %d objects, %d failing", got, tc.objects, tc.failing)
 			}
 		})
+	}
+}
+
+// TestMessageLimit: the API accepts 1,024 characters, and a longer message would cost the whole status.
+func TestMessageLimit(t *testing.T) {
+	long := "the physical cluster refuses to list it: " + strings.Repeat("é", 2000) + " the end"
+	catalog := []discovery.Resource{{GroupResource: workloadv1alpha1.GroupResource{Resource: "configmaps"}, State: workloadv1alpha1.ResourceForbidden, Message: long}}
+	got := (&Controller{owner: testOwner}).resourceStatuses(catalog, planOf(workloadv1alpha1.SyncTargetStatus{}))[0].Message
+	if len(got) > 1024 || !strings.HasPrefix(got, "the physical cluster refuses") || !strings.HasSuffix(got, "the end") || !utf8.ValidString(got) {
+		t.Errorf("%d bytes: %q", len(got), got)
 	}
 }
 

@@ -145,7 +145,7 @@ type SyncerSpec struct {
 	// +optional
 	// +mapType=granular
 	// +kubebuilder:validation:MaxProperties=64
-	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`
 	// tolerations of the syncer's pods.
 	// +optional
 	// +listType=atomic
@@ -158,6 +158,10 @@ type SyncerSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	ImagePullSecrets []LocalObjectReference `json:"imagePullSecrets,omitempty"`
 }
+
+// LabelValue is the value of a label.
+// +kubebuilder:validation:MaxLength=63
+type LabelValue string
 
 // ResourceRequirements are the compute resources of a container.
 type ResourceRequirements struct {
@@ -415,7 +419,7 @@ type SyncedResourceStatus struct {
 	State SyncedResourceState `json:"state,omitempty"`
 	// message says why not; of an accepted one, on which side its watch fails and why, and which fields only one side knows.
 	// +optional
-	// +kubebuilder:validation:MaxLength=32768
+	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
 	// unwatchedSince is since when the watch of the resource has been failing on a side, so that changes there are not seen.
 	// It is absent while both sides are watched.
