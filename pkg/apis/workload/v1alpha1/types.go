@@ -169,11 +169,13 @@ type ResourceRequirements struct {
 	// +optional
 	// +mapType=granular
 	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(name, type(self[name]) != string || size(self[name]) <= 64)",message="a quantity may have at most 64 characters"
 	Requests map[string]resource.Quantity `json:"requests,omitempty"`
 	// limits are what the container may use at most.
 	// +optional
 	// +mapType=granular
 	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(name, type(self[name]) != string || size(self[name]) <= 64)",message="a quantity may have at most 64 characters"
 	Limits map[string]resource.Quantity `json:"limits,omitempty"`
 }
 
