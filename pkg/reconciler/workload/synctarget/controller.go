@@ -67,6 +67,7 @@ type Reconciler struct {
 
 	physical  physicalClusters
 	pulses    *pulses
+	deletions *deletions
 	installed *installed
 	tokens    *tokens
 	lanes     *lanes
@@ -88,7 +89,7 @@ func New(cfg Config) (*Reconciler, error) {
 	}
 	r := &Reconciler{
 		Config: cfg, physical: connections{cfg.PClusters},
-		pulses: newPulses(cfg.Clock), installed: newInstalled(), tokens: newTokens(), lanes: newLanes(1),
+		pulses: newPulses(cfg.Clock), deletions: newDeletions(cfg.Clock), installed: newInstalled(), tokens: newTokens(), lanes: newLanes(1),
 		races:     workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](conflictRetry, retryMax),
 		stripWith: agent.Strip, self: &self{config: cfg.Kcp, review: reviewSelf},
 	}
@@ -98,7 +99,7 @@ func New(cfg Config) (*Reconciler, error) {
 		{condition: workloadv1alpha1.ConditionReady, run: r.health, failed: healthFailed, behind: unlessSpecIsWrong},
 	}
 	r.remove = []step{
-		{name: "copies", run: r.drain, left: leftInNamespaces},
+		{name: stepCopies, run: r.drain, left: leftInNamespaces},
 		{name: "agent", run: r.removeAgent, left: leftDownstream},
 		{name: "identity", run: r.removeIdentity, left: leftUpstream, settles: true},
 		{name: "secret", run: r.releaseSecret, left: leftHold},

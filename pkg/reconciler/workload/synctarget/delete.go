@@ -23,15 +23,19 @@ import (
 type step struct {
 	name string
 	run  func(context.Context, *scope) (verdict, error)
-	// settles is set where what is asked for comes to pass by itself: it is waited for even after letting go, a while.
+	// settles is set where what is asked for comes to pass by itself: it is waited for, a while, even where the user does not
+	// wait.
 	settles bool
 	// left names what stays behind when the step is given up.
 	left func(*scope) string
 }
 
-// settling is how long a deletion that lets go waits for what comes to pass by itself, such as the end of a Namespace in
-// the workspace: after the deadline, or, by annotation, after that Namespace began to go.
+// settling is how long a deletion that lets go waits for what was asked for and is under way, such as the end of a Namespace,
+// from when this process first tried that step; and for kcp to answer.
 const settling = time.Minute
+
+// stepCopies is the name of the first step, drain.
+const stepCopies = "copies"
 
 // reconcileDelete makes one pass over a SyncTarget that is being deleted. Every deletion ends: by the steps, or by
 // the deadline, or by the user's annotation, and then it says what may be left.
@@ -60,12 +64,13 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 			// Written before the next step: once the Secret is released, nothing else tells that the agent is gone.
 			return reconcile.Result{}, r.reportDeletion(ctx, s, blocked(v.reason, "%s", v.message))
 		}
-		settles := step.settles && (!d.abandoned || !r.hangs(ctx, s))
-		if d.givesUp(v, err, settles) {
+		a := r.attemptOf(s, step, d, outcomeOf(v, err))
+		if d.givesUp(a) {
 			r.giveUp(ctx, s, step, v, d.abandoned)
+			r.deletions.abandon(s.target, step.name)
 			continue
 		}
-		return r.waitForStep(ctx, s, d, v)
+		return r.waitForStep(ctx, s, d, a, v)
 	}
 
 	return reconcile.Result{}, r.patchFinalizers(ctx, s, func(o client.Object) bool {
@@ -75,38 +80,112 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 
 // deletion is how far the time of a deletion has gone.
 type deletion struct {
+	// start is when it began, by our clock.
+	start   time.Time
 	elapsed time.Duration
 	// abandoned: the user does not wait for the end.
 	abandoned bool
-	// letGo: what is not under way is waited for no longer.
+	// letGo: the deadline has passed, or the user does not wait for it.
 	letGo bool
-	// overdue: what is under way is waited for no longer either.
-	overdue bool
 }
 
-// deletionOf compares the age of a deletion with its deadlines.
+// deletionOf compares the age of a deletion with its deadline.
 func (r *Reconciler) deletionOf(s *scope) deletion {
-	elapsed, abandoned := r.Clock.Since(s.target.DeletionTimestamp.Time), s.abandoned()
-	return deletion{
-		elapsed:   elapsed,
-		abandoned: abandoned,
-		letGo:     abandoned || elapsed >= r.DeleteDeadline,
-		overdue:   elapsed >= r.DeleteDeadline+settling,
-	}
+	start, abandoned := r.deletions.start(s.target), s.abandoned()
+	elapsed := r.Clock.Since(start)
+	return deletion{start: start, elapsed: elapsed, abandoned: abandoned, letGo: abandoned || elapsed >= r.DeleteDeadline}
 }
 
-// givesUp tells whether a step that is not done is let go. settles tells whether what it has asked for comes to pass by
-// itself, and has time for that.
-func (d deletion) givesUp(v verdict, err error, settles bool) bool {
-	underWay := err == nil && (v.undecided || v.reason == workloadv1alpha1.ReasonRemoving && settles)
-	return !v.begun && (d.overdue || d.letGo && !underWay)
+// outcome is what came of running a step that is not done.
+type outcome int
+
+const (
+	// notTried: nothing was asked for, because the queue of the workspace is full or the first contact with the physical
+	// cluster is under way. Both end.
+	notTried outcome = iota
+	// noAnswer: kcp was asked and did not answer just now, or somebody else was faster.
+	noAnswer
+	// underWay: what was asked for was accepted and is waited for.
+	underWay
+	// mustWait: the step makes progress, and says itself how long it is waited for.
+	mustWait
+	// failed: what was asked for was refused.
+	failed
+)
+
+// outcomeOf classifies the verdict of a step that is not done.
+func outcomeOf(v verdict, err error) outcome {
+	switch {
+	case v.begun:
+		return mustWait
+	case v.undecided && err != nil:
+		return noAnswer
+	case v.undecided:
+		return notTried
+	case err == nil && v.reason == workloadv1alpha1.ReasonRemoving:
+		return underWay
+	}
+	return failed
+}
+
+// attempt is one run of a step that is not done, with what came of those before.
+type attempt struct {
+	outcome outcome
+	// settles: what is under way comes to pass by itself; see step.
+	settles bool
+	// waited is the time since this process first tried the step, and waitedLate since it first tried it after the deadline or
+	// the annotation.
+	waited, waitedLate time.Duration
+	// again: the step was given up before.
+	again bool
+}
+
+// attemptOf records a run of a step and returns it.
+func (r *Reconciler) attemptOf(s *scope, step step, d deletion, o outcome) attempt {
+	record, now := r.deletions.step(s.target, step.name), r.Clock.Now()
+	if o != notTried {
+		if record.tried.IsZero() {
+			record.tried = now
+		}
+		if d.letGo && record.triedLate.IsZero() {
+			record.triedLate = now
+		}
+		r.deletions.setStep(s.target, step.name, record)
+	}
+	a := attempt{outcome: o, settles: step.settles, again: record.abandoned}
+	if !record.tried.IsZero() {
+		a.waited = now.Sub(record.tried)
+	}
+	if !record.triedLate.IsZero() {
+		a.waitedLate = now.Sub(record.triedLate)
+	}
+	return a
+}
+
+// givesUp decides whether a step that is not done is given up. A step is given up only after this process has tried it past
+// the deadline, or after the annotation was set.
+func (d deletion) givesUp(a attempt) bool {
+	if !d.letGo {
+		return false
+	}
+	switch a.outcome {
+	case notTried:
+		return a.again
+	case noAnswer:
+		return a.again || a.waitedLate >= settling
+	case underWay:
+		return a.again || a.waited >= settling || d.abandoned && !a.settles
+	case mustWait:
+		return false
+	}
+	return true
 }
 
 // waitForStep reports the verdict of a step that is not done, and returns when to look again.
-func (r *Reconciler) waitForStep(ctx context.Context, s *scope, d deletion, v verdict) (reconcile.Result, error) {
+func (r *Reconciler) waitForStep(ctx context.Context, s *scope, d deletion, a attempt, v verdict) (reconcile.Result, error) {
 	if v.reason == workloadv1alpha1.ReasonRemovalFailed {
 		v.message = fmt.Sprintf("%s. The deletion is retried until %s; to let go now, whatever is left behind, set the annotation %s=true",
-			v.message, s.target.DeletionTimestamp.Add(r.DeleteDeadline).UTC().Format(time.RFC3339), workloadv1alpha1.AnnotationAbandon)
+			v.message, d.start.Add(r.DeleteDeadline).UTC().Format(time.RFC3339), workloadv1alpha1.AnnotationAbandon)
 	}
 	if err := r.reportDeletion(ctx, s, v); err != nil {
 		return reconcile.Result{}, err
@@ -114,7 +193,7 @@ func (r *Reconciler) waitForStep(ctx context.Context, s *scope, d deletion, v ve
 	if v.begun || v.undecided && v.recheck > 0 {
 		return reconcile.Result{RequeueAfter: v.recheck}, nil
 	}
-	return reconcile.Result{RequeueAfter: min(removalRecheck(d.elapsed), untilDue(d.elapsed, r.DeleteDeadline))}, nil
+	return reconcile.Result{RequeueAfter: min(removalRecheck(d.elapsed), d.untilDue(r.DeleteDeadline, a.waited))}, nil
 }
 
 // reportDeletion writes the status of a SyncTarget that is being deleted.
@@ -123,13 +202,6 @@ func (r *Reconciler) reportDeletion(ctx context.Context, s *scope, deployed verd
 		workloadv1alpha1.ConditionReady:    blocked(workloadv1alpha1.ReasonTerminating, "SyncTarget is being deleted"),
 		workloadv1alpha1.ConditionDeployed: deployed,
 	})
-}
-
-// hangs tells whether the identity's Namespace, which goes by itself once it is deleted, has had its time.
-func (r *Reconciler) hangs(ctx context.Context, s *scope) bool {
-	namespace := namespaceMeta()
-	err := s.upstream.Get(ctx, client.ObjectKey{Name: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)}, namespace)
-	return err == nil && namespace.DeletionTimestamp != nil && r.Clock.Since(namespace.DeletionTimestamp.Time) >= settling
 }
 
 // abandoned tells whether the user does not wait for the end.
@@ -146,12 +218,12 @@ func removing(s *scope) verdict {
 	return blocked(workloadv1alpha1.ReasonRemoving, "Removing the syncer")
 }
 
-// untilDue is the time until the next deadline ahead.
-func untilDue(elapsed, deadline time.Duration) time.Duration {
-	if elapsed < deadline {
-		return deadline - elapsed
+// untilDue is the time until a step is given up that is not done by then and of which nothing else is heard.
+func (d deletion) untilDue(deadline, waited time.Duration) time.Duration {
+	if d.elapsed < deadline {
+		return deadline - d.elapsed
 	}
-	return max(deadline+settling-elapsed, time.Second)
+	return max(settling-waited, time.Second)
 }
 
 // removalRecheck backs off with the age of the deletion: a quarter of it, from 1 s to a minute. It needs no memory,
@@ -178,6 +250,7 @@ func (r *Reconciler) forget(s *scope) {
 	r.pulses.forget(s.target.UID)
 	r.installed.drop(s.target.UID)
 	r.tokens.forget(s.target.UID)
+	r.deletions.forget(s.target.UID)
 	r.physical.Forget(s.pclusterID())
 }
 
@@ -204,7 +277,7 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 	ctx, cancel := pcluster.WithBudget(ctx)
 	defer cancel()
 	cluster, err := r.physical.Get(ctx, s.pclusterID(), s.kubeconfig)
-	if errors.Is(err, pcluster.ErrConnecting) {
+	if errors.Is(err, pcluster.ErrConnecting) || errors.Is(err, pcluster.ErrReplaced) {
 		return connecting(workloadv1alpha1.ReasonRemoving), nil
 	}
 	if err != nil {

@@ -230,14 +230,15 @@ func syncerToken(ctx context.Context, s *scope) ([]byte, error) {
 	return secret.Data[corev1.ServiceAccountTokenKey], nil
 }
 
-// mayWait tells whether a deletion that lets go has time for one more look: as long as what settles has, and a controller
-// that comes back after that has it anew.
+// mayWait tells whether a deletion has time for one more look: as long as what settles has after the deadline, or after this
+// process first tried to drain, whichever is later.
 func (r *Reconciler) mayWait(s *scope) bool {
-	due := s.target.DeletionTimestamp.Add(r.DeleteDeadline)
-	if seen := r.pulses.get(s.target).listening; seen.After(due) {
-		due = seen
+	due := r.deletions.start(s.target).Add(r.DeleteDeadline)
+	tried := r.deletions.step(s.target, stepCopies).tried
+	if tried.After(due) {
+		due = tried
 	}
-	return r.Clock.Since(due) < settling
+	return tried.IsZero() || r.Clock.Since(due) < settling
 }
 
 func leftInNamespaces(s *scope) string {

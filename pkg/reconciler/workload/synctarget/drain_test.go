@@ -2,7 +2,6 @@ package synctarget
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,21 +112,6 @@ func TestStrippingHasItsLane(t *testing.T) {
 	w.pass()
 	if left := time.Until(until); left <= 0 || left > stripTime {
 		t.Errorf("there are %s for it", left)
-	}
-}
-
-// TestNeverStripped: what nobody came to do is named as left.
-func TestNeverStripped(t *testing.T) {
-	w := open(t)
-	w.delete()
-	w.pass()
-	leave, _ := w.r.lanes.enter(testCluster)
-	defer leave()
-	w.clock.Step(deadline + settling)
-	w.pass()
-	want := `Warning Abandoned: Deletion let go after 15m0s. May be left behind: finalizer "` + workloadv1alpha1.SyncerFinalizer(testKey()) + `" on the objects in Namespace shop of the workspace`
-	if !slices.ContainsFunc(w.events.events, func(e string) bool { return strings.HasPrefix(e, want) }) {
-		t.Errorf("Events: %q", w.events.events)
 	}
 }
 

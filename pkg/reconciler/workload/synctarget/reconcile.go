@@ -63,6 +63,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req mcreconcile.Request) (re
 
 // pass brings the target one step further, by one write to it at most.
 func (r *Reconciler) pass(ctx context.Context, s *scope) (reconcile.Result, error) {
+	r.deletions.observe(s.target)
 	if !s.target.DeletionTimestamp.IsZero() {
 		return r.reconcileDelete(ctx, s)
 	}

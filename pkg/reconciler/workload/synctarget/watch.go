@@ -149,12 +149,14 @@ func (r *Reconciler) targetEvents(clusterName multicluster.ClusterName, cl clust
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 			target := e.Object.(*workloadv1alpha1.SyncTarget)
 			r.pulses.observe(target)
+			r.deletions.observe(target)
 			q.Add(request(clusterName, target.Name))
 			queueOpened(ctx, clusterName, cl, q, target)
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			before, after := e.ObjectOld.(*workloadv1alpha1.SyncTarget), e.ObjectNew.(*workloadv1alpha1.SyncTarget)
 			r.pulses.observe(after)
+			r.deletions.observe(after)
 			if mayChangeVerdict(before, after) {
 				q.Add(request(clusterName, after.Name))
 			}
