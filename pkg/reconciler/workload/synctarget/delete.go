@@ -67,7 +67,6 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 		a := r.attemptOf(s, step, d, outcomeOf(v, err))
 		if d.givesUp(a) {
 			r.giveUp(ctx, s, step, v, d.abandoned)
-			r.deletions.abandon(s.target, step.name)
 			continue
 		}
 		return r.waitForStep(ctx, s, d, a, v)
@@ -233,8 +232,11 @@ func removalRecheck(elapsed time.Duration) time.Duration {
 }
 
 // giveUp lets a step go and says what may be left behind: to the user, and to whoever runs the service, for in a workspace
-// that goes as a whole nobody can read it.
+// that goes as a whole nobody can read it. Each step is announced once: the later steps, or a conflict, make many passes.
 func (r *Reconciler) giveUp(ctx context.Context, s *scope, failed step, v verdict, abandoned bool) {
+	if !r.deletions.abandon(s.target, failed.name) {
+		return
+	}
 	cause := fmt.Sprintf("after %s", r.DeleteDeadline)
 	if abandoned {
 		cause = "by annotation"

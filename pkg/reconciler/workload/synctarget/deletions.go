@@ -33,7 +33,7 @@ type stepRecord struct {
 	tried time.Time
 	// triedLate is when it first tried the step after the deadline or the annotation; zero before that.
 	triedLate time.Time
-	// abandoned: the step was given up.
+	// abandoned: the step was given up, and that was announced.
 	abandoned bool
 }
 
@@ -100,11 +100,15 @@ func (d *deletions) setStep(target *workloadv1alpha1.SyncTarget, name string, st
 	found.steps[name] = step
 }
 
-// abandon records that a step was given up.
-func (d *deletions) abandon(target *workloadv1alpha1.SyncTarget, name string) {
+// abandon records that a step is given up, and tells whether this is the first time.
+func (d *deletions) abandon(target *workloadv1alpha1.SyncTarget, name string) bool {
 	step := d.step(target, name)
+	if step.abandoned {
+		return false
+	}
 	step.abandoned = true
 	d.setStep(target, name, step)
+	return true
 }
 
 // forget drops a SyncTarget that is gone.
