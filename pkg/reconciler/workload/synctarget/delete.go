@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -64,6 +65,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 			// Written before the next step: once the Secret is released, nothing else tells that the agent is gone.
 			return reconcile.Result{}, r.reportDeletion(ctx, s, blocked(v.reason, "%s", v.message))
 		}
+		v = r.withMissingClaims(ctx, s, v)
 		a := r.attemptOf(s, step, d, outcomeOf(v, err))
 		if d.givesUp(a) {
 			r.giveUp(ctx, s, step, v, d.abandoned)
@@ -178,6 +180,19 @@ func (d deletion) givesUp(a attempt) bool {
 		return false
 	}
 	return true
+}
+
+// withMissingClaims adds to the verdict of a step that failed which permission claims are not accepted: without them, what was
+// made cannot be removed.
+func (r *Reconciler) withMissingClaims(ctx context.Context, s *scope, v verdict) verdict {
+	if v.undecided || v.reason != workloadv1alpha1.ReasonRemovalFailed {
+		return v
+	}
+	if missing, err := r.missingClaims(ctx, s); err == nil && len(missing) > 0 {
+		v.message += fmt.Sprintf(". The permission claims of the APIBinding on %s are not accepted; accept them in its spec.permissionClaims",
+			strings.Join(missing, ", "))
+	}
+	return v
 }
 
 // waitForStep reports the verdict of a step that is not done, and returns when to look again.

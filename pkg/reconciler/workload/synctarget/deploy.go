@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -42,6 +43,11 @@ const (
 
 // deploy installs the syncer and keeps it as it should be.
 func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
+	if !controllerutil.ContainsFinalizer(s.target, workloadv1alpha1.Finalizer) {
+		v := blocked(workloadv1alpha1.ReasonRollingOut, "Installing the syncer")
+		v.needsFinalizer = true
+		return v, nil
+	}
 	if err := r.holdSecret(ctx, s); err != nil {
 		return verdict{}, err
 	}

@@ -79,6 +79,9 @@ type verdict struct {
 	begun bool
 	// wrongSpec is set when the spec itself is at fault, so that no later phase can say anything of its own.
 	wrongSpec bool
+	// needsFinalizer is set when the phase is about to make something for the first time. The finalizer is the record of that,
+	// so the pass adds it and does nothing else: a SyncTarget without it has nothing to remove, and is deleted at once.
+	needsFinalizer bool
 }
 
 func (v verdict) ok() bool { return v.status == metav1.ConditionTrue }

@@ -67,13 +67,15 @@ func (r *Reconciler) pass(ctx context.Context, s *scope) (reconcile.Result, erro
 	if !s.target.DeletionTimestamp.IsZero() {
 		return r.reconcileDelete(ctx, s)
 	}
-	if !controllerutil.ContainsFinalizer(s.target, workloadv1alpha1.Finalizer) {
-		// The event of this write brings us back: nothing has a side effect before the finalizer stands.
+	verdicts, failure := runPhases(ctx, r.install, s, r.Metrics.phaseDone, r.Clock.Now)
+	// A pinned cluster shows that something was made, should somebody have taken the finalizer off.
+	needsFinalizer := verdicts[workloadv1alpha1.ConditionDeployed].needsFinalizer || s.target.Status.ClusterID != ""
+	if needsFinalizer && !controllerutil.ContainsFinalizer(s.target, workloadv1alpha1.Finalizer) {
+		// The event of this write brings us back.
 		return reconcile.Result{}, r.patchFinalizers(ctx, s, func(o client.Object) bool {
 			return controllerutil.AddFinalizer(o, workloadv1alpha1.Finalizer)
 		})
 	}
-	verdicts, failure := runPhases(ctx, r.install, s, r.Metrics.phaseDone, r.Clock.Now)
 	if err := r.updateStatus(ctx, s, verdicts); err != nil {
 		return reconcile.Result{}, err
 	}
