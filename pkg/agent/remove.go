@@ -45,6 +45,29 @@ func RemoveIdentityResidue(ctx context.Context, c client.Client, name, key strin
 	return r.run(ctx, upstreamObjects(workloadv1alpha1.SyncerNamespace(name, key)))
 }
 
+// ReleaseIdentity takes our finalizer off what is being deleted in the Namespace of the identity, while the SyncTarget lives: the
+// Namespace cannot go before that, and nothing can be made anew in it. What is not being deleted, or not this SyncTarget's,
+// stays as it is.
+func ReleaseIdentity(ctx context.Context, c client.Client, name, key string, uid types.UID) error {
+	r := removal{client: c, key: key, uid: uid}
+	for _, object := range upstreamObjects(workloadv1alpha1.SyncerNamespace(name, key)) {
+		if object.GetNamespace() == "" {
+			continue
+		}
+		live, err := get(ctx, c, object)
+		if err != nil {
+			return err
+		}
+		if live == nil || live.GetDeletionTimestamp() == nil || !r.chosen(live) {
+			continue
+		}
+		if err := release(ctx, c, live, workloadv1alpha1.Hold(key)); err != nil {
+			return fmt.Errorf("taking finalizer %q off %s: %w", workloadv1alpha1.Hold(key), describe(live), err)
+		}
+	}
+	return nil
+}
+
 // downstreamObjects names what Downstream builds, in the order to delete it: the syncer stops before it loses its
 // rights, and its Namespace goes last.
 func downstreamObjects(namespace string) []client.Object {

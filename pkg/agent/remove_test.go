@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -311,6 +312,55 @@ func TestBecause(t *testing.T) {
 			}
 			if got := because(live); got != test.want {
 				t.Errorf("%s\ngot  %q\nwant %q", test.reason, got, test.want)
+			}
+		})
+	}
+}
+
+// Only what is being deleted is let go, and only what is this SyncTarget's.
+func TestReleaseIdentity(t *testing.T) {
+	hold := workloadv1alpha1.Hold(testKey())
+	tests := map[string]struct {
+		reason string
+		uid    string
+		delete bool
+		want   bool
+	}{
+		"being deleted":     {"Its Namespace waits for that.", string(testConfig().Target.UID), true, false},
+		"not being deleted": {"It is in use.", string(testConfig().Target.UID), false, true},
+		"of another UID":    {"It is left from an earlier SyncTarget, which is removed elsewhere.", "another", true, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := testConfig()
+			s := newServer(t)
+			mustApply(t, s, Identity(c))
+			for _, kind := range []string{"Secret", "ServiceAccount"} {
+				object := byKind(t, Identity(c), kind)
+				s.edit(t, object, func(live *unstructured.Unstructured) {
+					labels := live.GetLabels()
+					labels[workloadv1alpha1.LabelUID] = test.uid
+					live.SetLabels(labels)
+				})
+				if !test.delete {
+					continue
+				}
+				live := s.object(t, object)
+				if err := s.Delete(t.Context(), live, client.Preconditions{UID: ptr.To(live.GetUID())}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := ReleaseIdentity(t.Context(), s, c.Target.Name, c.key(), c.Target.UID); err != nil {
+				t.Fatal(err)
+			}
+			for _, kind := range []string{"Secret", "ServiceAccount"} {
+				held := false
+				for _, live := range s.all(t) {
+					held = held || live.GetKind() == kind && slices.Contains(live.GetFinalizers(), hold)
+				}
+				if held != test.want {
+					t.Errorf("%s\n%s is held: %t", test.reason, kind, held)
+				}
 			}
 		})
 	}

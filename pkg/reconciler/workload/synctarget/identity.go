@@ -3,12 +3,15 @@ package synctarget
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +22,10 @@ import (
 
 // issuing is how long a fresh token, or right, may be refused before that is a fault: kcp's caches take a moment.
 const issuing = 30 * time.Second
+
+// identityGrace is how long an identity that is being deleted is still held, counted from when the condition Deployed is no
+// longer True. kcp refuses the token only seconds after its deletion.
+const identityGrace = 5 * time.Second
 
 // agentConfig is what the manifests of both sides are built from; the token is added once it is known.
 func (r *Reconciler) agentConfig(s *scope) agent.Config {
@@ -39,6 +46,11 @@ func (r *Reconciler) agentConfig(s *scope) agent.Config {
 // why there is none yet.
 func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Config) ([]byte, *verdict, error) {
 	if _, err := agent.Apply(ctx, s.upstream, agent.Identity(cfg), workloadv1alpha1.FieldOwnerController); err != nil {
+		if terminating := (*agent.TerminatingError)(nil); errors.As(err, &terminating) {
+			if err := r.releaseIdentity(ctx, s); err != nil {
+				return nil, nil, err
+			}
+		}
 		v, err := r.refused(ctx, s, "workspace", err, func(ctx context.Context) (string, bool, error) {
 			return agent.RemoveIdentityResidue(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
 		})
@@ -75,6 +87,21 @@ func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Con
 			"kcp cannot be reached at %s, which the syncer would use; check the controller's flags --kcp-external-url and --kcp-external-ca-file", cfg.KcpURL).after(time.Minute)
 		return nil, &v, nil
 	}
+}
+
+// releaseIdentity lets go of what somebody deletes of the identity, so that it can be made anew: its Namespace waits for our
+// finalizers. With a whole workspace the identity may be deleted seconds before its SyncTarget, whose deletion still
+// needs the token; so the SyncTarget is given that time, and is read live.
+func (r *Reconciler) releaseIdentity(ctx context.Context, s *scope) error {
+	deployed := meta.FindStatusCondition(s.target.Status.Conditions, workloadv1alpha1.ConditionDeployed)
+	if deployed == nil || deployed.Status == metav1.ConditionTrue || r.Clock.Since(deployed.LastTransitionTime.Time) < identityGrace {
+		return nil
+	}
+	live, err := s.live(ctx)
+	if err != nil || live.UID != s.target.UID || live.DeletionTimestamp != nil {
+		return err
+	}
+	return agent.ReleaseIdentity(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
 }
 
 // tokens remembers which token was seen to work where, so that one at rest costs no request.
