@@ -394,3 +394,17 @@ func TestApplyNamesTheObjectItHasRead(t *testing.T) {
 		t.Errorf("the second apply named %q, want %q", sent, want)
 	}
 }
+
+// An earlier version of this service held the ServiceAccount of the identity; the first apply of this one lets it go.
+func TestApplyReleasesTheServiceAccount(t *testing.T) {
+	c := testConfig()
+	s := newServer(t)
+	earlier := Identity(c)
+	account := byKind(t, earlier, "ServiceAccount")
+	account.SetFinalizers([]string{workloadv1alpha1.Hold(testKey())})
+	mustApply(t, s, earlier)
+	mustApply(t, s, Identity(c))
+	if got := s.object(t, account).GetFinalizers(); len(got) != 0 {
+		t.Errorf("finalizers: %q", got)
+	}
+}

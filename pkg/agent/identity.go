@@ -20,6 +20,10 @@ func Identity(c Config) []client.Object {
 	rbac := rbacv1.SchemeGroupVersion.String()
 	token := c.heldMeta(name, TokenSecretName)
 	token.Annotations[corev1.ServiceAccountNameKey] = DeploymentName
+	// kcp accepts no token of a ServiceAccount that is being deleted, so holding it would gain nothing. Once it is gone, kcp
+	// deletes the token, which is held and watched: so the controller learns of it at once.
+	account := &corev1.ServiceAccount{TypeMeta: typeMeta("v1", "ServiceAccount"), ObjectMeta: c.heldMeta(name, DeploymentName)}
+	account.Finalizers = nil
 	// The Namespace is not held: what is in it is.
 	namespace := &corev1.Namespace{TypeMeta: typeMeta("v1", "Namespace"), ObjectMeta: c.heldMeta("", name)}
 	namespace.Finalizers = nil
@@ -38,7 +42,7 @@ func Identity(c Config) []client.Object {
 			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
 			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: DeploymentName, Namespace: name}},
 		},
-		&corev1.ServiceAccount{TypeMeta: typeMeta("v1", "ServiceAccount"), ObjectMeta: c.heldMeta(name, DeploymentName)},
+		account,
 		&corev1.Secret{TypeMeta: typeMeta("v1", "Secret"), ObjectMeta: token, Type: corev1.SecretTypeServiceAccountToken},
 	}
 }

@@ -338,6 +338,7 @@ func TestReleaseIdentity(t *testing.T) {
 			for _, kind := range []string{"Secret", "ServiceAccount"} {
 				object := byKind(t, Identity(c), kind)
 				s.edit(t, object, func(live *unstructured.Unstructured) {
+					live.SetFinalizers([]string{hold}) // an earlier version of this service held the ServiceAccount, too
 					labels := live.GetLabels()
 					labels[workloadv1alpha1.LabelUID] = test.uid
 					live.SetLabels(labels)

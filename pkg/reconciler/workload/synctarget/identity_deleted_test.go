@@ -14,7 +14,8 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// deleteIdentity does what `kubectl delete namespace` does with the identity's Namespace, until our finalizers hold it.
+// deleteIdentity does what `kubectl delete namespace` does with the identity's Namespace, until our finalizer on the token
+// Secret holds it.
 func (w *world) deleteIdentity() {
 	w.t.Helper()
 	var namespace corev1.Namespace
@@ -59,7 +60,7 @@ func TestIdentityDeletedByHand(t *testing.T) {
 			w.settle()
 			w.deleteIdentity()
 			w.pass()
-			if got := w.identityObjects(); len(got) != 2 {
+			if got := w.identityObjects(); len(got) != 1 {
 				t.Errorf("let go at once, although the SyncTarget may be about to be deleted with its workspace: left %q", got)
 			}
 			w.clock.Step(identityGrace)
@@ -92,7 +93,7 @@ func TestIdentityDeletedWithItsTarget(t *testing.T) {
 	w.clock.Step(identityGrace)
 	w.cache.reader = cache.raw
 	_, _ = w.reconcile()
-	if got := w.identityObjects(); len(got) != 2 {
+	if got := w.identityObjects(); len(got) != 1 {
 		t.Errorf("let go before the SyncTarget: left %q", got)
 	}
 	w.cache.reader = w.kcp.raw
@@ -102,6 +103,33 @@ func TestIdentityDeletedWithItsTarget(t *testing.T) {
 	w.kcp.finishNamespaces(t)
 	w.finish()
 	w.clean("after the deletion")
+}
+
+// TestServiceAccountDeletedByHand: it is gone at once, so that kcp deletes its token, and the event of that brings it back.
+func TestServiceAccountDeletedByHand(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace(), Name: agent.DeploymentName}}
+	if err := w.kcp.raw.Delete(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.identityObjects(); len(got) != 1 {
+		t.Fatalf("it is held, and kcp deletes no token: %q", got)
+	}
+	token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace(), Name: agent.TokenSecretName}}
+	if err := w.kcp.raw.Delete(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	w.kcp.token = "another.payload.signature"
+	w.wake()
+	w.pass()
+	var installed corev1.Secret
+	if err := w.kcp.raw.Get(t.Context(), client.ObjectKeyFromObject(token), &installed); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.identityObjects(); len(got) != 2 || string(installed.Data[corev1.ServiceAccountTokenKey]) != w.kcp.token || w.tokenGets == 0 {
+		t.Errorf("not made anew in one pass: %q, token %q, proven %d times", got, installed.Data, w.tokenGets)
+	}
 }
 
 // TestOtherIdentityIsKept: what does not carry our UID is not ours to let go.
