@@ -80,10 +80,25 @@ func newTenant(t *testing.T) *tenant {
 	return n
 }
 
+// bindCompute binds the APIs of the workloads.
+func (n *tenant) bindCompute() {
+	n.t.Helper()
+	_, err := env.Kubectl(n.t.Context(), n.path.String(), "", "apply", "-k", env.Repo+"/config/samples/compute")
+	require.NoError(n.t, err)
+	_, err = env.Kubectl(n.t.Context(), n.path.String(), "", "wait", "apibinding/compute", "--for=condition=Ready", "--timeout=60s")
+	require.NoError(n.t, err)
+}
+
 func (n *tenant) eventually(what string, condition func() (bool, string)) {
 	n.t.Helper()
+	n.within(patience, tick, what, condition)
+}
+
+// within is eventually with a time limit of its own.
+func (n *tenant) within(limit, tick time.Duration, what string, condition func() (bool, string)) {
+	n.t.Helper()
 	last := ""
-	err := wait.PollUntilContextTimeout(n.t.Context(), tick, patience, true, func(context.Context) (ok bool, err error) {
+	err := wait.PollUntilContextTimeout(n.t.Context(), tick, limit, true, func(context.Context) (ok bool, err error) {
 		ok, last = condition()
 		return ok, nil
 	})
