@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strconv"
@@ -22,10 +23,22 @@ const clockTick = time.Second / 100
 // memory is the controller's resident set, in MiB.
 func memory(t *testing.T) float64 {
 	t.Helper()
-	text := field(fmt.Sprintf("/proc/%d/status", env.PID(service.Name)), "VmRSS")
+	return memoryOf(t, env.PID(service.Name), "VmRSS")
+}
+
+// memoryOf is a process's resident set, VmRSS, or its highest one since resetPeak, VmHWM, in MiB. See proc_pid_status(5).
+func memoryOf(t *testing.T, pid int, name string) float64 {
+	t.Helper()
+	text := field(fmt.Sprintf("/proc/%d/status", pid), name)
 	kib, err := strconv.ParseFloat(strings.TrimSuffix(text, " kB"), 64)
-	require.NoError(t, err, "the controller's VmRSS")
+	require.NoError(t, err, "%s of process %d", name, pid)
 	return kib / 1024
+}
+
+// resetPeak makes the highest resident set of a process the present one. See proc_pid_clear_refs(5).
+func resetPeak(t *testing.T, pid int) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0))
 }
 
 // cpuTime is what the controller has used since its start, in user and system mode.
@@ -45,7 +58,7 @@ func cpuTime(t *testing.T) time.Duration {
 	return sum
 }
 
-// counters are the samples of one reading of the controller's /metrics, by name and labels as they are written there.
+// counters are the samples of one reading of /metrics, by name and labels as they are written there.
 type counters map[string]float64
 
 func readCounters(t *testing.T) counters {
@@ -58,8 +71,14 @@ func readCounters(t *testing.T) counters {
 	require.NoError(t, err)
 	defer response.Body.Close()
 	require.Equal(t, http.StatusOK, response.StatusCode)
+	return parseCounters(t, response.Body)
+}
+
+// parseCounters reads a page of metrics.
+func parseCounters(t *testing.T, page io.Reader) counters {
+	t.Helper()
 	out := counters{}
-	lines := bufio.NewScanner(response.Body)
+	lines := bufio.NewScanner(page)
 	for lines.Scan() {
 		sample := lines.Text()
 		i := strings.LastIndexByte(sample, ' ')

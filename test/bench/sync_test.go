@@ -547,7 +547,10 @@ func TestSync(t *testing.T) {
 	r.stop()
 	r.limited(options.New(), out)
 	out.print()
-	// The syncer is gone, and the tenant's cleanup must not wait until that is noticed.
+	// The syncer is gone: the tenant's cleanup must not wait until that is noticed, nor for one object after the other.
+	for name := range r.counterparts {
+		require.NoError(t, discard(t.Context(), r.up, name))
+	}
 	require.NoError(t, r.tenant.Get(t.Context(), client.ObjectKeyFromObject(r.target), r.target))
 	r.target.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
 	require.NoError(t, r.tenant.Update(t.Context(), r.target))

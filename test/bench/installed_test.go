@@ -1,0 +1,352 @@
+//go:build bench
+
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/naming"
+	"github.com/synctarget/synctarget/pkg/syncer/options"
+	"github.com/synctarget/synctarget/test/framework"
+)
+
+// longPatience is for what takes minutes on a small machine.
+const longPatience = 15 * time.Minute
+
+// installed is a syncer in its pod, as the service has installed it.
+type installed struct {
+	*tenant
+	target *workloadv1alpha1.SyncTarget
+	there  *kubernetes.Clientset
+	// upBare and downBare are clients of the two sides without a limit.
+	upBare, downBare dynamic.Interface
+	// home is the syncer's Namespace in the physical cluster.
+	home string
+}
+
+// newInstalled registers cluster-1 in a workspace, to which prepare has done something before. A nil syncer has the standard
+// settings.
+func newInstalled(t *testing.T, syncer *workloadv1alpha1.SyncerSpec, prepare ...func(*tenant)) *installed {
+	t.Helper()
+	n := newTenant(t)
+	for _, do := range prepare {
+		do(n)
+	}
+	require.NoError(t, n.Create(t.Context(), kubeconfigSecret("cluster-1", clusterKubeconfig(t))))
+	targets := follow(t, n, &workloadv1alpha1.SyncTargetList{}, targetFacts)
+	s := &installed{tenant: n, target: syncTarget("edge-1", "cluster-1")}
+	s.target.Spec.Syncer = syncer
+	require.NoError(t, n.Create(t.Context(), s.target))
+	targets.await(has("edge-1", workloadv1alpha1.ConditionReady, workloadv1alpha1.ReasonReady))
+	targets.await(has("edge-1", workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ReasonDeployed))
+	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(s.target), s.target))
+	s.home = workloadv1alpha1.SyncerNamespace("edge-1", s.target.Status.Key)
+	up := rest.CopyConfig(n.config)
+	down, err := clientcmd.BuildConfigFromFlags("", env.ClusterKubeconfig("cluster-1"))
+	require.NoError(t, err)
+	up.QPS, down.QPS = -1, -1
+	s.upBare, err = dynamic.NewForConfig(up)
+	require.NoError(t, err)
+	s.downBare, err = dynamic.NewForConfig(down)
+	require.NoError(t, err)
+	s.there, err = kubernetes.NewForConfig(down)
+	require.NoError(t, err)
+	t.Cleanup(func() { s.abandon() })
+	return s
+}
+
+// abandon ends the syncer and deletes the ConfigMaps, side by side: the tenant's cleanup must not wait for thousands of objects,
+// one after the other.
+func (s *installed) abandon() {
+	ctx, cancel := context.WithTimeout(context.Background(), longPatience)
+	defer cancel()
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"true"}},"spec":{"syncer":{"replicas":0}}}`, workloadv1alpha1.AnnotationAbandon)
+	assert.NoError(s.t, s.Patch(ctx, s.target, client.RawPatch("application/merge-patch+json", patch)))
+	for ctx.Err() == nil {
+		if _, err := s.process(); err != nil {
+			break
+		}
+		time.Sleep(tick)
+	}
+	for _, n := range s.target.Status.Namespaces { // as the patch has answered
+		assert.NoError(s.t, discard(ctx, s.upBare, n.Name))
+		err := s.there.CoreV1().Namespaces().Delete(ctx, s.counterpart(n.Name), metav1.DeleteOptions{})
+		assert.NoError(s.t, client.IgnoreNotFound(err))
+	}
+}
+
+// discard deletes the ConfigMaps of a Namespace, whoever holds them.
+func discard(ctx context.Context, side dynamic.Interface, namespace string) error {
+	all, err := side.Resource(configMaps).Namespace(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	var each errgroup.Group
+	each.SetLimit(32)
+	for i := range all.Items {
+		each.Go(func() error {
+			name, held := all.Items[i].GetName(), len(all.Items[i].GetFinalizers()) > 0
+			err := side.Resource(configMaps).Namespace(namespace).Delete(ctx, name, metav1.DeleteOptions{})
+			if err == nil && held {
+				_, err = side.Resource(configMaps).Namespace(namespace).Patch(ctx, name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+			}
+			return client.IgnoreNotFound(err)
+		})
+	}
+	return each.Wait()
+}
+
+// counterpart is the downstream Namespace of one of the workspace.
+func (s *installed) counterpart(namespace string) string {
+	return naming.Namespace(s.target.Status.Key, namespace)
+}
+
+// open creates Namespaces whose names begin with prefix, and waits until they are open to the syncer.
+func (s *installed) open(prefix string, count int) (namespaces []string) {
+	s.t.Helper()
+	for i := range count {
+		namespaces = append(namespaces, numbered(prefix, i))
+	}
+	s.sideBySide(len(namespaces), func(i int) error {
+		return s.Create(s.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name: namespaces[i], Labels: map[string]string{workloadv1alpha1.StateLabel(s.target.Status.Key): workloadv1alpha1.StateSync},
+		}})
+	})
+	s.awaitOpen(namespaces)
+	return namespaces
+}
+
+// awaitOpen waits until the SyncTarget says that these Namespaces are open.
+func (s *installed) awaitOpen(namespaces []string) {
+	s.t.Helper()
+	s.within(longPatience, time.Second, fmt.Sprintf("%d Namespaces are open", len(namespaces)), func() (bool, string) {
+		states, err := s.states()
+		open := 0
+		for _, namespace := range namespaces {
+			if states[namespace] == workloadv1alpha1.NamespaceOpen {
+				open++
+			}
+		}
+		return open == len(namespaces), fmt.Sprintf("%d are, %v", open, err)
+	})
+}
+
+// states are those of the Namespaces that the SyncTarget names.
+func (s *installed) states() (map[string]workloadv1alpha1.NamespaceState, error) {
+	target := &workloadv1alpha1.SyncTarget{}
+	if err := s.Get(s.t.Context(), client.ObjectKeyFromObject(s.target), target); err != nil {
+		return nil, err
+	}
+	states := map[string]workloadv1alpha1.NamespaceState{}
+	for _, n := range target.Status.Namespaces {
+		states[n.Name] = n.State
+	}
+	return states, nil
+}
+
+// closeNamespaces takes the label off Namespaces that opens them.
+func (s *installed) closeNamespaces(namespaces []string) {
+	s.t.Helper()
+	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:null}}}`, workloadv1alpha1.StateLabel(s.target.Status.Key))
+	s.sideBySide(len(namespaces), func(i int) error {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaces[i]}}
+		return s.Patch(s.t.Context(), ns, client.RawPatch("application/merge-patch+json", patch))
+	})
+}
+
+// sideBySide does something for each number below count.
+func (s *installed) sideBySide(count int, do func(i int) error) {
+	s.t.Helper()
+	var all errgroup.Group
+	all.SetLimit(16)
+	for i := range count {
+		all.Go(func() error { return do(i) })
+	}
+	require.NoError(s.t, all.Wait())
+}
+
+// create makes a ConfigMap of this size.
+func (s *installed) create(namespace, name string, size int, labels map[string]string) {
+	c := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
+		Data:       map[string]string{"d": strings.Repeat("x", size)},
+	}
+	assert.NoError(s.t, s.Create(s.t.Context(), c))
+}
+
+// fill spreads ConfigMaps over Namespaces, and waits until all have a copy, and say so.
+func (s *installed) fill(namespaces []string, count, size int) {
+	s.t.Helper()
+	s.sideBySide(count, func(i int) error {
+		s.create(namespaces[i%len(namespaces)], fmt.Sprintf("config-%d", i), size, nil)
+		return nil
+	})
+	s.awaitReported(namespaces, count)
+}
+
+// awaitReported waits until so many ConfigMaps in these Namespaces say that their copies are as they should be.
+func (s *installed) awaitReported(namespaces []string, count int) {
+	s.t.Helper()
+	s.within(longPatience, 2*time.Second, "all copies are reported", func() (bool, string) {
+		done := 0
+		for _, namespace := range namespaces {
+			var list metav1.PartialObjectMetadataList
+			list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMapList"))
+			if err := s.List(s.t.Context(), &list, client.InNamespace(namespace)); err != nil {
+				return false, err.Error()
+			}
+			for i := range list.Items {
+				c := &list.Items[i]
+				if strings.HasPrefix(c.Name, "config-") && strings.Contains(c.Annotations[workloadv1alpha1.SyncAnnotation(s.target.Status.Key)], `"ready":"Current"`) {
+					done++
+				}
+			}
+		}
+		return done >= count, fmt.Sprintf("%d of %d", done, count)
+	})
+}
+
+// copies are the data of the copies in the downstream Namespace, and their UIDs.
+func (s *installed) copies(namespace string) (data map[string]map[string]string, uids map[string]string) {
+	s.t.Helper()
+	list, err := s.there.CoreV1().ConfigMaps(s.counterpart(namespace)).List(s.t.Context(), metav1.ListOptions{LabelSelector: workloadv1alpha1.LabelKey + "=" + s.target.Status.Key})
+	require.NoError(s.t, err)
+	data, uids = map[string]map[string]string{}, map[string]string{}
+	for i := range list.Items {
+		data[list.Items[i].Name], uids[list.Items[i].Name] = list.Items[i].Data, string(list.Items[i].UID)
+	}
+	return data, uids
+}
+
+// differences waits until the copies of a Namespace are its ConfigMaps, but for those of the servers. It returns how many objects
+// have no copy or another one, and how many copies have no object, when they stay so.
+func (s *installed) differences(namespace string, patience time.Duration) (lost, doubled []string) {
+	s.t.Helper()
+	for began := time.Now(); ; sleep(s.t, time.Second) {
+		var list corev1.ConfigMapList
+		require.NoError(s.t, s.List(s.t.Context(), &list, client.InNamespace(namespace)))
+		copies, _ := s.copies(namespace)
+		lost, doubled = nil, nil
+		for i := range list.Items {
+			c := &list.Items[i]
+			if c.Name == "kube-root-ca.crt" {
+				continue
+			}
+			if there, ok := copies[c.Name]; !ok || !maps.Equal(there, c.Data) {
+				lost = append(lost, namespace+"/"+c.Name)
+			}
+			delete(copies, c.Name)
+		}
+		delete(copies, "kube-root-ca.crt")
+		for name := range copies {
+			doubled = append(doubled, namespace+"/"+name)
+		}
+		if len(lost)+len(doubled) == 0 || time.Since(began) > patience {
+			return lost, doubled
+		}
+	}
+}
+
+// pod is the one that runs, and is to run.
+func (s *installed) pod() *corev1.Pod {
+	s.t.Helper()
+	pods, err := s.there.CoreV1().Pods(s.home).List(s.t.Context(), metav1.ListOptions{})
+	require.NoError(s.t, err)
+	for i := range pods.Items {
+		if pods.Items[i].DeletionTimestamp == nil {
+			return &pods.Items[i]
+		}
+	}
+	return nil
+}
+
+func (s *installed) deletePod() {
+	s.t.Helper()
+	require.NoError(s.t, s.there.CoreV1().Pods(s.home).Delete(s.t.Context(), s.pod().Name, metav1.DeleteOptions{}))
+}
+
+func (s *installed) killProcess() {
+	s.t.Helper()
+	pid, err := s.process()
+	require.NoError(s.t, err)
+	require.NoError(s.t, syscall.Kill(pid, syscall.SIGKILL))
+}
+
+// process is the syncer's.
+func (s *installed) process() (int, error) {
+	return framework.PIDWith("--sync-target-key=" + s.target.Status.Key)
+}
+
+// memory is the syncer's resident set, in MiB.
+func (s *installed) memory() float64 {
+	s.t.Helper()
+	pid, err := s.process()
+	require.NoError(s.t, err)
+	return memoryOf(s.t, pid, "VmRSS")
+}
+
+// metrics is what the syncer serves at /metrics.
+func (s *installed) metrics() (counters, error) {
+	s.t.Helper()
+	pod := s.pod()
+	if pod == nil {
+		return nil, errors.New("there is no pod")
+	}
+	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	defer cancel()
+	page, err := s.there.CoreV1().Pods(s.home).ProxyGet("http", pod.Name, fmt.Sprint(options.DefaultMetricsPort), "metrics", nil).DoRaw(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return parseCounters(s.t, bytes.NewReader(page)), nil
+}
+
+// requireMetrics is metrics of a syncer that runs.
+func (s *installed) requireMetrics() counters {
+	s.t.Helper()
+	c, err := s.metrics()
+	require.NoError(s.t, err)
+	return c
+}
+
+// requests are how many the syncer has sent to each side, those that begin a watch included.
+func (s *installed) requests(c counters) (up, down int) {
+	s.t.Helper()
+	up = int(c.sum("rest_client_requests_total", host(s.t, env.KCPKubeconfig())))
+	return up, int(c.sum("rest_client_requests_total")) - up
+}
+
+// waiting is how much waits in the syncer's queue.
+func (s *installed) waiting() (float64, error) {
+	c, err := s.metrics()
+	if err != nil {
+		return 0, err
+	}
+	depth, ok := c["syncer_queue_depth"]
+	if !ok {
+		return 0, errors.New("it does not tell how much waits")
+	}
+	return depth, nil
+}
