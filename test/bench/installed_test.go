@@ -44,6 +44,8 @@ type installed struct {
 	upBare, downBare dynamic.Interface
 	// home is the syncer's Namespace in the physical cluster.
 	home string
+	// namespaces are all that were created, in the workspace.
+	namespaces []string
 }
 
 // newInstalled registers cluster-1 in a workspace, to which prepare has done something before. A nil syncer has the standard
@@ -90,11 +92,15 @@ func (s *installed) abandon() {
 		}
 		time.Sleep(tick)
 	}
-	for _, n := range s.target.Status.Namespaces { // as the patch has answered
-		assert.NoError(s.t, discard(ctx, s.upBare, n.Name))
-		err := s.there.CoreV1().Namespaces().Delete(ctx, s.counterpart(n.Name), metav1.DeleteOptions{})
-		assert.NoError(s.t, client.IgnoreNotFound(err))
+	var each errgroup.Group
+	each.SetLimit(4)
+	for _, namespace := range s.namespaces {
+		each.Go(func() error {
+			err := s.there.CoreV1().Namespaces().Delete(ctx, s.counterpart(namespace), metav1.DeleteOptions{})
+			return errors.Join(client.IgnoreNotFound(err), discard(ctx, s.upBare, namespace))
+		})
 	}
+	assert.NoError(s.t, each.Wait())
 }
 
 // discard deletes the ConfigMaps of a Namespace, whoever holds them.
@@ -104,7 +110,7 @@ func discard(ctx context.Context, side dynamic.Interface, namespace string) erro
 		return err
 	}
 	var each errgroup.Group
-	each.SetLimit(32)
+	each.SetLimit(16)
 	for i := range all.Items {
 		each.Go(func() error {
 			name, held := all.Items[i].GetName(), len(all.Items[i].GetFinalizers()) > 0
@@ -129,6 +135,7 @@ func (s *installed) open(prefix string, count int) (namespaces []string) {
 	for i := range count {
 		namespaces = append(namespaces, numbered(prefix, i))
 	}
+	s.namespaces = append(s.namespaces, namespaces...)
 	s.sideBySide(len(namespaces), func(i int) error {
 		return s.Create(s.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 			Name: namespaces[i], Labels: map[string]string{workloadv1alpha1.StateLabel(s.target.Status.Key): workloadv1alpha1.StateSync},

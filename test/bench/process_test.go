@@ -111,3 +111,7 @@ samples:
 	}
 	return sum
 }
+
+// heapGoal is the heap at which the next collection begins, in MiB: about twice what lives. The resident set may be larger than
+// anything that lives, for what was collected is given back late.
+func heapGoal(c counters) float64 { return c.sum("go_memstats_next_gc_bytes") / (1 << 20) }
