@@ -36,7 +36,7 @@ const (
 )
 
 // TestCloseTogether closes many Namespaces together while the objects of another one change. All of them end, and the syncer
-// reports them together: in fewer writes than there are Namespaces, where each alone would take two.
+// reports them together: in fewer writes than a fifth of the Namespaces, where each alone would take two.
 func TestCloseTogether(t *testing.T) {
 	count := size(t, "BENCH_CLOSED", 300)
 	s := newInstalled(t, closingSyncer(), (*tenant).bindCompute)
@@ -67,7 +67,7 @@ func TestCloseTogether(t *testing.T) {
 	out.row("writes of drained Namespaces", reports.Load())
 	out.row("all writes of the syncer to its SyncTarget, accepted and refused", fmt.Sprintf("%d and %d", accepted, refused))
 	out.print()
-	assert.Less(t, int(reports.Load()), count, "writes of drained Namespaces")
+	assert.Less(t, int(reports.Load()), count/5, "writes of drained Namespaces")
 	assert.Less(t, accepted+refused, 2*count, "writes to the SyncTarget")
 	last, err := s.process()
 	require.NoError(t, err)
@@ -76,9 +76,11 @@ func TestCloseTogether(t *testing.T) {
 	s.requireEqual(busy[0], busyObjects)
 }
 
-// closingSyncer has little to send.
+// closingSyncer may send little, and use a GiB of memory: with the standard limit it is killed while so many Namespaces are opened.
 func closingSyncer() *workloadv1alpha1.SyncerSpec {
-	return &workloadv1alpha1.SyncerSpec{KubeAPIQPS: ptr.To[int32](closingQPS)}
+	syncer := largeSyncer()
+	syncer.KubeAPIQPS = ptr.To[int32](closingQPS)
+	return syncer
 }
 
 // watchDrained counts how often status.drainedNamespaces changes, until the test ends.
