@@ -32,11 +32,13 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/pkg/syncer/options"
+	"github.com/synctarget/synctarget/pkg/syncer/source/workspace"
 	syncersync "github.com/synctarget/synctarget/pkg/syncer/sync"
 	"github.com/synctarget/synctarget/pkg/syncer/transform"
 	"github.com/synctarget/synctarget/pkg/syncer/upstream"
@@ -251,10 +253,10 @@ func (r *rig) start() time.Time {
 	r.registry = prometheus.NewRegistry()
 	metrics, err := syncersync.NewMetrics(r.registry)
 	require.NoError(r.t, err)
-	engine, err := syncersync.New(syncersync.Config{
-		Workspace: up, Cluster: down, Target: target, Metrics: metrics,
-		Owner: transform.Owner{Key: r.target.Status.Key, UID: string(r.target.UID), Name: r.target.Name, Workspace: path.Base(r.upC.Host)},
-	})
+	owner := transform.Owner{Key: r.target.Status.Key, UID: string(r.target.UID), Name: r.target.Name, Workspace: path.Base(r.upC.Host)}
+	from, err := workspace.NewForConfig(up, target, owner, clock.RealClock{})
+	require.NoError(r.t, err)
+	engine, err := syncersync.New(syncersync.Config{Source: from, Cluster: down, Owner: owner, Metrics: metrics})
 	require.NoError(r.t, err)
 	ctx, cancel := context.WithCancel(logr.NewContext(r.t.Context(), logr.Discard()))
 	done := make(chan struct{})
