@@ -85,9 +85,9 @@ func (f *orphanFixture) awaitOrphaned(t *testing.T) (passed, check time.Duration
 // orphaned is the value of the metric.
 func (f *orphanFixture) orphaned(t *testing.T, want string) {
 	t.Helper()
-	const head = "# HELP syncer_orphaned Whether the syncer is orphaned: its SyncTarget does not exist any more, or kcp does not accept its token. " +
-		"1 if it is: then it sends one request every five minutes. 0 otherwise.\n# TYPE syncer_orphaned gauge\nsyncer_orphaned "
-	if err := testutil.GatherAndCompare(f.metrics, strings.NewReader(head+want+"\n"), "syncer_orphaned"); err != nil {
+	const head = "# HELP synctarget_syncer_orphaned Whether the syncer is orphaned: its SyncTarget does not exist any more, or kcp does not accept its token. " +
+		"1 if it is: then it sends one request every five minutes. 0 otherwise.\n# TYPE synctarget_syncer_orphaned gauge\nsynctarget_syncer_orphaned "
+	if err := testutil.GatherAndCompare(f.metrics, strings.NewReader(head+want+"\n"), "synctarget_syncer_orphaned"); err != nil {
 		t.Error(err)
 	}
 }

@@ -351,7 +351,7 @@ func (s *installed) waiting() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	depth, ok := c["syncer_queue_depth"]
+	depth, ok := c["synctarget_syncer_queue_depth"]
 	if !ok {
 		return 0, errors.New("it does not tell how much waits")
 	}

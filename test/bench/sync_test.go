@@ -357,7 +357,7 @@ func (r *rig) waiting() float64 {
 	families, err := r.registry.Gather()
 	require.NoError(r.t, err)
 	for _, family := range families {
-		if family.GetName() == "syncer_queue_depth" {
+		if family.GetName() == "synctarget_syncer_queue_depth" {
 			return family.GetMetric()[0].GetGauge().GetValue()
 		}
 	}

@@ -84,7 +84,7 @@ func TestSyncerProcess(t *testing.T) {
 	for _, page := range []struct{ address, path, words string }{
 		{o.HealthProbeBindAddress, "/healthz", "ok"},
 		{o.HealthProbeBindAddress, "/readyz", "ok"},
-		{o.MetricsBindAddress, "/metrics", "syncer_heartbeat"},
+		{o.MetricsBindAddress, "/metrics", "synctarget_syncer_heartbeat"},
 		{o.MetricsBindAddress, "/metrics", "\nsyncer_queue_depth "},
 		{o.MetricsBindAddress, "/metrics", "\nprocess_resident_memory_bytes "},
 	} {

@@ -108,7 +108,7 @@ func TestBeatWritesOnlyWhatHasChanged(t *testing.T) {
 	for _, step := range steps {
 		f.clock.Step(interval)
 		step.change()
-		f.beat(t.Context())
+		_, _ = f.beat(t.Context())
 		if diff := cmp.Diff(step.want(), f.sent()); diff != "" {
 			t.Fatalf("%s\n-want, +got:\n%s", step.reason, diff)
 		}
@@ -257,10 +257,10 @@ func TestStandbySendsNothing(t *testing.T) {
 
 func TestBeatCutShortIsNoFailure(t *testing.T) {
 	f := newFixture(t)
-	f.beat(t.Context())
+	_, _ = f.beat(t.Context())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	f.beat(ctx)
+	_, _ = f.beat(ctx)
 	if f.failures != 0 || f.state != "accepted" {
 		t.Errorf("want a beat that was cut short by leaving to count for nothing, got %d failures in state %q", f.failures, f.state)
 	}

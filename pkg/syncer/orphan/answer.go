@@ -12,13 +12,13 @@ type Answer int
 const (
 	// Unknown is no answer, or one that does not say whether the SyncTarget exists, such as a timeout, 403 or 503.
 	Unknown Answer = iota
-	// Exists: kcp accepts the token, and the SyncTarget has the expected UID.
+	// Exists means that kcp accepts the token, and the SyncTarget has the expected UID.
 	Exists
-	// NotFound: kcp says that there is no SyncTarget of this name.
+	// NotFound means that kcp says that there is no SyncTarget of this name.
 	NotFound
-	// Recreated: the SyncTarget of this name has another UID.
+	// Recreated means that the SyncTarget of this name has another UID.
 	Recreated
-	// Unauthorized: kcp does not accept the token.
+	// Unauthorized means that kcp does not accept the token.
 	Unauthorized
 )
 

@@ -35,7 +35,7 @@ func TestAnswerOf(t *testing.T) {
 		"Unauthorized":     {reason: "", err: apierrors.NewUnauthorized("no"), want: Unauthorized},
 		"UnauthorizedText": {reason: "A proxy need not answer like an API server.", err: unexpected(http.StatusUnauthorized), want: Unauthorized},
 		"Forbidden":        {reason: "The token is accepted; the rights may come back.", err: apierrors.NewForbidden(synctargets, "edge-1", errors.New("no")), want: Unknown},
-		"Gone":             {reason: "", err: apierrors.NewGone("no"), want: Unknown},
+		"Gone":             {reason: "", err: apierrors.NewResourceExpired("no"), want: Unknown},
 		"Unavailable":      {reason: "", err: apierrors.NewServiceUnavailable("no"), want: Unknown},
 		"InternalError":    {reason: "", err: apierrors.NewInternalError(errors.New("no")), want: Unknown},
 		"TooManyRequests":  {reason: "", err: apierrors.NewTooManyRequests("no", 1), want: Unknown},

@@ -95,7 +95,7 @@ func TestWaiterAsksEveryFiveMinutes(t *testing.T) {
 			t.Errorf("%d requests within an hour, ended: %t", f.kcp.gets, f.hasEnded())
 		}
 		if got := testutil.ToFloat64(f.Metrics.orphaned); got != 1 {
-			t.Errorf("syncer_orphaned = %v", got)
+			t.Errorf("synctarget_syncer_orphaned = %v", got)
 		}
 	})
 }

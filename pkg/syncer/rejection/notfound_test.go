@@ -24,7 +24,7 @@ func TestIsNotFound(t *testing.T) {
 		"no answer":              {errors.New("connection refused"), false},
 		"no error":               {nil, false},
 		"forbidden":              {apierrors.NewForbidden(secrets, "a", errors.New("no")), false},
-		"it was there, and gone": {apierrors.NewGone("no"), false},
+		"it was there, and gone": {apierrors.NewResourceExpired("no"), false},
 	} {
 		if got := IsNotFound(tc.err, "a"); got != tc.want {
 			t.Errorf("%s: IsNotFound() = %t", name, got)

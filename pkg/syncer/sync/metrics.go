@@ -27,35 +27,35 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 	buckets := prometheus.ExponentialBuckets(0.001, 2, 14)
 	m := &Metrics{
 		applies: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "syncer_apply_duration_seconds",
+			Name:    "synctarget_syncer_apply_duration_seconds",
 			Help:    "How long the physical cluster took to apply a copy, by resource and result: success, conflict, refused or error.",
 			Buckets: buckets,
 		}, []string{"resource", "result"}),
 		syncs: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "syncer_sync_latency_seconds",
+			Name:    "synctarget_syncer_sync_latency_seconds",
 			Help:    "From when a change in the workspace reached the syncer until the physical cluster had applied it, by resource: the wait for a turn, and all attempts.",
 			Buckets: buckets,
 		}, []string{"resource"}),
 		reports: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "syncer_status_latency_seconds",
+			Name:    "synctarget_syncer_status_latency_seconds",
 			Help:    "From when a change of a copy reached the syncer until its status was written to the workspace, by resource.",
 			Buckets: buckets,
 		}, []string{"resource"}),
 		objects: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "syncer_objects",
+			Name: "synctarget_syncer_objects",
 			Help: "Objects of the workspace that have, or are to have, a copy, by resource and state: synced or failing. Counted when it is reported, at most every 30 s.",
 		}, []string{"resource", "state"}),
 		watches: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "syncer_watch_healthy",
+			Name: "synctarget_syncer_watch_healthy",
 			Help: "Whether changes are seen, by resource and side: upstream or downstream. 0 if the watch in one of the opened Namespaces has been failing for 30 s, and 1 otherwise.",
 		}, []string{"resource", "side"}),
 	}
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "syncer_panics_total",
+		Name: "synctarget_syncer_panics_total",
 		Help: "Passes that have panicked, each for one object. It is a fault of the syncer: please report it with the stack in the log.",
 	})
 	depth := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "syncer_queue_depth",
+		Name: "synctarget_syncer_queue_depth",
 		Help: "Objects, Events and Namespaces that wait for their turn, without those that back off after a failure.",
 	}, m.waiting)
 	for _, c := range []prometheus.Collector{m.applies, m.syncs, m.reports, m.objects, m.watches, m.panics, depth} {

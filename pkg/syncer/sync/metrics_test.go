@@ -40,7 +40,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("GatherAndLint() = %v, %v", problems, err)
 	}
 	for name, want := range map[string]int{
-		"syncer_apply_duration_seconds": 4, "syncer_sync_latency_seconds": 1, "syncer_status_latency_seconds": 1, "syncer_objects": 2, "syncer_watch_healthy": 2, "syncer_queue_depth": 1,
+		"synctarget_syncer_apply_duration_seconds": 4, "synctarget_syncer_sync_latency_seconds": 1, "synctarget_syncer_status_latency_seconds": 1, "synctarget_syncer_objects": 2, "synctarget_syncer_watch_healthy": 2, "synctarget_syncer_queue_depth": 1,
 	} {
 		if got, err := testutil.GatherAndCount(registry, name); got != want || err != nil {
 			t.Errorf("%s has %d series, %v; want %d", name, got, err, want)

@@ -171,7 +171,7 @@ func TestWatchHealth(t *testing.T) {
 			p.mu.Unlock()
 		}
 		time.Sleep(12 * time.Second)
-		if count, err := testutil.GatherAndCount(registry, "syncer_watch_healthy"); count != 0 || err != nil {
+		if count, err := testutil.GatherAndCount(registry, "synctarget_syncer_watch_healthy"); count != 0 || err != nil {
 			t.Errorf("of a resource that is not synced any more there are %d series, %v", count, err)
 		}
 	})

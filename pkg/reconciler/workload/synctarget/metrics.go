@@ -22,26 +22,26 @@ func NewMetrics(registerer prometheus.Registerer, logicalClusters func() int) *M
 	m := &Metrics{
 		registerer: registerer,
 		timeToReady: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "synctarget_time_to_ready_seconds",
+			Name:    "synctarget_controller_time_to_ready_seconds",
 			Help:    "Time from the creation of a SyncTarget until it is Ready for the first time.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 12),
 		}),
 		phases: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "synctarget_phase_duration_seconds",
+			Name:    "synctarget_controller_phase_duration_seconds",
 			Help:    "Time that a phase of the pipeline took, by the condition it owns and its outcome.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 		}, []string{"condition", "outcome"}),
 		applies: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "synctarget_agent_applies_total",
+			Name: "synctarget_controller_agent_applies_total",
 			Help: "Objects of the syncer applied to physical clusters, by result.",
 		}, []string{"result"}),
 		abandoned: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "synctarget_abandoned_steps_total",
+			Name: "synctarget_controller_abandoned_steps_total",
 			Help: "Steps of deletions that were given up, by step. The log says what may be left behind.",
 		}, []string{"step"}),
 	}
 	registerer.MustRegister(m.timeToReady, m.phases, m.applies, m.abandoned, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "synctarget_logical_clusters",
+		Name: "synctarget_controller_logical_clusters",
 		Help: "Logical clusters that are served now. 0 on a standby.",
 	}, func() float64 { return float64(logicalClusters()) }))
 	return m
@@ -51,8 +51,8 @@ func NewMetrics(registerer prometheus.Registerer, logicalClusters func() int) *M
 func (m *Metrics) watch(p *pulses) {
 	m.registerer.MustRegister(&pulseCollector{
 		pulses:  p,
-		targets: prometheus.NewDesc("synctarget_targets", "SyncTargets, by phase.", []string{"phase"}, nil),
-		oldest: prometheus.NewDesc("synctarget_oldest_heartbeat_age_seconds",
+		targets: prometheus.NewDesc("synctarget_controller_targets", "SyncTargets, by phase.", []string{"phase"}, nil),
+		oldest: prometheus.NewDesc("synctarget_controller_oldest_heartbeat_age_seconds",
 			"Time since the controller saw the oldest of the last heartbeats of the targets that are Ready.", nil, nil),
 	})
 }

@@ -25,22 +25,22 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%s: %s", problem.Metric, problem.Text)
 	}
 	if err := testutil.GatherAndCompare(w.registry, strings.NewReader(`
-# HELP synctarget_targets SyncTargets, by phase.
-# TYPE synctarget_targets gauge
-synctarget_targets{phase="NotReady"} 0
-synctarget_targets{phase="Pending"} 0
-synctarget_targets{phase="Ready"} 1
-synctarget_targets{phase="Terminating"} 0
-# HELP synctarget_oldest_heartbeat_age_seconds Time since the controller saw the oldest of the last heartbeats of the targets that are Ready.
-# TYPE synctarget_oldest_heartbeat_age_seconds gauge
-synctarget_oldest_heartbeat_age_seconds 90
-# HELP synctarget_logical_clusters Logical clusters that are served now. 0 on a standby.
-# TYPE synctarget_logical_clusters gauge
-synctarget_logical_clusters 1
-# HELP synctarget_agent_applies_total Objects of the syncer applied to physical clusters, by result.
-# TYPE synctarget_agent_applies_total counter
-synctarget_agent_applies_total{result="applied"} 9
-`), "synctarget_targets", "synctarget_oldest_heartbeat_age_seconds", "synctarget_logical_clusters", "synctarget_agent_applies_total"); err != nil {
+# HELP synctarget_controller_targets SyncTargets, by phase.
+# TYPE synctarget_controller_targets gauge
+synctarget_controller_targets{phase="NotReady"} 0
+synctarget_controller_targets{phase="Pending"} 0
+synctarget_controller_targets{phase="Ready"} 1
+synctarget_controller_targets{phase="Terminating"} 0
+# HELP synctarget_controller_oldest_heartbeat_age_seconds Time since the controller saw the oldest of the last heartbeats of the targets that are Ready.
+# TYPE synctarget_controller_oldest_heartbeat_age_seconds gauge
+synctarget_controller_oldest_heartbeat_age_seconds 90
+# HELP synctarget_controller_logical_clusters Logical clusters that are served now. 0 on a standby.
+# TYPE synctarget_controller_logical_clusters gauge
+synctarget_controller_logical_clusters 1
+# HELP synctarget_controller_agent_applies_total Objects of the syncer applied to physical clusters, by result.
+# TYPE synctarget_controller_agent_applies_total counter
+synctarget_controller_agent_applies_total{result="applied"} 9
+`), "synctarget_controller_targets", "synctarget_controller_oldest_heartbeat_age_seconds", "synctarget_controller_logical_clusters", "synctarget_controller_agent_applies_total"); err != nil {
 		t.Error(err)
 	}
 }

@@ -266,7 +266,7 @@ func TestTimeToReadyOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, family := range families {
-			if family.GetName() == "synctarget_time_to_ready_seconds" {
+			if family.GetName() == "synctarget_controller_time_to_ready_seconds" {
 				return int(family.GetMetric()[0].GetHistogram().GetSampleCount())
 			}
 		}
