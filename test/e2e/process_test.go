@@ -85,7 +85,7 @@ func TestSyncerProcess(t *testing.T) {
 		{o.HealthProbeBindAddress, "/healthz", "ok"},
 		{o.HealthProbeBindAddress, "/readyz", "ok"},
 		{o.MetricsBindAddress, "/metrics", "synctarget_syncer_heartbeat"},
-		{o.MetricsBindAddress, "/metrics", "\nsyncer_queue_depth "},
+		{o.MetricsBindAddress, "/metrics", "\nsynctarget_syncer_queue_depth "},
 		{o.MetricsBindAddress, "/metrics", "\nprocess_resident_memory_bytes "},
 	} {
 		n.eventually(page.path+" answers", func() (bool, string) {

@@ -14,12 +14,15 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 )
+
+// The handlers of client-go's errors sleep by a clock of their own, which does not fit the clock of a synctest bubble.
+func init() { utilruntime.ErrorHandlers = nil }
 
 var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 
@@ -98,11 +101,9 @@ func TestHealthOfInformer(t *testing.T) {
 					return fails.Load() && tc.verb == "watch", nil, tc.err
 				})
 				s := New(client, configMaps, "n", clock.RealClock{}, "")
-				// The default handler has a clock of its own.
-				_ = s.Informer.SetWatchErrorHandlerWithContext(func(context.Context, *toolscache.Reflector, error) {})
 				fails.Store(true)
 				started := time.Now()
-				go s.Informer.RunWithContext(t.Context())
+				go s.Run(t.Context())
 				time.Sleep(time.Minute)
 				if since, lastError := s.Health(time.Now()); since.IsZero() || since.Sub(started) > time.Second || lastError != causeOf(tc.err) {
 					t.Errorf("%s\nafter a minute of failures: %s, %q", tc.reason, since, lastError)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
@@ -24,16 +26,19 @@ import (
 
 // ResourceCache is one resource in one Namespace of one server.
 type ResourceCache struct {
-	Client   dynamic.ResourceInterface
-	Informer toolscache.SharedIndexInformer
+	Client dynamic.ResourceInterface
+	// informer fills Objects and calls notify and reportError.
+	informer    toolscache.Controller
+	notify      func(name string, atStart bool)
+	reportError func(error)
 	// HasSynced tells whether the informer has ever listed everything. ListError is how the server last refused or failed to list the
 	// resource, before or after that; nil if it has not, or did not answer.
 	HasSynced func() bool
 	ListError atomic.Pointer[string]
-	// failures is how many lists or watches have failed, each within ListErrorLifetime of the one before, and failed is when the last
+	// failures is how many lists or watches have failed, each within ListErrorLifetime of the one before, and failedAt is when the last
 	// one did. Only the informer uses them.
 	failures int
-	failed   time.Time
+	failedAt time.Time
 	health   watchHealth
 	Objects  *Assumed
 	// pendingSince is when the first change was seen that waits for a pass, by name; inFlight is the same of a change that a pass is
@@ -99,10 +104,10 @@ const MaxListFailures = 6
 // resource is forbidden is reported at once, any other answer about it after MaxListFailures. What may be an outage of the whole
 // server is not reported of a resource.
 func (s *ResourceCache) RecordListError(err error, where string, now time.Time) (why string) {
-	if now.Sub(s.failed) > ListErrorLifetime {
+	if now.Sub(s.failedAt) > ListErrorLifetime {
 		s.failures = 0
 	}
-	s.failed = now
+	s.failedAt = now
 	verb := "refuses"
 	if _, kind := rejection.Classify(err); kind == rejection.Transient || apierrors.IsNotFound(err) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 		s.failures = 0
@@ -127,12 +132,13 @@ func (s *ResourceCache) RecordListError(err error, where string, now time.Time) 
 func New(client dynamic.Interface, gvr schema.GroupVersionResource, namespace string, clock clock.PassiveClock, fieldSelector string) *ResourceCache {
 	c := client.Resource(gvr).Namespace(namespace)
 	s := &ResourceCache{Client: c}
-	informer := toolscache.NewSharedIndexInformerWithOptions(toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
+	listWatch := &toolscache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			options.FieldSelector = fieldSelector
 			list, err := c.List(ctx, options)
 			s.health.recordList(ctx, err, clock.Now())
 			if err != nil {
+				s.failed(ctx, err)
 				return nil, err
 			}
 			return list, nil
@@ -141,42 +147,83 @@ func New(client dynamic.Interface, gvr schema.GroupVersionResource, namespace st
 			options.FieldSelector = fieldSelector
 			events, err := c.Watch(ctx, options)
 			s.health.recordWatch(ctx, err, clock.Now())
+			if err != nil {
+				s.failed(ctx, err)
+			}
 			return events, err
 		},
-	}, client), &unstructured.Unstructured{}, toolscache.SharedIndexInformerOptions{ObjectDescription: gvr.String()})
-	_ = informer.SetTransform(Pack)
-	s.Informer, s.HasSynced, s.Objects = informer, informer.HasSynced, NewAssumed(informer.GetStore(), clock)
+	}
+	// A shared informer would buffer 1,024 events for each handler, which takes 16 KiB, and there are two informers for each
+	// resource in each opened Namespace.
+	store, informer := toolscache.NewInformerWithOptions(toolscache.InformerOptions{
+		ListerWatcher: toolscache.ToListWatcherWithWatchListSemantics(listWatch, client),
+		ObjectType:    &unstructured.Unstructured{},
+		Handler:       s.EventHandler(),
+		Transform:     Pack,
+	})
+	s.informer, s.HasSynced, s.Objects = informer, informer.HasSynced, NewAssumed(store, clock)
 	return s
 }
 
-// AddEventHandler calls notify with the name of every object that changes otherwise than by what we wrote ourselves.
-// atStart tells of one that is in the first list.
-func (s *ResourceCache) AddEventHandler(notify func(name string, atStart bool)) error {
-	changed := func(object any, atStart bool) {
-		o, ok := object.(*packed)
-		if !ok {
-			return
-		}
-		if o.deletedWith != "" {
-			s.deletedWith.Store(o.name, deletion{o.uid, o.deletedWith})
-		}
-		if s.Objects.delivered(o.namespace.Value()+"/"+o.name, o.version) {
-			notify(o.name, atStart)
-		}
+// OnChange calls notify with the name of every object that changes otherwise than by what we wrote ourselves. atStart tells of
+// one that is in the first list. It is called before Run, and notify must not block.
+func (s *ResourceCache) OnChange(notify func(name string, atStart bool)) { s.notify = notify }
+
+// OnError calls report with the error of every list that fails, and of every watch that cannot be started. It is called before
+// Run.
+func (s *ResourceCache) OnError(report func(error)) { s.reportError = report }
+
+// Run lists and watches until ctx ends.
+func (s *ResourceCache) Run(ctx context.Context) {
+	// Errors are reported by OnError; the informer would also write each into the log.
+	s.informer.RunWithContext(klog.NewContext(ctx, logr.Discard()))
+}
+
+// WaitForSync waits until everything has been listed, and returns false if ctx ends before that.
+func (s *ResourceCache) WaitForSync(ctx context.Context) bool {
+	return toolscache.WaitFor(ctx, "", s.informer.HasSyncedChecker())
+}
+
+// failed reports that a request of the informer has failed, unless it was cancelled together with the informer.
+func (s *ResourceCache) failed(ctx context.Context, err error) {
+	if s.reportError != nil && ctx.Err() == nil {
+		s.reportError(err)
 	}
-	_, err := s.Informer.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{
-		AddFunc:    changed,
-		UpdateFunc: func(_, object any) { changed(object, false) },
+}
+
+// EventHandler is what the informer calls after each change of its store.
+func (s *ResourceCache) EventHandler() toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerDetailedFuncs{
+		AddFunc:    s.changed,
+		UpdateFunc: func(_, object any) { s.changed(object, false) },
 		DeleteFunc: func(object any) {
 			if key, err := toolscache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
 				s.Objects.Forget(key)
 				_, name, _ := toolscache.SplitMetaNamespaceKey(key)
 				s.deletedWith.Delete(name)
-				notify(name, false)
+				s.notifyOf(name, false)
 			}
 		},
-	})
-	return err
+	}
+}
+
+func (s *ResourceCache) changed(object any, atStart bool) {
+	o, ok := object.(*packed)
+	if !ok {
+		return
+	}
+	if o.deletedWith != "" {
+		s.deletedWith.Store(o.name, deletion{o.uid, o.deletedWith})
+	}
+	if s.Objects.delivered(o.namespace.Value()+"/"+o.name, o.version) {
+		s.notifyOf(o.name, atStart)
+	}
+}
+
+func (s *ResourceCache) notifyOf(name string, atStart bool) {
+	if s.notify != nil {
+		s.notify(name, atStart)
+	}
 }
 
 // Names of everything that the informer knows.

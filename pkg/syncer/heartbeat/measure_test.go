@@ -143,7 +143,7 @@ func TestMeasureWithoutNodes(t *testing.T) {
 			f := newFixture(t)
 			f.cluster.nodesErr = errDown
 			tc.change(f.kcp)
-			f.beat(t.Context())
+			_, _ = f.beat(t.Context())
 			if diff := cmp.Diff(tc.want, f.kcp.patches); diff != "" {
 				t.Errorf("\n%s\npatches: -want, +got:\n%s", tc.reason, diff)
 			}
@@ -159,10 +159,10 @@ func TestMeasureWithoutNodes(t *testing.T) {
 
 func TestMeasureKeepsWhatItKnew(t *testing.T) {
 	f := newFixture(t)
-	f.beat(t.Context())
+	_, _ = f.beat(t.Context())
 	f.cluster.nodesErr, f.cluster.versionErr = errDown, errDown
 	f.clock.Step(versionInterval)
-	f.beat(t.Context())
+	_, _ = f.beat(t.Context())
 	if got := len(f.kcp.patches); got != 2 {
 		t.Fatalf("want a heartbeat although nothing could be measured, got %d in two beats", got)
 	}
@@ -178,7 +178,7 @@ func TestVersionIsReadRarely(t *testing.T) {
 	f := newFixture(t)
 	step := func(reason string, want int) {
 		t.Helper()
-		f.beat(t.Context())
+		_, _ = f.beat(t.Context())
 		if f.cluster.versionReads != want {
 			t.Errorf("%s: want %d reads of the version so far, got %d", reason, want, f.cluster.versionReads)
 		}

@@ -12,13 +12,13 @@ import (
 func TestMetrics(t *testing.T) {
 	f := newFixture(t)
 	accepted := f.clock.Now()
-	f.beat(t.Context())
+	_, _ = f.beat(t.Context())
 	f.clock.Step(time.Minute)
 	f.kcp.errs = []error{errDown, errDown}
-	f.beat(t.Context())
-	f.beat(t.Context())
+	_, _ = f.beat(t.Context())
+	_, _ = f.beat(t.Context())
 	f.cluster.idErr = errDown
-	f.beat(t.Context())
+	_, _ = f.beat(t.Context())
 
 	want := `
 # HELP synctarget_syncer_heartbeats_total Heartbeats by outcome: accepted by kcp, failed, or withheld since the physical cluster's API did not answer.
@@ -40,9 +40,9 @@ synctarget_syncer_heartbeats_total{outcome="withheld"} 1
 
 func TestStandbyCountsNothing(t *testing.T) {
 	f := newStandby(t)
-	f.beat(t.Context())
+	_, _ = f.beat(t.Context())
 	f.cluster.idErr = errDown
-	f.beat(t.Context())
+	_, _ = f.beat(t.Context())
 	for _, outcome := range []string{outcomeAccepted, outcomeFailed, outcomeWithheld} {
 		if got := testutil.ToFloat64(f.Metrics.beats.WithLabelValues(outcome)); got != 0 {
 			t.Errorf("want a standby to count no heartbeats, got %v %s", got, outcome)
@@ -52,7 +52,7 @@ func TestStandbyCountsNothing(t *testing.T) {
 
 func TestMetricsLint(t *testing.T) {
 	f := newFixture(t)
-	f.beat(t.Context())
+	_, _ = f.beat(t.Context())
 	problems, err := testutil.GatherAndLint(f.metrics)
 	if err != nil {
 		t.Fatal(err)

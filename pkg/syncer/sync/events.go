@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
-	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -49,16 +48,16 @@ var eventResource = workloadv1alpha1.GroupResource{Resource: "events"}
 func (e *Controller) watchEvents(ctx context.Context, p *namespaceSync) {
 	s := cache.New(e.down, events, p.downstreamNamespace, e.clock, warnings)
 	p.events = s
-	_ = s.AddEventHandler(func(name string, atStart bool) { e.enqueueEvent(p, name, atStart) })
+	s.OnChange(func(name string, atStart bool) { e.enqueueEvent(p, name, atStart) })
 	var once sync.Once
-	_ = s.Informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *toolscache.Reflector, err error) {
+	s.OnError(func(err error) {
 		if apierrors.IsForbidden(err) {
 			once.Do(func() {
 				log.FromContext(ctx).Info("The Warnings of copies are not told, for they may not be listed: apply the manifests of this version", "namespace", p.downstreamNamespace, "cause", err.Error())
 			})
 		}
 	})
-	go s.Informer.RunWithContext(ctx)
+	go s.Run(ctx)
 }
 
 // enqueueEvent queues an Event, unless it is past.

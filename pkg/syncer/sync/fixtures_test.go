@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
@@ -22,6 +23,9 @@ var (
 	testOwner     = transform.Owner{Key: "0123456789abcdef", UID: "uid-1", Name: "edge-1", Workspace: "2vkq1d7w9hx0a3bc"}
 	shopNamespace = namespaceNamed("shop")
 )
+
+// The handlers of client-go's errors sleep by a clock of their own, which does not fit the clock of a synctest bubble.
+func init() { utilruntime.ErrorHandlers = nil }
 
 // namespaceNamed is a Namespace of the workspace.
 func namespaceNamed(name string) source.Namespace {

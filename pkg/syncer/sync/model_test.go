@@ -572,18 +572,11 @@ func (c *modelClient) Delete(_ context.Context, name string, options metav1.Dele
 
 // modelInformer is an informer that shows the history of a server's object as far as it was delivered.
 type modelInformer struct {
-	toolscache.SharedIndexInformer
 	t         *testing.T
 	server    *modelServer
 	store     toolscache.Store
 	handler   toolscache.ResourceEventHandler
 	delivered int // the index in the history
-}
-
-// AddEventHandler implements toolscache.SharedInformer.
-func (i *modelInformer) AddEventHandler(handler toolscache.ResourceEventHandler) (toolscache.ResourceEventHandlerRegistration, error) {
-	i.handler = handler
-	return nil, nil
 }
 
 // list delivers the state at an index as the first list does.
@@ -651,7 +644,8 @@ func (m *modelTarget) PatchStatus(context.Context, []byte) error {
 
 // newModelCache is the syncer's cache of a server, which an informer fills.
 func newModelCache(informer *modelInformer, client dynamic.ResourceInterface, objects *cache.Assumed, notify func(string, bool)) *cache.ResourceCache {
-	side := &cache.ResourceCache{Client: client, Informer: informer, HasSynced: func() bool { return true }, Objects: objects}
-	informer.must(side.AddEventHandler(notify))
+	side := &cache.ResourceCache{Client: client, HasSynced: func() bool { return true }, Objects: objects}
+	side.OnChange(notify)
+	informer.handler = side.EventHandler()
 	return side
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -170,14 +169,12 @@ func (e *Controller) startResource(p *namespaceSync, r discovery.Resource) *reso
 
 // watchSide starts the informer of a resource on one side.
 func (e *Controller) watchSide(ctx context.Context, p *namespaceSync, l *resourceSync, where string, s *cache.ResourceCache) {
-	_ = s.AddEventHandler(func(name string, _ bool) {
+	s.OnChange(func(name string, _ bool) {
 		s.NotePending(name)
 		e.queue.Add(queueKey{namespace: p.upstream, resource: l.api.GroupResource, name: name})
 	})
-	_ = s.Informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *toolscache.Reflector, err error) {
-		e.handleWatchError(ctx, p, l, where, s, err)
-	})
-	go s.Informer.RunWithContext(ctx)
+	s.OnError(func(err error) { e.handleWatchError(ctx, p, l, where, s, err) })
+	go s.Run(ctx)
 }
 
 // handleWatchError notes that a list or a watch has failed. What a side refuses is reported on each object.
@@ -197,13 +194,13 @@ func (e *Controller) handleWatchError(ctx context.Context, p *namespaceSync, l *
 
 // awaitLists enqueues all objects of a resource when both sides have been listed.
 func (e *Controller) awaitLists(ctx context.Context, p *namespaceSync, l *resourceSync) {
-	if !toolscache.WaitFor(ctx, "", l.up.Informer.HasSyncedChecker()) {
+	if !l.up.WaitForSync(ctx) {
 		return
 	}
 	if l.isListDenied() {
 		e.enqueueAll(p, l) // which may have become known before
 	}
-	if l.down != nil && !toolscache.WaitFor(ctx, "", l.down.Informer.HasSyncedChecker()) {
+	if l.down != nil && !l.down.WaitForSync(ctx) {
 		return
 	}
 	e.clearListError(l.api.GroupResource)

@@ -43,8 +43,8 @@ func TestCount(t *testing.T) {
 		p := newNamespaceSync(testOwner.Key, shopNamespace)
 		l := &resourceSync{api: catalog[0], up: cache.New(client, configMaps, p.upstream.Name, clock.RealClock{}, ""), down: cache.New(client, configMaps, p.downstreamNamespace, clock.RealClock{}, "")}
 		p.resources[gr] = l
-		go l.up.Informer.RunWithContext(t.Context())
-		go l.down.Informer.RunWithContext(t.Context())
+		go l.up.Run(t.Context())
+		go l.down.Run(t.Context())
 		if !toolscache.WaitForCacheSync(t.Context().Done(), l.hasSynced) {
 			t.Fatal("the informers do not sync")
 		}

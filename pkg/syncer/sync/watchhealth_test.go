@@ -20,7 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -59,8 +58,7 @@ func watchedNamespace(t *testing.T, name string, resource discovery.Resource, up
 			return true, w, nil
 		})
 		s := cache.New(client, configMaps, side.namespace, clock.RealClock{}, "")
-		_ = s.Informer.SetWatchErrorHandlerWithContext(func(context.Context, *toolscache.Reflector, error) {})
-		go s.Informer.RunWithContext(t.Context())
+		go s.Run(t.Context())
 		*side.cache = s
 	}
 	p.resources[resource.GroupResource] = l
