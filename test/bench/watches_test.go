@@ -55,9 +55,11 @@ func TestWatches(t *testing.T) {
 	began := time.Now()
 	namespaces := s.open("rest", count)
 	opened := time.Now()
+	var pairs []floorPair
 	for _, namespace := range namespaces {
-		floor.watch(namespace, s.counterpart(namespace))
+		pairs = append(pairs, floorPair{namespace, s.counterpart(namespace)})
 	}
+	floor.watch(pairs...) // all at once, as the syncer does
 	require.Equal(t, count*(2*len(resources)+1), floor.ask().Watches-bare.Watches, "informers of the floor that have listed")
 	out.row("from creating the Namespaces, all at once, until all are open", "", opened.Sub(began))
 
@@ -90,7 +92,8 @@ const floorVariable = "BENCH_FLOOR"
 // floorSides are where the informers of a floor lead.
 type floorSides struct{ KCPKubeconfig, Workspace, ClusterKubeconfig string }
 
-// floorPair is an opened Namespace, as a line on the standard input of a floor. An empty one only asks for the figures.
+// floorPair is an opened Namespace. A line on the standard input of a floor is a list of them; an empty one only asks for the
+// figures.
 type floorPair struct{ Up, Down string }
 
 // floorFigures is the answer, as a line on the standard output.
@@ -129,10 +132,10 @@ func (s *installed) startFloor() *floorProcess {
 
 func (f *floorProcess) pid() int { return f.command.Process.Pid }
 
-// watch starts the informers of an opened Namespace and returns when they have listed.
-func (f *floorProcess) watch(up, down string) floorFigures {
+// watch starts the informers of opened Namespaces and returns when they have listed.
+func (f *floorProcess) watch(pairs ...floorPair) floorFigures {
 	f.t.Helper()
-	line, err := json.Marshal(floorPair{up, down})
+	line, err := json.Marshal(pairs)
 	require.NoError(f.t, err)
 	_, err = fmt.Fprintf(f.to, "%s\n", line)
 	require.NoError(f.t, err)
@@ -143,7 +146,7 @@ func (f *floorProcess) watch(up, down string) floorFigures {
 }
 
 // ask returns the figures until now.
-func (f *floorProcess) ask() floorFigures { return f.watch("", "") }
+func (f *floorProcess) ask() floorFigures { return f.watch() }
 
 // runFloor is the program of a floor: it watches what it is told on the standard input until that ends.
 func runFloor(text string) error {
@@ -161,13 +164,14 @@ func runFloor(text string) error {
 	}
 	watches := 0
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		var pair floorPair
-		if err := json.Unmarshal(lines.Bytes(), &pair); err != nil {
+		var pairs []floorPair
+		if err := json.Unmarshal(lines.Bytes(), &pairs); err != nil {
 			return err
 		}
 		var synced []cache.InformerSynced
-		if pair.Up != "" {
-			synced = append(up.watch(pair.Up), down.watch(pair.Down)...)
+		for _, pair := range pairs {
+			synced = append(synced, up.watch(pair.Up)...)
+			synced = append(synced, down.watch(pair.Down)...)
 			synced = append(synced, down.watchWarnings(pair.Down))
 		}
 		if !cache.WaitForCacheSync(nil, synced...) {
