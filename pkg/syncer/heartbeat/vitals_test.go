@@ -11,7 +11,7 @@ func TestReadiness(t *testing.T) {
 		do            func(*testing.T, *fixture)
 		own, accepted bool
 	}
-	beat := func(t *testing.T, f *fixture) { f.beat(t.Context()) }
+	beat := func(t *testing.T, f *fixture) { _, _ = f.beat(t.Context()) }
 	cases := map[string][]step{
 		"Leader": {
 			{reason: "Before the first beat nothing is known of the own cluster.", do: func(*testing.T, *fixture) {}, own: false, accepted: true},
