@@ -113,7 +113,11 @@ func (c *Config) container(spec *workloadv1alpha1.SyncerSpec) corev1.Container {
 }
 
 func (c *Config) environment() []corev1.EnvVar {
-	env := []corev1.EnvVar{{Name: "POD_UID", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.uid"}}}}
+	env := []corev1.EnvVar{
+		{Name: "POD_UID", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.uid"}}},
+		// Go would let the heap grow to twice of what is in use, also beyond the limit of the container.
+		{Name: "GOMEMLIMIT", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: "limits.memory"}}},
+	}
 	noProxy := c.Proxy.NoProxy
 	if c.Proxy.HTTPProxy != "" || c.Proxy.HTTPSProxy != "" {
 		// The proxy leads to kcp, not to the pod's own cluster; kubelet expands the address of that one.
