@@ -96,9 +96,9 @@ docs: ## Run the commands that the documents show, in the environment of `make d
 	go test -count=1 -timeout 30m -tags docs -v ./test/docs/console -run TestPages
 
 .PHONY: bench
-bench: ## Measure the figures of docs/benchmarks.md.
+bench: ## Measure the figures of docs/benchmarks.md. RUN=regexp picks some.
 	$(ENV) up
-	go test -count=1 -p 1 -timeout 45m -v -tags bench ./test/bench/...
+	go test -count=1 -p 1 -timeout 120m -v -tags bench ./test/bench/... $(if $(RUN),-run '$(RUN)')
 
 .PHONY: lint
 # Its findings are cached with the path of the checkout: one that is gone must not be read for another.

@@ -143,7 +143,7 @@ func clearAll(tenants []*tenant) {
 
 // removeTenants deletes the workspaces of this suite, if there are any, and waits until they are gone.
 func removeTenants(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	ctx, cancel := context.WithTimeout(ctx, longPatience) // kcp looks less and less often whether a workspace is empty
 	defer cancel()
 	config, err := clientcmd.BuildConfigFromFlags("", env.KCPKubeconfig())
 	if err != nil {
