@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -80,6 +82,48 @@ func TestClaimsNotAccepted(t *testing.T) {
 			binding.Spec.PermissionClaims[i].State = apisv1alpha2.ClaimAccepted
 		}
 	})
+	n.await("edge-1", "Ready", "Ready")
+}
+
+// TestDeletionWithoutClaims: where nothing may be made, nothing is left, and the deletion is over at once.
+func TestDeletionWithoutClaims(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, func(binding *apisv1alpha2.APIBinding) {
+		for i := range binding.Spec.PermissionClaims {
+			binding.Spec.PermissionClaims[i].State = apisv1alpha2.ClaimRejected
+		}
+	})
+	require.NoError(t, n.Create(t.Context(), syncTarget("edge-1")))
+	target := n.await("edge-1", "Valid", "ValidationFailed", "permission claims", "APIBinding")
+	require.NoError(t, n.Delete(t.Context(), target))
+	err := n.Get(t.Context(), client.ObjectKeyFromObject(target), target)
+	assert.True(t, apierrors.IsNotFound(err), "it is gone with the request: %v, finalizers %q", err, target.Finalizers)
+}
+
+// TestIdentityIsDeleted: `kubectl delete namespace` of the identity in the workspace ends, and the syncer gets a new one.
+func TestIdentityIsDeleted(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t)
+	n.register("edge-1")
+	identity := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.namespaceOf("edge-1")}}
+	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(identity), identity))
+	before := identity.UID
+	require.NoError(t, n.Delete(t.Context(), identity))
+	started := time.Now()
+	n.eventually("the identity is made anew", func() (bool, string) {
+		err := n.Get(t.Context(), client.ObjectKeyFromObject(identity), identity)
+		return err == nil && identity.UID != before && identity.DeletionTimestamp == nil, fmt.Sprint(err, identity.Status.Conditions)
+	})
+	t.Logf("The identity was made anew after %s", time.Since(started).Round(time.Second))
+	n.eventually("the syncer reports with it", func() (bool, string) {
+		target := &workloadv1alpha1.SyncTarget{}
+		err := n.Get(t.Context(), client.ObjectKey{Name: "edge-1"}, target)
+		if err != nil || target.Status.LastHeartbeatTime == nil {
+			return false, fmt.Sprint(err)
+		}
+		return target.Status.LastHeartbeatTime.After(identity.CreationTimestamp.Add(time.Second)), target.Status.LastHeartbeatTime.String()
+	})
+	t.Logf("The syncer reported after %s", time.Since(started).Round(time.Second))
 	n.await("edge-1", "Ready", "Ready")
 }
 
