@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ type objectReconciler struct {
 	state objectState
 	// again is when the object is looked at again without an event; 0 is never.
 	again time.Duration
-	// pending tells that the copy is not what it should be, and that there is nothing to report yet.
+	// pending tells that another pass will follow, before which there is nothing to report.
 	pending bool
 	// noCopy tells that there is no copy and is to be none, so that the finalizer goes with the report.
 	noCopy bool
@@ -134,6 +135,7 @@ func (o *objectReconciler) finish(ctx context.Context, err error) {
 // run decides and acts until an action ends the pass.
 func (o *objectReconciler) run(ctx context.Context) (time.Duration, error) {
 	o.report = o.lastReport().WithoutOutcome()
+	o.report.Time = cmp.Or(o.state.unreportedWrite, o.report.Time)
 	for range maxActions {
 		observed, desired, err := o.observe()
 		if err != nil {
