@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"strings"
 	"syscall"
 	"testing"
@@ -343,6 +344,16 @@ func (s *installed) requests(c counters) (up, down int) {
 	s.t.Helper()
 	up = int(c.sum("rest_client_requests_total", host(s.t, env.KCPKubeconfig())))
 	return up, int(c.sum("rest_client_requests_total")) - up
+}
+
+// host is the label of a server in the metrics of client-go.
+func host(t *testing.T, kubeconfig string) string {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	require.NoError(t, err)
+	server, err := url.Parse(config.Host)
+	require.NoError(t, err)
+	return fmt.Sprintf("host=%q", server.Host)
 }
 
 // waiting is how much waits in the syncer's queue.

@@ -121,7 +121,7 @@ func (n *tenant) requireNoControllerWrites(since time.Time, targets ...string) {
 	assert.Empty(n.t, downstream, "what the controller wrote in the physical cluster")
 }
 
-func (n *tenant) controllerWrites(since time.Time, targets []string) (upstream, downstream []framework.Write) {
+func (n *tenant) controllerWrites(since time.Time, targets []string) (upstream, downstream []framework.Request) {
 	n.t.Helper()
 	all, err := env.Writes("kcp", since)
 	require.NoError(n.t, err)

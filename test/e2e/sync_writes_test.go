@@ -264,6 +264,6 @@ func (s *shop) writes(since time.Time) (down, up []string) {
 }
 
 // audited is everything that the syncer has written, on one side: its ServiceAccount has the same name on both.
-func (s *shop) audited(log string, since time.Time) ([]framework.Write, error) {
+func (s *shop) audited(log string, since time.Time) ([]framework.Request, error) {
 	return env.WritesBy(log, "system:serviceaccount:"+s.namespaceOf(s.target.Name)+":"+agent.DeploymentName, since)
 }

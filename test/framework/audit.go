@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,13 +14,13 @@ import (
 // auditLogSize keeps what is read here in one file.
 const auditLogSize = "--audit-log-maxsize=4096" // MiB
 
-// Write is a request that may have changed something, as an audit log has it.
-type Write struct {
+// Request is a request as an audit log has it.
+type Request struct {
 	Time time.Time
 	// User who asked. What comes through a kcp virtual workspace is logged once, under the user who asked there.
 	User string
 	Verb string
-	// Resource is "<plural>" or "<plural>.<group>", with "/<subresource>" if there is one.
+	// Resource is "<plural>" or "<plural>.<group>", with "/<subresource>" if there is one; the path where the request is about none.
 	Resource  string
 	Namespace string
 	Name      string
@@ -32,20 +33,32 @@ type Write struct {
 	DryRun bool
 }
 
-// Writes reads the audit log of "kcp" or of a cluster from a moment on. Requests of the systems' own components and dry runs are
-// not in it, failed requests are.
-func (e *Environment) Writes(name string, since time.Time) ([]Write, error) {
+// IsWrite tells whether a request may have changed something.
+func (r Request) IsWrite() bool {
+	return !r.DryRun && !slices.Contains([]string{"get", "list", "watch"}, r.Verb)
+}
+
+// Writes reads from the audit log of "kcp" or of a cluster what may have changed something, from a moment on. Requests of the
+// systems' own components and dry runs are not in it, failed requests are.
+func (e *Environment) Writes(name string, since time.Time) ([]Request, error) {
 	return e.WritesBy(name, "", since)
 }
 
 // WritesBy is Writes of one user, quick enough on a long log to be asked again and again; of all if user is empty.
-func (e *Environment) WritesBy(name, user string, since time.Time) ([]Write, error) {
+func (e *Environment) WritesBy(name, user string, since time.Time) ([]Request, error) {
+	all, err := e.RequestsBy(name, user, since)
+	return slices.DeleteFunc(all, func(r Request) bool { return !r.IsWrite() }), err
+}
+
+// RequestsBy reads the audit log of "kcp" or of a cluster from a moment on: all that one ServiceAccount has asked for, reads, dry
+// runs, discovery and failed requests included. A watch is in it when it has ended. Reads of other users are not logged.
+func (e *Environment) RequestsBy(name, user string, since time.Time) ([]Request, error) {
 	f, err := os.Open(e.AuditLogPath(name))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	var found []Write
+	var found []Request
 	var torn error // the last line may be under way
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 4<<20)
@@ -56,20 +69,20 @@ func (e *Environment) WritesBy(name, user string, since time.Time) ([]Write, err
 		if !bytes.Contains(lines.Bytes(), []byte(user)) {
 			continue
 		}
-		w, err := parseWrite(lines.Bytes())
+		r, err := parseRequest(lines.Bytes())
 		if err != nil {
 			torn = err
 			continue
 		}
-		if !w.DryRun && !w.Time.Before(since) && (user == "" || w.User == user) {
-			found = append(found, w)
+		if !r.Time.Before(since) && (user == "" || r.User == user) {
+			found = append(found, r)
 		}
 	}
 	return found, lines.Err()
 }
 
-// parseWrite reads one audit.k8s.io/v1 Event.
-func parseWrite(line []byte) (Write, error) {
+// parseRequest reads one audit.k8s.io/v1 Event.
+func parseRequest(line []byte) (Request, error) {
 	type user struct {
 		Username string `json:"username"`
 	}
@@ -93,22 +106,25 @@ func parseWrite(line []byte) (Write, error) {
 		} `json:"responseStatus"`
 	}
 	if err := json.Unmarshal(line, &event); err != nil {
-		return Write{}, err
+		return Request{}, err
 	}
-	w := Write{
+	r := Request{
 		Time: event.RequestReceivedTimestamp, User: event.User.Username, Verb: event.Verb,
 		Resource: event.ObjectRef.Resource, Namespace: event.ObjectRef.Namespace, Name: event.ObjectRef.Name,
 		Cluster: event.Annotations["kcp.io/cluster"], UserAgent: event.UserAgent, Code: event.ResponseStatus.Code,
 		DryRun: strings.Contains(event.RequestURI, "dryRun="),
 	}
 	if event.ImpersonatedUser != nil {
-		w.User = event.ImpersonatedUser.Username
+		r.User = event.ImpersonatedUser.Username
 	}
 	if event.ObjectRef.APIGroup != "" {
-		w.Resource += "." + event.ObjectRef.APIGroup
+		r.Resource += "." + event.ObjectRef.APIGroup
 	}
 	if event.ObjectRef.Subresource != "" {
-		w.Resource += "/" + event.ObjectRef.Subresource
+		r.Resource += "/" + event.ObjectRef.Subresource
 	}
-	return w, nil
+	if event.ObjectRef.Resource == "" {
+		r.Resource, _, _ = strings.Cut(event.RequestURI, "?")
+	}
+	return r, nil
 }

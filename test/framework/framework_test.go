@@ -83,13 +83,20 @@ func TestBuildImage(t *testing.T) {
 	require.Len(t, config.RootFS.DiffIDs, 1, "one layer")
 }
 
-func TestParseWrite(t *testing.T) {
-	w, err := parseWrite([]byte(`{"verb":"patch","user":{"username":"system:serviceaccount:ns:syncer"},"userAgent":"syncer/v1",
+func TestParseRequest(t *testing.T) {
+	r, err := parseRequest([]byte(`{"verb":"patch","user":{"username":"system:serviceaccount:ns:syncer"},"userAgent":"syncer/v1",
 		"objectRef":{"resource":"synctargets","apiGroup":"workload.kcp.io","subresource":"status","name":"edge-1"},
 		"annotations":{"kcp.io/cluster":"1abc"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-01-02T03:04:05.000000Z"}`))
 	require.NoError(t, err)
-	require.Equal(t, Write{
+	require.Equal(t, Request{
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), User: "system:serviceaccount:ns:syncer", UserAgent: "syncer/v1",
 		Verb: "patch", Resource: "synctargets.workload.kcp.io/status", Name: "edge-1", Cluster: "1abc", Code: 200,
-	}, w)
+	}, r)
+	require.True(t, r.IsWrite())
+
+	r, err = parseRequest([]byte(`{"verb":"get","requestURI":"/apis?timeout=32s","user":{"username":"system:serviceaccount:ns:syncer"},
+		"responseStatus":{"code":304},"requestReceivedTimestamp":"2026-01-02T03:04:05.000000Z"}`))
+	require.NoError(t, err)
+	require.Equal(t, "/apis", r.Resource)
+	require.False(t, r.IsWrite())
 }

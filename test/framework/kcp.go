@@ -140,7 +140,8 @@ func (e *Environment) writeKCPKubeconfig(p *pki) error {
 	)
 }
 
-// auditPolicy keeps one line per write, after it has been answered, and leaves out the system's own housekeeping.
+// auditPolicy keeps one line per write, and per request of a ServiceAccount, after it has been answered, and leaves out the system's
+// own housekeeping.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived, ResponseStarted]
@@ -153,6 +154,8 @@ rules:
   - system:kube-controller-manager
 - level: None
   userGroups: ["system:nodes", "system:serviceaccounts:kube-system"]
+- level: Metadata
+  userGroups: ["system:serviceaccounts"]
 - level: None
   nonResourceURLs: ["*"]
 - level: Metadata
