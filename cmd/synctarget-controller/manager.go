@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -25,6 +26,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/fleet"
+	"github.com/synctarget/synctarget/pkg/liveness"
 	"github.com/synctarget/synctarget/pkg/pcluster"
 	"github.com/synctarget/synctarget/pkg/reconciler/workload/synctarget"
 )
@@ -43,6 +45,8 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	watches := liveness.NewWatches(clock.RealClock{})
+	opts.kcp.Wrap(watches.Wrap)
 	supervisor := fleet.New(opts.kcp, opts.endpointSlice, scheme, log.FromContext(ctx).WithName("fleet"))
 	mgr, err := mcmanager.New(opts.kcp, supervisor, manager.Options{
 		Scheme:                        scheme,
@@ -94,7 +98,7 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 	if err := reconciler.SetupWithManager(ctx, mgr, opts.workers, woken); err != nil {
 		return nil, err
 	}
-	return mgr, addProbes(mgr)
+	return mgr, addProbes(mgr, watches)
 }
 
 // newPClusters connects to physical clusters, and sends to woken which of them have changed.
@@ -113,7 +117,10 @@ func newPClusters(ctx context.Context, opts *options, scheme *runtime.Scheme, wo
 }
 
 // addProbes adds the checks. Ready means that the process serves; how many logical clusters is a metric, and a standby serves none.
-func addProbes(mgr mcmanager.Manager) error {
+func addProbes(mgr mcmanager.Manager, watches *liveness.Watches) error {
+	if err := mgr.AddHealthzCheck("watches", watches.Check); err != nil {
+		return fmt.Errorf("adding the liveness check of the watches: %w", err)
+	}
 	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
 		if err := add("ping", healthz.Ping); err != nil {
 			return fmt.Errorf("adding the probes: %w", err)

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/synctarget/synctarget/pkg/liveness"
 	"github.com/synctarget/synctarget/pkg/syncer/downstream"
 	"github.com/synctarget/synctarget/pkg/syncer/heartbeat"
 	"github.com/synctarget/synctarget/pkg/syncer/options"
@@ -40,6 +41,13 @@ type Build struct {
 	OrphanThreshold time.Duration
 }
 
+func (b Build) clock() clock.PassiveClock {
+	if b.Clock == nil {
+		return clock.RealClock{}
+	}
+	return b.Clock
+}
+
 // syncer is what stays the same while the process runs.
 type syncer struct {
 	*options.Options
@@ -48,6 +56,7 @@ type syncer struct {
 	instance, holder string
 	// upstream and downstream lead to the two sides.
 	upstream, downstream *rest.Config
+	watches              *liveness.Watches
 	metrics              metrics
 }
 
@@ -97,6 +106,9 @@ func newSyncer(o *options.Options, build Build) (*syncer, error) {
 	}
 	userAgent := "synctarget-syncer/" + build.Version
 	s.upstream.UserAgent, s.downstream.UserAgent = userAgent, userAgent
+	s.watches = liveness.NewWatches(build.clock())
+	s.upstream.Wrap(s.watches.Wrap)
+	s.downstream.Wrap(s.watches.Wrap)
 	s.metrics, err = newMetrics(build.Registerer)
 	return s, err
 }
@@ -122,6 +134,9 @@ func (s *syncer) serve(ctx context.Context) error {
 	mgr, err := newManager(s.downstream, s.Options, lock)
 	if err != nil {
 		return err
+	}
+	if err := mgr.AddHealthzCheck("watches", s.watches.Check); err != nil {
+		return fmt.Errorf("adding the liveness check of the watches: %w", err)
 	}
 	if err := s.addHeartbeat(mgr); err != nil {
 		return err

@@ -257,6 +257,35 @@ func TestNotReadyNamesTheCheck(t *testing.T) {
 	}
 }
 
+// TestWatchThatDoesNotEnd: the server of this package does not end a watch when it should.
+func TestWatchThatDoesNotEnd(t *testing.T) {
+	f := newOrphanFixture(t)
+	defer func() {
+		if err := f.stop(); err != nil {
+			t.Errorf("want a clean end, got %v", err)
+		}
+	}()
+	probe(t, f.options, "/healthz/watches", http.StatusOK)
+	stepping := time.NewTicker(50 * time.Millisecond)
+	defer stepping.Stop()
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		for {
+			select {
+			case <-ended:
+				return
+			case <-stepping.C:
+				f.clock.Step(time.Hour)
+			}
+		}
+	}()
+	body := probe(t, f.options, "/healthz/watches", http.StatusInternalServerError)
+	if !strings.Contains(body, "should have ended") {
+		t.Errorf("want the check's own page to give the reason, got %q", body)
+	}
+}
+
 func read(t *testing.T, path string) string {
 	t.Helper()
 	content, err := os.ReadFile(path)

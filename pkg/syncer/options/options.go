@@ -57,8 +57,7 @@ type Options struct {
 	MetricsBindAddress string
 	// HealthProbeBindAddress serves /healthz and /readyz.
 	HealthProbeBindAddress string
-	// QPS is how many requests per second the sync may send to each side in the long run. A negative value is no
-	// limit; then ConfigMaps and other plain data of which many are new at once get their finalizer after their copy.
+	// QPS is how many requests per second the sync may send to each side in the long run. A negative value is no limit.
 	QPS float32
 	// Burst is how many requests the sync may send to each side at once; 0 is twice QPS. See EffectiveBurst.
 	Burst int
