@@ -13,7 +13,6 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -51,7 +50,7 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 	mgr, err := mcmanager.New(opts.kcp, supervisor, manager.Options{
 		Scheme:                        scheme,
 		Metrics:                       metricsOptions(opts),
-		HealthProbeBindAddress:        opts.healthAddress,
+		HealthProbeBindAddress:        "0", // probes.go serves them, with details
 		LeaderElection:                opts.leaderElect,
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       opts.leaderElectNS,
@@ -98,7 +97,10 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 	if err := reconciler.SetupWithManager(ctx, mgr, opts.workers, woken); err != nil {
 		return nil, err
 	}
-	return mgr, addProbes(mgr, watches)
+	if err := addProbes(mgr, opts.healthAddress, watches.Check, reconciler.HealthDetails); err != nil {
+		return nil, err
+	}
+	return mgr, nil
 }
 
 // newPClusters connects to physical clusters, and sends to woken which of them have changed.
@@ -114,19 +116,6 @@ func newPClusters(ctx context.Context, opts *options, scheme *runtime.Scheme, wo
 			}
 		},
 	})
-}
-
-// addProbes adds the checks. Ready means that the process serves; how many logical clusters is a metric, and a standby serves none.
-func addProbes(mgr mcmanager.Manager, watches *liveness.Watches) error {
-	if err := mgr.AddHealthzCheck("watches", watches.Check); err != nil {
-		return fmt.Errorf("adding the liveness check of the watches: %w", err)
-	}
-	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
-		if err := add("ping", healthz.Ping); err != nil {
-			return fmt.Errorf("adding the probes: %w", err)
-		}
-	}
-	return nil
 }
 
 func metricsOptions(opts *options) metricsserver.Options {

@@ -46,6 +46,9 @@ const (
 	ReasonUnhealthy = "Unhealthy"
 	// ReasonAwaitingHeartbeat: no heartbeat that counts has arrived yet.
 	ReasonAwaitingHeartbeat = "AwaitingHeartbeat"
+	// ReasonHealthEvaluationPaused: the heartbeats of many SyncTargets stopped together, so that the fault may not be with this
+	// one's syncer; the message says when it is judged again.
+	ReasonHealthEvaluationPaused = "HealthEvaluationPaused"
 	// ReasonHealthCheckFailed: the heartbeat could not be judged.
 	ReasonHealthCheckFailed = "HealthCheckFailed"
 )

@@ -23,6 +23,9 @@ import (
 	"github.com/synctarget/synctarget/pkg/pcluster"
 )
 
+// defaultEndpoint is the name of the endpoint where Config.EndpointOf names none.
+const defaultEndpoint = "default"
+
 // Workspaces finds the logical clusters that the service serves; the multicluster manager is one.
 type Workspaces interface {
 	GetCluster(ctx context.Context, clusterName multicluster.ClusterName) (cluster.Cluster, error)
@@ -49,6 +52,9 @@ type Config struct {
 	DeleteDeadline time.Duration
 
 	Workspaces Workspaces
+	// EndpointOf names the endpoint, such as the URL of a virtual workspace, whose watch brings the SyncTargets of a logical
+	// cluster; it is called for each heartbeat. Nil for one endpoint that serves all.
+	EndpointOf func(multicluster.ClusterName) string
 	PClusters  *pcluster.Clusters
 	// Upstream makes an uncached client of the logical cluster that a config leads to. It must be cheap.
 	Upstream func(*rest.Config) (client.Client, error)
@@ -65,12 +71,12 @@ type Reconciler struct {
 	install []phase
 	remove  []step
 
-	physical  physicalClusters
-	pulses    *pulses
-	deletions *deletions
-	installed *installed
-	tokens    *tokens
-	lanes     *lanes
+	physical   physicalClusters
+	heartbeats *heartbeatTracker
+	deletions  *deletions
+	installed  *installed
+	tokens     *tokens
+	lanes      *lanes
 	// races slow down passes that lose one race after another for the same object.
 	races workqueue.TypedRateLimiter[mcreconcile.Request]
 	// stripWith is agent.Strip; a field so that unit tests need no server.
@@ -89,7 +95,7 @@ func New(cfg Config) (*Reconciler, error) {
 	}
 	r := &Reconciler{
 		Config: cfg, physical: connections{cfg.PClusters},
-		pulses: newPulses(cfg.Clock), deletions: newDeletions(cfg.Clock), installed: newInstalled(), tokens: newTokens(), lanes: newLanes(1),
+		heartbeats: newHeartbeatTracker(cfg.Clock, cfg.HeartbeatThreshold), deletions: newDeletions(cfg.Clock), installed: newInstalled(), tokens: newTokens(), lanes: newLanes(1),
 		races:     workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](conflictRetry, retryMax),
 		stripWith: agent.Strip, self: &self{config: cfg.Kcp, review: reviewSelf},
 	}
@@ -104,7 +110,7 @@ func New(cfg Config) (*Reconciler, error) {
 		{name: "identity", run: r.removeIdentity, left: leftUpstream, settles: true},
 		{name: "secret", run: r.releaseSecret, left: leftHold},
 	}
-	cfg.Metrics.watch(r.pulses)
+	cfg.Metrics.watch(r.heartbeats)
 	return r, nil
 }
 

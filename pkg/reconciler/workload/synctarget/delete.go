@@ -147,7 +147,7 @@ func (r *Reconciler) giveUp(ctx context.Context, s *scope, failed step, v verdic
 
 // forget drops everything remembered of a target.
 func (r *Reconciler) forget(s *scope) {
-	r.pulses.forget(s.target.UID)
+	r.heartbeats.forget(s.target.UID)
 	r.installed.drop(s.target.UID)
 	r.tokens.forget(s.target.UID)
 	r.deletions.forget(s.target.UID)

@@ -1,10 +1,15 @@
 package synctarget
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -13,58 +18,129 @@ import (
 // says nothing about the syncer.
 func (r *Reconciler) health(_ context.Context, s *scope) (verdict, error) {
 	status := &s.target.Status
-	seen := r.pulses.get(s.target)
-	namespace := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
-
 	if s.pullMode() && s.clusterID == "" && status.Syncer != nil {
 		// Nobody but the syncer can tell in pull mode which cluster it is.
 		s.clusterID = status.Syncer.ClusterID
 	}
-	ready := passed(workloadv1alpha1.ReasonReady, "Syncer is healthy and ready")
-	left := r.HeartbeatThreshold - r.Clock.Since(seen.changed)
+	return decideHealth(s.target, r.heartbeat(s), r.Clock.Now(), r.HeartbeatThreshold, workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)), nil
+}
+
+// decideHealth returns the verdict on a target whose heartbeats are known by the record. namespace is the syncer's, in the
+// physical cluster.
+func decideHealth(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, now time.Time, threshold time.Duration, namespace string) verdict {
+	var (
+		ready     = passed(workloadv1alpha1.ReasonReady, "Syncer is healthy and ready")
+		unhealthy = blocked(workloadv1alpha1.ReasonUnhealthy,
+			"Syncer is not healthy: no heartbeat for more than %s; see the Deployment \"syncer\" in the Namespace %q of the physical cluster", threshold, namespace)
+		paused = unknown(workloadv1alpha1.ReasonHealthEvaluationPaused,
+			"The heartbeats of many SyncTargets stopped within a minute, so kcp or the network may be at fault, not the syncer; this SyncTarget is Ready when its heartbeats return, and not healthy after %s without one",
+			pauseFactor*threshold)
+		status = &target.Status
+		fresh  = threshold - now.Sub(record.changed)
+		silent = now.Sub(record.silentSince())
+	)
 	switch {
-	case left > 0:
-		return ready.after(left), nil
-	case beatsElsewhere(status):
+	case fresh > 0:
+		return ready.after(fresh)
+	case fromOtherCluster(status):
 		return blocked(workloadv1alpha1.ReasonAwaitingHeartbeat,
 			"Heartbeats come from a syncer in cluster %q, but this SyncTarget stands for cluster %q; remove the syncer from the former",
-			status.Syncer.ClusterID, status.ClusterID), nil
+			status.Syncer.ClusterID, status.ClusterID)
 	case status.LastHeartbeatTime == nil:
-		return blocked(workloadv1alpha1.ReasonAwaitingHeartbeat, "Waiting for the first heartbeat of the syncer"), nil
+		return blocked(workloadv1alpha1.ReasonAwaitingHeartbeat, "Waiting for the first heartbeat of the syncer")
+	case record.silence == silencePaused:
+		return paused.after(untilVerified(pauseFactor*threshold - silent))
+	case record.silence == silenceVerified:
+		return unhealthy
 	}
-
-	unhealthy := blocked(workloadv1alpha1.ReasonUnhealthy,
-		"Syncer is not healthy: no heartbeat for more than %s; see the Deployment \"syncer\" in the Namespace %q of the physical cluster",
-		r.HeartbeatThreshold, namespace)
-
-	// First sight is no evidence, nor is silence while kcp did not answer: what was found before stands until a
-	// heartbeat arrives, or a full threshold has passed without one. This is the only place where an earlier condition
-	// counts.
-	if left = r.HeartbeatThreshold - r.Clock.Since(seen.since()); left <= 0 {
-		return unhealthy, nil
-	}
+	// First sight is no evidence, nor is silence while kcp did not answer or that no live read has verified: what was found
+	// before stands until a heartbeat arrives, or a full threshold has passed without one. This is the only place where
+	// an earlier condition counts.
+	v := blocked(workloadv1alpha1.ReasonAwaitingHeartbeat, "Waiting for the next heartbeat of the syncer")
 	if before := meta.FindStatusCondition(status.Conditions, workloadv1alpha1.ConditionReady); before != nil {
 		switch before.Reason {
 		case workloadv1alpha1.ReasonReady:
-			return ready.after(left), nil
+			v = ready
 		case workloadv1alpha1.ReasonUnhealthy:
-			return unhealthy.after(left), nil
+			v = unhealthy
+		case workloadv1alpha1.ReasonHealthEvaluationPaused:
+			v = paused
 		}
 	}
-	return blocked(workloadv1alpha1.ReasonAwaitingHeartbeat, "Waiting for the next heartbeat of the syncer").after(left), nil
+	return v.after(untilVerified(threshold - silent))
 }
 
-// isSilent tells whether the syncer has had a full threshold to be heard, and was not.
+// untilVerified is when to look again at a silence that is verified after left. If it should be by now, kcp did not show the
+// target, and its event brings us back; the recheck is for an event that was missed.
+func untilVerified(left time.Duration) time.Duration {
+	if left <= 0 {
+		return retryMax
+	}
+	return left
+}
+
+// heartbeat is what is known of the target's heartbeats.
+func (r *Reconciler) heartbeat(s *scope) heartbeatRecord {
+	return r.heartbeats.get(r.endpointOf(s.clusterName), s.target)
+}
+
+// endpointOf names the endpoint that serves a logical cluster.
+func (r *Reconciler) endpointOf(clusterName multicluster.ClusterName) string {
+	if r.EndpointOf == nil {
+		return defaultEndpoint
+	}
+	return cmp.Or(r.EndpointOf(clusterName), defaultEndpoint)
+}
+
+// verifySilence reads a target live whose syncer seems silent, before anything is concluded from that.
+func (r *Reconciler) verifySilence(ctx context.Context, s *scope) error {
+	if !r.heartbeat(s).mustVerify(r.Clock.Now(), r.HeartbeatThreshold) {
+		return nil
+	}
+	live, err := s.live(ctx)
+	if apierrors.IsNotFound(err) {
+		return nil // the watch is about to say so
+	}
+	if err != nil {
+		return err
+	}
+	s.answered = true
+	logger, endpoint := log.FromContext(ctx), r.endpointOf(s.clusterName)
+	switch cause, began := r.heartbeats.verify(live); {
+	case !began:
+	case cause == pauseWatchStalled:
+		logger.Info("The watch of SyncTargets has not delivered a heartbeat that kcp holds; until it delivers again, SyncTargets of this endpoint are read live before they become not Ready",
+			"endpoint", endpoint)
+	case cause == pauseMassSilence:
+		logger.Info("The heartbeats of many SyncTargets of this endpoint stopped within a minute; their condition Ready is Unknown until heartbeats return",
+			"endpoint", endpoint, "atMost", r.HeartbeatThreshold.String())
+	}
+	return nil
+}
+
+// observeHeartbeat takes in a version of the target that the watch has delivered.
+func (r *Reconciler) observeHeartbeat(ctx context.Context, clusterName multicluster.ClusterName, target *workloadv1alpha1.SyncTarget) {
+	endpoint := r.endpointOf(clusterName)
+	if r.heartbeats.observe(endpoint, target) {
+		log.FromContext(ctx).Info("The watch of SyncTargets delivers again", "endpoint", endpoint)
+	}
+}
+
+// isSilent tells whether the syncer has had a full threshold to be heard, and was not, for which no mass disconnect may be
+// the reason.
 func (r *Reconciler) isSilent(s *scope) bool {
-	return r.Clock.Since(r.pulses.get(s.target).since()) >= r.HeartbeatThreshold
+	return r.heartbeat(s).silence == silenceVerified
 }
 
 // isKnownSilent tells also what was found before, by a controller that was restarted since, until a heartbeat arrives.
 func (r *Reconciler) isKnownSilent(s *scope) bool {
 	ready := meta.FindStatusCondition(s.target.Status.Conditions, workloadv1alpha1.ConditionReady)
 	before := ready != nil && ready.Reason == workloadv1alpha1.ReasonUnhealthy
-	return r.isSilent(s) || before && r.Clock.Since(r.pulses.get(s.target).changed) >= r.HeartbeatThreshold
+	return r.isSilent(s) || before && r.Clock.Since(r.heartbeat(s).changed) >= r.HeartbeatThreshold
 }
+
+// HealthDetails says for each endpoint that serves SyncTargets why health cannot be judged, if so, one line each.
+func (r *Reconciler) HealthDetails() []string { return healthDetails(r.heartbeats.summary().paused) }
 
 // healthFailed is the verdict when health could not be judged.
 func healthFailed(err error) verdict {

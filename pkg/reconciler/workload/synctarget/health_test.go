@@ -75,7 +75,7 @@ func TestHealth(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 			clock := clocktesting.NewFakePassiveClock(start)
-			r := &Reconciler{Config: Config{HeartbeatThreshold: threshold, Clock: clock}, pulses: newPulses(clock)}
+			r := &Reconciler{Config: Config{HeartbeatThreshold: threshold, Clock: clock}, heartbeats: newHeartbeatTracker(clock, threshold)}
 			target := newTarget()
 			target.Status.ClusterID, target.Status.Conditions = thisCluster, someReady(tc.before)
 			target.Status.Syncer = &workloadv1alpha1.SyncerStatus{ClusterID: tc.reports}
@@ -84,9 +84,10 @@ func TestHealth(t *testing.T) {
 				if beat != nil {
 					target.Status.LastHeartbeatTime = &metav1.Time{Time: start.Add(*beat)}
 				}
-				r.pulses.observe(target)
+				r.heartbeats.observe(defaultEndpoint, target)
 			}
 			clock.SetTime(clock.Now().Add(tc.later))
+			r.heartbeats.verify(target) // the live read shows the same
 			got, err := r.health(t.Context(), &scope{target: target, key: testKey(), clusterID: thisCluster})
 			if err != nil {
 				t.Fatal(err)
@@ -123,7 +124,7 @@ func TestHealthPinsInPullMode(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			clock := clocktesting.NewFakePassiveClock(time.Now())
-			r := &Reconciler{Config: Config{HeartbeatThreshold: threshold, Clock: clock}, pulses: newPulses(clock)}
+			r := &Reconciler{Config: Config{HeartbeatThreshold: threshold, Clock: clock}, heartbeats: newHeartbeatTracker(clock, threshold)}
 			target := newTarget()
 			if tc.pull {
 				pull(target)

@@ -79,7 +79,7 @@ func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Con
 		v := blocked(workloadv1alpha1.ReasonDeploymentFailed,
 			"kcp at %s does not accept the syncer's token; does what stands before kcp know the key that signs ServiceAccount tokens?", cfg.KcpURL).after(time.Minute)
 		return nil, &v, nil
-	case isAnswer(err), r.Clock.Since(r.pulses.get(s.target).changed) < r.HeartbeatThreshold:
+	case isAnswer(err), r.Clock.Since(r.heartbeat(s).changed) < r.HeartbeatThreshold:
 		// It is where the syncer looks for it: the one or the other reached it there.
 		return nil, nil, fmt.Errorf("trying the syncer's token at %s: %w", cfg.KcpURL, err)
 	default:

@@ -47,13 +47,17 @@ func NewMetrics(registerer prometheus.Registerer, logicalClusters func() int) *M
 	return m
 }
 
-// watch exports what the pulses know.
-func (m *Metrics) watch(p *pulses) {
-	m.registerer.MustRegister(&pulseCollector{
-		pulses:  p,
+// watch exports what is known of the heartbeats.
+func (m *Metrics) watch(heartbeats *heartbeatTracker) {
+	m.registerer.MustRegister(&heartbeatCollector{
+		heartbeats: heartbeats,
+
 		targets: prometheus.NewDesc("synctarget_controller_targets", "SyncTargets, by phase.", []string{"phase"}, nil),
 		oldest: prometheus.NewDesc("synctarget_controller_oldest_heartbeat_age_seconds",
 			"Time since the controller saw the oldest of the last heartbeats of the targets that are Ready.", nil, nil),
+		paused: prometheus.NewDesc("synctarget_controller_health_evaluation_paused",
+			"1 while the health of the SyncTargets that an endpoint serves cannot be judged by their silence, by the reason. WatchStalled: the watch has not delivered a heartbeat that kcp holds. MassSilence: the heartbeats of many stopped within a minute.",
+			[]string{"endpoint", "reason"}, nil),
 	})
 }
 
@@ -76,24 +80,34 @@ func (m *Metrics) applied(changed int, err error) {
 
 func (m *Metrics) gaveUp(step string) { m.abandoned.WithLabelValues(step).Inc() }
 
-type pulseCollector struct {
-	pulses          *pulses
-	targets, oldest *prometheus.Desc
+type heartbeatCollector struct {
+	heartbeats              *heartbeatTracker
+	targets, oldest, paused *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
-func (c *pulseCollector) Describe(ch chan<- *prometheus.Desc) {
+func (c *heartbeatCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.targets
 	ch <- c.oldest
+	ch <- c.paused
 }
 
 // Collect implements prometheus.Collector.
-func (c *pulseCollector) Collect(ch chan<- prometheus.Metric) {
-	byPhase, oldest := c.pulses.snapshot()
+func (c *heartbeatCollector) Collect(ch chan<- prometheus.Metric) {
+	summary := c.heartbeats.summary()
 	for _, phase := range []workloadv1alpha1.SyncTargetPhase{
 		workloadv1alpha1.PhasePending, workloadv1alpha1.PhaseReady, workloadv1alpha1.PhaseNotReady, workloadv1alpha1.PhaseTerminating,
 	} {
-		ch <- prometheus.MustNewConstMetric(c.targets, prometheus.GaugeValue, float64(byPhase[phase]), string(phase))
+		ch <- prometheus.MustNewConstMetric(c.targets, prometheus.GaugeValue, float64(summary.byPhase[phase]), string(phase))
 	}
-	ch <- prometheus.MustNewConstMetric(c.oldest, prometheus.GaugeValue, oldest.Seconds())
+	ch <- prometheus.MustNewConstMetric(c.oldest, prometheus.GaugeValue, summary.oldest.Seconds())
+	for endpoint, causes := range summary.paused {
+		for cause, paused := range causes {
+			value := 0.0
+			if paused {
+				value = 1
+			}
+			ch <- prometheus.MustNewConstMetric(c.paused, prometheus.GaugeValue, value, endpoint, string(cause))
+		}
+	}
 }

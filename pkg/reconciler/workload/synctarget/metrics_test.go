@@ -14,7 +14,7 @@ import (
 func TestMetrics(t *testing.T) {
 	w := usual(t)
 	w.ready()
-	w.r.pulses.observe(w.target()) // as the event of the last write does
+	w.r.heartbeats.observe(defaultEndpoint, w.target()) // as the event of the last write does
 	w.clock.Step(90 * time.Second)
 
 	problems, err := testutil.GatherAndLint(w.registry)

@@ -290,7 +290,7 @@ func TestClosingWithoutASyncer(t *testing.T) {
 	if got := w.condition(workloadv1alpha1.ConditionSynced); !strings.HasPrefix(got, `False NotSynced: Namespace "shop": the syncer, which is silent`) {
 		t.Errorf("Synced = %s", got)
 	}
-	w.r.pulses = newPulses(w.clock) // as after a restart of the controller
+	w.r.heartbeats = newHeartbeatTracker(w.clock, threshold) // as after a restart of the controller
 	if w.pass(); !strings.HasPrefix(w.namespaces(), want) {
 		t.Errorf("namespaces: %s after a restart", w.namespaces())
 	}

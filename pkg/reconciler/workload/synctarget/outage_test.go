@@ -248,7 +248,7 @@ func TestLeftMeanwhile(t *testing.T) {
 		return nil
 	}
 	w.pass()
-	if len(w.r.pulses.byUID)+len(w.r.installed.byUID)+len(w.r.tokens.proven) != 0 || len(w.clusters.forgotten) != 1 {
-		t.Errorf("remembered: %v, %v, %v; closed: %v", w.r.pulses.byUID, w.r.installed.byUID, w.r.tokens.proven, w.clusters.forgotten)
+	if len(w.r.heartbeats.targets)+len(w.r.installed.byUID)+len(w.r.tokens.proven) != 0 || len(w.clusters.forgotten) != 1 {
+		t.Errorf("remembered: %v, %v, %v; closed: %v", w.r.heartbeats.targets, w.r.installed.byUID, w.r.tokens.proven, w.clusters.forgotten)
 	}
 }

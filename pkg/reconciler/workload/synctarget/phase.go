@@ -29,7 +29,8 @@ type scope struct {
 	upstream client.Client
 	// kubeconfig is the content of the referenced Secret; set by validate, or by removeAgent in a deletion.
 	kubeconfig []byte
-	// answered: kcp has answered a request of this pass, so what it does not answer is no outage; set by validate.
+	// answered: kcp has answered a request of this pass, so what it does not answer is no outage; set by verifySilence
+	// and validate.
 	answered bool
 	// clusterID is the physical cluster to pin; starts as status.clusterID, set by deploy or, in pull mode, by health.
 	clusterID string

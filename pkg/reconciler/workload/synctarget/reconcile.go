@@ -54,7 +54,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req mcreconcile.Request) (re
 	r.races.Forget(req)
 	if err != nil {
 		if isHiccup(err) && !s.answered {
-			r.pulses.deafen(s.target.UID)
+			r.heartbeats.resetSilence(s.target.UID)
 		}
 		return reconcile.Result{}, err
 	}
@@ -64,6 +64,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req mcreconcile.Request) (re
 // pass brings the target one step further, by one write to it at most.
 func (r *Reconciler) pass(ctx context.Context, s *scope) (reconcile.Result, error) {
 	r.deletions.observe(s.target)
+	if err := r.verifySilence(ctx, s); err != nil {
+		return reconcile.Result{}, err
+	}
 	if !s.target.DeletionTimestamp.IsZero() {
 		return r.reconcileDelete(ctx, s)
 	}

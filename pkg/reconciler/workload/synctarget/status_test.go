@@ -306,7 +306,7 @@ func TestIsFault(t *testing.T) {
 		workloadv1alpha1.ReasonRemoving: false, workloadv1alpha1.ReasonRemoved: false, workloadv1alpha1.ReasonTerminating: false,
 		workloadv1alpha1.ReasonValidationFailed: true, workloadv1alpha1.ReasonDeploymentFailed: true, workloadv1alpha1.ReasonClusterMismatch: true,
 		workloadv1alpha1.ReasonClusterUnreachable: true, workloadv1alpha1.ReasonUnhealthy: true, workloadv1alpha1.ReasonHealthCheckFailed: true,
-		workloadv1alpha1.ReasonRemovalFailed: true,
+		workloadv1alpha1.ReasonRemovalFailed: true, workloadv1alpha1.ReasonHealthEvaluationPaused: true,
 	}
 	for reason, want := range tests {
 		if got := isFault(reason); got != want {

@@ -45,7 +45,7 @@ func (r *Reconciler) validate(ctx context.Context, s *scope) (verdict, error) {
 	s.kubeconfig, err = readKubeconfig(ctx, s)
 	fault := (*secretFault)(nil)
 	isFault := errors.As(err, &fault)
-	s.answered = err == nil || isFault || !isHiccup(err)
+	s.answered = s.answered || err == nil || isFault || !isHiccup(err)
 	if isFault {
 		r.disconnect(s)
 		return blocked(workloadv1alpha1.ReasonValidationFailed, "%s", fault), nil

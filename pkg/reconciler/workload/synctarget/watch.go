@@ -148,14 +148,14 @@ func (r *Reconciler) targetEvents(clusterName multicluster.ClusterName, cl clust
 	return handler.TypedFuncs[client.Object, mcreconcile.Request]{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 			target := e.Object.(*workloadv1alpha1.SyncTarget)
-			r.pulses.observe(target)
+			r.observeHeartbeat(ctx, clusterName, target)
 			r.deletions.observe(target)
 			q.Add(request(clusterName, target.Name))
 			queueOpened(ctx, clusterName, cl, q, target)
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			before, after := e.ObjectOld.(*workloadv1alpha1.SyncTarget), e.ObjectNew.(*workloadv1alpha1.SyncTarget)
-			r.pulses.observe(after)
+			r.observeHeartbeat(ctx, clusterName, after)
 			r.deletions.observe(after)
 			if mayChangeVerdict(before, after) {
 				q.Add(request(clusterName, after.Name))
@@ -199,7 +199,7 @@ func queueOpened(ctx context.Context, clusterName multicluster.ClusterName, cl c
 
 // mayChangeVerdict tells a change that a pass has to look at from one more heartbeat of a target that is Ready.
 func mayChangeVerdict(before, after *workloadv1alpha1.SyncTarget) bool {
-	if !meta.IsStatusConditionTrue(after.Status.Conditions, workloadv1alpha1.ConditionReady) || beatsElsewhere(&before.Status) != beatsElsewhere(&after.Status) {
+	if !meta.IsStatusConditionTrue(after.Status.Conditions, workloadv1alpha1.ConditionReady) || fromOtherCluster(&before.Status) != fromOtherCluster(&after.Status) {
 		return before.ResourceVersion != after.ResourceVersion
 	}
 	was, _ := syncedVerdict(before, before.Status.Key)

@@ -128,7 +128,7 @@ func TestTargetEvents(t *testing.T) {
 	if got := queued(q); len(got) != 0 {
 		t.Errorf("a heartbeat queued %q", got)
 	}
-	if got := w.r.pulses.byUID[testUID].changed; !got.Equal(w.clock.Now()) {
+	if got := w.r.heartbeats.targets[testUID].changed; !got.Equal(w.clock.Now()) {
 		t.Errorf("the heartbeat was not taken in: seen %s, want %s", got, w.clock.Now())
 	}
 	after.Spec.Unschedulable = true
@@ -140,7 +140,7 @@ func TestTargetEvents(t *testing.T) {
 	if got := queued(q); len(got) != 0 {
 		t.Errorf("a deletion queued %q", got)
 	}
-	if len(w.r.pulses.byUID)+len(w.r.installed.byUID)+len(w.r.tokens.proven) != 0 || len(w.clusters.forgotten) != 1 {
+	if len(w.r.heartbeats.targets)+len(w.r.installed.byUID)+len(w.r.tokens.proven) != 0 || len(w.clusters.forgotten) != 1 {
 		t.Error("a target that is gone is remembered")
 	}
 }

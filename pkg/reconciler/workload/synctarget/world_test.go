@@ -197,7 +197,7 @@ func (w *world) report(change func(*workloadv1alpha1.SyncTargetStatus)) {
 	if err := w.kcp.raw.Status().Update(w.t.Context(), target); err != nil {
 		w.t.Fatal(err)
 	}
-	w.r.pulses.observe(w.target())
+	w.r.heartbeats.observe(defaultEndpoint, w.target())
 }
 
 // beat is a heartbeat of the syncer in thisCluster, by the agent's clock.
