@@ -92,20 +92,28 @@ func (r *Reconciler) endpointOf(clusterName multicluster.ClusterName) string {
 	return cmp.Or(r.EndpointOf(clusterName), defaultEndpoint)
 }
 
+// verifyTimeout bounds the live read of verifySilence.
+const verifyTimeout = 10 * time.Second
+
 // verifySilence reads a target live whose syncer seems silent, before anything is concluded from that.
 func (r *Reconciler) verifySilence(ctx context.Context, s *scope) error {
 	if !r.heartbeat(s).mustVerify(r.Clock.Now(), r.HeartbeatThreshold) {
 		return nil
 	}
+	logger, endpoint := log.FromContext(ctx), r.endpointOf(s.clusterName)
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
 	live, err := s.live(ctx)
-	if apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
 		return nil // the watch is about to say so
-	}
-	if err != nil {
+	case err != nil:
+		if isHiccup(err) && r.heartbeats.unanswered(endpoint) {
+			logger.Info("kcp did not answer a live read of a SyncTarget whose syncer seems silent; its condition Ready stays as it is", "endpoint", endpoint)
+		}
 		return err
 	}
 	s.answered = true
-	logger, endpoint := log.FromContext(ctx), r.endpointOf(s.clusterName)
 	switch cause, began := r.heartbeats.verify(live); {
 	case !began:
 	case cause == pauseWatchStalled:

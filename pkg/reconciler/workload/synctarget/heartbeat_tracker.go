@@ -81,12 +81,13 @@ type heartbeatTracker struct {
 
 	mu      sync.Mutex
 	targets map[types.UID]heartbeatRecord
-	// stalled are the endpoints whose watch has missed a heartbeat and has delivered nothing since.
-	stalled map[string]bool
+	// stalled are the endpoints whose watch has delivered nothing since a live read showed that it has missed a heartbeat, or
+	// since kcp did not answer one, by which of these it was.
+	stalled map[string]pauseCause
 }
 
 func newHeartbeatTracker(c clock.PassiveClock, threshold time.Duration) *heartbeatTracker {
-	return &heartbeatTracker{clock: c, threshold: threshold, targets: map[types.UID]heartbeatRecord{}, stalled: map[string]bool{}}
+	return &heartbeatTracker{clock: c, threshold: threshold, targets: map[types.UID]heartbeatRecord{}, stalled: map[string]pauseCause{}}
 }
 
 // observe takes in a version of the target that the watch of the endpoint has delivered. It returns true if this ends a
@@ -95,7 +96,7 @@ func (t *heartbeatTracker) observe(endpoint string, target *workloadv1alpha1.Syn
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.add(endpoint, target)
-	recovered := t.stalled[endpoint]
+	_, recovered := t.stalled[endpoint]
 	delete(t.stalled, endpoint)
 	return recovered
 }
@@ -148,9 +149,12 @@ func (t *heartbeatTracker) verify(live *workloadv1alpha1.SyncTarget) (cause paus
 		return "", false
 	case record.isNew(live):
 		t.targets[live.UID] = record.received(live, now)
-		began = !t.stalled[record.endpoint]
-		t.stalled[record.endpoint] = true
+		began = t.stalled[record.endpoint] != pauseWatchStalled
+		t.stalled[record.endpoint] = pauseWatchStalled
 		return pauseWatchStalled, began
+	}
+	if t.stalled[record.endpoint] == pauseNoAnswer {
+		delete(t.stalled, record.endpoint)
 	}
 	paused := record.alive && t.massSilence(record, now)
 	if paused {
@@ -164,6 +168,17 @@ func (t *heartbeatTracker) verify(live *workloadv1alpha1.SyncTarget) (cause paus
 	record.alive = false
 	t.targets[live.UID] = record
 	return cause, began
+}
+
+// unanswered notes that kcp did not answer a live read. It returns true if that is new for the endpoint.
+func (t *heartbeatTracker) unanswered(endpoint string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.stalled[endpoint]; known {
+		return false
+	}
+	t.stalled[endpoint] = pauseNoAnswer
+	return true
 }
 
 // massSilence tells whether a target falls silent together with many others of its endpoint.
@@ -233,7 +248,10 @@ func (t *heartbeatTracker) summary() heartbeatSummary {
 		s.byPhase[record.phase]++
 		causes := s.paused[record.endpoint]
 		if causes == nil {
-			causes = map[pauseCause]bool{pauseWatchStalled: t.stalled[record.endpoint], pauseMassSilence: false}
+			causes = map[pauseCause]bool{pauseWatchStalled: false, pauseNoAnswer: false, pauseMassSilence: false}
+			if cause, stalled := t.stalled[record.endpoint]; stalled {
+				causes[cause] = true
+			}
 			s.paused[record.endpoint] = causes
 		}
 		if record.silence == silencePaused {

@@ -114,7 +114,7 @@ func TestHeartbeatTrackerSummary(t *testing.T) {
 	want := heartbeatSummary{
 		byPhase: map[workloadv1alpha1.SyncTargetPhase]int{workloadv1alpha1.PhaseReady: 2, workloadv1alpha1.PhaseNotReady: 1, workloadv1alpha1.PhasePending: 1},
 		oldest:  90 * time.Second, // that of the silent one among the Ready
-		paused:  map[string]map[pauseCause]bool{defaultEndpoint: {pauseWatchStalled: false, pauseMassSilence: false}},
+		paused:  map[string]map[pauseCause]bool{defaultEndpoint: {pauseWatchStalled: false, pauseNoAnswer: false, pauseMassSilence: false}},
 	}
 	if diff := cmp.Diff(want, tracker.summary(), cmp.AllowUnexported(heartbeatSummary{})); diff != "" {
 		t.Errorf("summary(): -want +got\n%s", diff)

@@ -13,6 +13,8 @@ type pauseCause string
 const (
 	// pauseWatchStalled: a live read has shown a heartbeat that the watch of the endpoint has not delivered.
 	pauseWatchStalled pauseCause = "WatchStalled"
+	// pauseNoAnswer: kcp did not answer a live read, so that silence cannot be verified.
+	pauseNoAnswer pauseCause = "NoAnswer"
 	// pauseMassSilence: many targets of the endpoint have fallen silent together.
 	pauseMassSilence pauseCause = "MassSilence"
 )
@@ -25,6 +27,8 @@ func healthDetails(paused map[string]map[pauseCause]bool) []string {
 		switch causes := paused[endpoint]; {
 		case causes[pauseWatchStalled]:
 			detail = "the watch of SyncTargets has not delivered a heartbeat that kcp holds; silence is verified by live reads"
+		case causes[pauseNoAnswer]:
+			detail = "kcp did not answer a live read by which the silence of a syncer is verified; the condition Ready of its SyncTarget stays as it is"
 		case causes[pauseMassSilence]:
 			detail = "the heartbeats of many SyncTargets stopped within a minute; their condition Ready is Unknown"
 		}

@@ -58,12 +58,14 @@ func TestOverdue(t *testing.T) {
 
 func TestHealthDetails(t *testing.T) {
 	got := healthDetails(map[string]map[pauseCause]bool{
-		"https://b": {pauseMassSilence: true}, "https://a": {}, "https://c": {pauseMassSilence: true, pauseWatchStalled: true},
+		"https://b": {pauseMassSilence: true}, "https://a": {}, "https://d": {pauseNoAnswer: true},
+		"https://c": {pauseMassSilence: true, pauseWatchStalled: true},
 	})
 	want := []string{
 		`endpoint "https://a": heartbeats are judged`,
 		`endpoint "https://b": the heartbeats of many SyncTargets stopped within a minute; their condition Ready is Unknown`,
 		`endpoint "https://c": the watch of SyncTargets has not delivered a heartbeat that kcp holds; silence is verified by live reads`,
+		`endpoint "https://d": kcp did not answer a live read by which the silence of a syncer is verified; the condition Ready of its SyncTarget stays as it is`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("healthDetails(): -want +got\n%s", diff)

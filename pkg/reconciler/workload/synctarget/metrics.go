@@ -56,7 +56,7 @@ func (m *Metrics) watch(heartbeats *heartbeatTracker) {
 		oldest: prometheus.NewDesc("synctarget_controller_oldest_heartbeat_age_seconds",
 			"Time since the controller saw the oldest of the last heartbeats of the targets that are Ready.", nil, nil),
 		paused: prometheus.NewDesc("synctarget_controller_health_evaluation_paused",
-			"1 while the health of the SyncTargets that an endpoint serves cannot be judged by their silence, by the reason. WatchStalled: the watch has not delivered a heartbeat that kcp holds. MassSilence: the heartbeats of many stopped within a minute.",
+			"1 while the health of the SyncTargets that an endpoint serves cannot be judged by their silence, by the reason. WatchStalled: the watch has not delivered a heartbeat that kcp holds. NoAnswer: kcp did not answer a live read. MassSilence: the heartbeats of many stopped within a minute.",
 			[]string{"endpoint", "reason"}, nil),
 	})
 }

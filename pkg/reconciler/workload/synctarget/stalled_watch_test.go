@@ -87,10 +87,19 @@ func TestUnverifiedSilence(t *testing.T) {
 	if _, err := w.reconcile(); err == nil || !w.isReady() {
 		t.Errorf("Reconcile() = %v, Ready = %s", err, w.condition(workloadv1alpha1.ConditionReady))
 	}
+	noAnswer := []string{`endpoint "default": kcp did not answer a live read by which the silence of a syncer is verified; the condition Ready of its SyncTarget stays as it is`}
+	if got := w.r.HealthDetails(); !slices.Equal(got, noAnswer) {
+		t.Errorf("HealthDetails() = %q, want %q", got, noAnswer)
+	}
 	w.clock.Step(threshold)
 	failure = notFound("synctargets", testName)
 	if result := w.pass(); !w.isReady() || result.RequeueAfter < time.Second || result.RequeueAfter > retryMax {
 		t.Errorf("Ready = %s, RequeueAfter = %s where kcp does not show the target", w.condition(workloadv1alpha1.ConditionReady), result.RequeueAfter)
+	}
+	failure = nil
+	w.pass()
+	if got, want := w.r.HealthDetails(), []string{`endpoint "default": heartbeats are judged`}; w.isReady() || !slices.Equal(got, want) {
+		t.Errorf("Ready = %s, HealthDetails() = %q, want %q", w.condition(workloadv1alpha1.ConditionReady), got, want)
 	}
 }
 
