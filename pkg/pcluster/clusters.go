@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -67,7 +68,8 @@ type Clusters struct {
 	clock    clock.WithTicker
 	patience time.Duration
 	dial     dialFunc
-	queue    workqueue.TypedDelayingInterface[ID] // dead clusters, each at its time
+	queue    workqueue.TypedDelayingInterface[ID] // clusters to probe or check, each at its time
+	checks   *rate.Limiter                        // of clusters that answer
 
 	ctx  context.Context // of all clusters; ends when Start ends
 	stop context.CancelFunc
@@ -87,6 +89,7 @@ func New(options Options) *Clusters {
 		clock:    options.Clock,
 		patience: options.Patience,
 		dial:     dial,
+		checks:   newCheckLimiter(),
 		clusters: map[ID]*Cluster{},
 	}
 	total := semaphore.NewWeighted(defaultMaxContacts)
@@ -129,7 +132,7 @@ func (c *Clusters) Forget(id ID) {
 	c.replace(id, nil)
 }
 
-// Start probes dead clusters until the context ends. Then it closes everything and returns when all is quiet.
+// Start probes dead clusters, and checks the credentials of the others, until the context ends. Then it closes everything and returns when all is quiet.
 func (c *Clusters) Start(ctx context.Context) error {
 	var prober sync.WaitGroup
 	prober.Go(func() {

@@ -37,7 +37,8 @@ func TestID(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			clock := clocktesting.NewFakeClock(time.Now())
 			server := newServer(t, nil)
-			clusters, _ := startClusters(t, clock, nil)
+			clusters := New(Options{Allow: loopback(), Clock: clock}) // not started, so nothing is probed
+			t.Cleanup(func() { clusters.Forget(testID("a")) })
 			cluster, err := clusters.Get(t.Context(), testID("a"), server.kubeconfig("t"))
 			if err != nil {
 				t.Fatal(err)

@@ -23,7 +23,8 @@
 //
 // A cluster that does not answer, or does not accept the credentials, is marked dead. Get, and every call of its client,
 // then fails at once with the sentence remembered, so that dead clusters cost the workers nothing. Probes knock on the
-// dead ones, from every 5 s down to once a minute, and call OnChange when one answers again or fails in another way.
+// dead ones, from every 5 s down to once a minute, and call OnChange when one answers again or fails in another way. The
+// others are asked every 20 s whether they still accept the credentials: a watch that is open outlives its token.
 //
 // First contacts and probes may hang, so they take place in the background and pass a gate: so many at a time in each
 // workspace, and so many in all. Whoever registers a thousand black holes waits for his own.

@@ -4,9 +4,23 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
+
+const (
+	// checkInterval is when a cluster that answers is asked again whether it still accepts the credentials, up to a fifth later.
+	// Its watches do not tell: an API server authenticates a request when it begins, so an open watch outlives its token.
+	checkInterval = 20 * time.Second
+	// checksPerSecond bounds these requests over all clusters: with more than a thousand, each is asked more rarely.
+	checksPerSecond = 50
+)
+
+// newCheckLimiter lets the checks of an interval be scheduled at once.
+func newCheckLimiter() *rate.Limiter {
+	return rate.NewLimiter(checksPerSecond, checksPerSecond*int(checkInterval/time.Second))
+}
 
 // probeBackoff is when a dead cluster is called again: after 5 s at first, once a minute in the end, jitter included.
 func probeBackoff() wait.Backoff {
@@ -35,6 +49,7 @@ func (c *Cluster) remembered() error {
 	return c.dead
 }
 
+// markAlive notes that the cluster answers, and schedules the first check of its credentials.
 func (c *Cluster) markAlive(uid string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -42,6 +57,13 @@ func (c *Cluster) markAlive(uid string) {
 		c.revived = c.owner.clock.Now()
 	}
 	c.uid, c.learned, c.dead = uid, c.owner.clock.Now(), nil
+	c.owner.queue.AddAfter(c.id, c.owner.untilCheck())
+}
+
+// untilCheck is the time until the next check of a cluster.
+func (c *Clusters) untilCheck() time.Duration {
+	now := c.clock.Now()
+	return max(wait.Jitter(checkInterval, 0.2), c.checks.ReserveN(now, 1).DelayFrom(now))
 }
 
 // markDead makes everybody fail with this error until a probe succeeds. It does nothing if the cluster is dead already.
@@ -71,7 +93,7 @@ func (c *Cluster) stillDead(err error) bool {
 	return news
 }
 
-// probeNext starts the probe of the next dead cluster whose time has come, and reports whether there may be more. The
+// probeNext starts the probe or the check of the next cluster whose time has come, and reports whether there may be more. A
 // probe waits at the gate in a goroutine of its own, so that none holds up the next.
 func (c *Clusters) probeNext() bool {
 	id, ended := c.queue.Get()
@@ -80,11 +102,40 @@ func (c *Clusters) probeNext() bool {
 	}
 	probe := func() {
 		defer c.queue.Done(id)
-		if cluster := c.current(id); cluster != nil && cluster.remembered() != nil && cluster.probe() {
+		if cluster := c.current(id); cluster != nil && cluster.probeOrCheck() {
 			c.onChange(id)
 		}
 	}
 	return c.spawn(probe)
+}
+
+// probeOrCheck calls the cluster and reports whether there is something new to tell. One whose first contact is under way is
+// not called.
+func (c *Cluster) probeOrCheck() bool {
+	c.mu.Lock()
+	dead, met := c.dead != nil, c.uid != ""
+	c.mu.Unlock()
+	switch {
+	case dead:
+		return c.probe()
+	case met:
+		return c.check()
+	}
+	return false
+}
+
+// check asks a cluster that answers whether it still accepts the credentials, and reports whether it does not. Whether it can
+// be reached, its watches tell.
+func (c *Cluster) check() bool {
+	_, err := c.identify(c.ctx, contactTimeout)
+	if isVerdict(err) && apierrors.IsUnauthorized(err) {
+		c.markDead(err)
+		return true
+	}
+	if c.ctx.Err() == nil {
+		c.owner.queue.AddAfter(c.id, c.owner.untilCheck())
+	}
+	return false
 }
 
 // probe calls a dead cluster, when there is a place for that, and reports whether there is something new to tell.

@@ -27,9 +27,9 @@ func TestWatchRefused(t *testing.T) {
 	if diff := cmp.Diff(mayNotList, errorText(s.cluster.Unwatched())); diff != "" {
 		t.Errorf("Unwatched(), -want +got:\n%s", diff)
 	}
-	before := s.requestCount()
+	before := s.attempts()
 	s.step = 15 * time.Second
-	took := s.stepUntil(t, "two attempts", func() bool { return s.requestCount() == before+2 })
+	took := s.stepUntil(t, "two attempts", func() bool { return s.attempts() == before+2 })
 	if took < 2*refusedRetry-time.Minute {
 		t.Errorf("two attempts took %s", took)
 	}

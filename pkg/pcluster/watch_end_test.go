@@ -23,10 +23,10 @@ func TestWatchComesBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStory(t, false)
-			before := s.requestCount()
+			before := s.attempts()
 			s.set(func() { s.refusal = refuse(http.StatusInternalServerError, "InternalError", "") })
 			s.cutWatches()
-			s.stepUntil(t, "a look in vain", func() bool { return s.requestCount() > before })
+			s.stepUntil(t, "a look in vain", func() bool { return s.attempts() > before })
 			s.set(func() { s.refusal = nil })
 			test.meanwhile(s)
 			s.stepUntil(t, "the watch", func() bool { return s.watchCount() == 2 })
@@ -108,8 +108,8 @@ func TestWatchLostTwice(t *testing.T) {
 	s := newStory(t, false)
 	attempts := func(n int, refusal http.HandlerFunc) time.Duration {
 		s.set(func() { s.refusal = refusal })
-		before := s.requestCount()
-		return s.stepUntil(t, "attempts", func() bool { return s.requestCount() >= before+n })
+		before := s.attempts()
+		return s.stepUntil(t, "attempts", func() bool { return s.attempts() >= before+n })
 	}
 	s.cutWatches()
 	attempts(1, refuse(http.StatusServiceUnavailable, "ServiceUnavailable", ""))

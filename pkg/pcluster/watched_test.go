@@ -130,6 +130,13 @@ func (w *watched) remove() {
 // cutWatches ends the watches that are under way.
 func (w *watched) cutWatches() { w.set(func() { close(w.cut); w.cut = make(chan struct{}) }) }
 
+// attempts counts the requests to list or to watch.
+func (w *watched) attempts() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.queries)
+}
+
 func (w *watched) watchCount() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
