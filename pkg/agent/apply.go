@@ -110,7 +110,11 @@ func (a *applier) write(ctx context.Context, object client.Object, desired *unst
 	log.FromContext(ctx).Info("Applying", "object", describe(object))
 	err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.ForceOwnership, client.FieldOwner(a.owner))
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return &TerminatingError{Object: fmt.Sprintf("Namespace %q", object.GetNamespace())}
+		namespace, err := a.namespaceOf(ctx, object)
+		if err != nil {
+			return err
+		}
+		return terminatingNamespace(object, namespace)
 	}
 	if err != nil {
 		return fmt.Errorf("applying %s: %w", describe(object), withhold(err, object))
@@ -151,12 +155,12 @@ func held(live, desired *unstructured.Unstructured) string {
 func (a *applier) clear(ctx context.Context, live, desired *unstructured.Unstructured) error {
 	if a.withNamespace && live.GetDeletionTimestamp() != nil {
 		// Read after the object: its Namespace has been marked before it.
-		namespace, err := get(ctx, a.client, reference(corev1.SchemeGroupVersion.WithKind("Namespace"), "", live.GetNamespace()))
+		namespace, err := a.namespaceOf(ctx, live)
 		if err != nil {
 			return err
 		}
 		if namespace == nil || namespace.GetDeletionTimestamp() != nil {
-			return &TerminatingError{Object: fmt.Sprintf("Namespace %q", live.GetNamespace())}
+			return terminatingNamespace(live, namespace)
 		}
 	}
 	left, err := discard(ctx, a.client, live, held(live, desired))
@@ -164,9 +168,22 @@ func (a *applier) clear(ctx context.Context, live, desired *unstructured.Unstruc
 		return err
 	}
 	if left != nil {
-		return &TerminatingError{Object: describe(desired)}
+		return &TerminatingError{Waiting: terminating(left)}
 	}
 	return nil
+}
+
+// namespaceOf reads the Namespace of an object; nil means that there is none.
+func (a *applier) namespaceOf(ctx context.Context, object client.Object) (*unstructured.Unstructured, error) {
+	return get(ctx, a.client, reference(corev1.SchemeGroupVersion.WithKind("Namespace"), "", object.GetNamespace()))
+}
+
+// terminatingNamespace says that the Namespace of an object is being deleted. namespace is nil if it is gone by now.
+func terminatingNamespace(object client.Object, namespace *unstructured.Unstructured) error {
+	if namespace == nil {
+		return &TerminatingError{Waiting: fmt.Sprintf("Namespace %q is still being deleted", object.GetNamespace())}
+	}
+	return &TerminatingError{Waiting: terminating(namespace)}
 }
 
 // alterable tells whether the fields that API servers never let change are what they should be.

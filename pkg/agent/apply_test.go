@@ -262,7 +262,7 @@ func TestApplyRefuses(t *testing.T) {
 		"being deleted": {
 			reason:  "Nothing can be made in a Namespace that is going.",
 			objects: Downstream(c), kind: "Namespace", labels: map[string]string{workloadv1alpha1.LabelKey: key, workloadv1alpha1.LabelUID: string(c.Target.UID)}, gone: true,
-			want: &TerminatingError{}, says: "is still being deleted",
+			want: &TerminatingError{}, says: `Namespace "kcp-syncer-edge-1-djpdevi3jln6x2tg" is still being deleted: held by finalizer example.com/theirs`,
 		},
 	}
 	for name, test := range tests {

@@ -195,7 +195,7 @@ func (p Counterparts) discard(ctx context.Context, live *unstructured.Unstructur
 	if err != nil || left == nil {
 		return "", err
 	}
-	return describe(left) + " is still being deleted" + because(left), nil
+	return terminating(left), nil
 }
 
 func (p Counterparts) delete(ctx context.Context, object *metav1.PartialObjectMetadata) error {

@@ -36,12 +36,12 @@ func (e *ResidueError) Error() string {
 
 // TerminatingError says that an object is still being deleted and cannot be applied before it is gone.
 type TerminatingError struct {
-	// Object is kind and name.
-	Object string
+	// Waiting names the object and says what holds it, as Remove does. It may repeat what an API server says.
+	Waiting string
 }
 
 func (e *TerminatingError) Error() string {
-	return fmt.Sprintf("%s is still being deleted; waiting for it to be gone", e.Object)
+	return e.Waiting + "; it is made anew once it is gone"
 }
 
 // whereOf tells the side from the manifest: only in the workspace do permission claims select what the service sees.

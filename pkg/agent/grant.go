@@ -48,7 +48,7 @@ func Revoke(ctx context.Context, c client.Client, name, key, namespace string) (
 	if err != nil || left == nil {
 		return "", err == nil, err
 	}
-	return describe(binding) + " is still being deleted" + because(left), false, nil
+	return terminating(left), false, nil
 }
 
 // Granted tells whether what Grant gives is there.

@@ -143,7 +143,7 @@ func (r *removal) run(ctx context.Context, objects []client.Object) (waiting str
 			return "", false, err
 		}
 		if left != nil {
-			waiting = describe(object) + " is still being deleted" + because(left)
+			waiting = terminating(left)
 		}
 	}
 	return waiting, waiting == "", nil
@@ -153,6 +153,11 @@ func (r *removal) chosen(live *unstructured.Unstructured) bool {
 	labels := live.GetLabels()
 	uid := types.UID(labels[workloadv1alpha1.LabelUID])
 	return labels[workloadv1alpha1.LabelKey] == r.key && uid != "" && (uid == r.uid) != r.residue
+}
+
+// terminating names an object that is being deleted, and says what holds it.
+func terminating(live *unstructured.Unstructured) string {
+	return describe(live) + " is still being deleted" + because(live)
 }
 
 // because says what holds an object that is being deleted.

@@ -42,7 +42,7 @@ func Rollout(ctx context.Context, c client.Client, namespace string) (Status, er
 	case status.CurrentStatus:
 		return Status{Ready: true}, nil
 	case status.TerminatingStatus:
-		return Status{Message: describe(live) + " is being deleted"}, nil
+		return Status{Message: terminating(live)}, nil
 	}
 	r := rollout{failed: result.Status == status.FailedStatus}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, &r.deployment); err != nil {

@@ -114,7 +114,7 @@ func TestRollout(t *testing.T) {
 			}, true, "",
 		},
 		"missing":       {"", func(w *world) { *w = world{} }, false, deployment + " is missing"},
-		"being deleted": {"", func(w *world) { w.deployment.Finalizers = []string{"foregroundDeletion"} }, false, deployment + " is being deleted"},
+		"being deleted": {"", func(w *world) { w.deployment.Finalizers = []string{"foregroundDeletion"} }, false, deployment + " is still being deleted: held by finalizer foregroundDeletion"},
 		"not seen": {
 			"Its status speaks of an earlier generation.",
 			func(w *world) { w.available(); w.deployment.Generation = 3 }, false,

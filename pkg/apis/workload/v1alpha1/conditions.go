@@ -20,6 +20,8 @@ const (
 	// ReasonValidationFailed: the message names the field, claim, Secret or kubeconfig entry to correct.
 	// Deployed and Ready carry it too when they stand behind a Valid that is not True.
 	ReasonValidationFailed = "ValidationFailed"
+	// ReasonSecretTerminating: all is in order, but the referenced Secret is being deleted; the message says what it waits for.
+	ReasonSecretTerminating = "SecretTerminating"
 )
 
 // Reasons of the Deployed condition.

@@ -57,12 +57,12 @@ func grant(ctx context.Context, s *scope, cfg agent.Config, namespace string) er
 	if !errors.As(err, &residue) {
 		return err
 	}
-	_, done, err := agent.Revoke(ctx, s.upstream, s.target.Name, s.key, namespace)
+	waiting, done, err := agent.Revoke(ctx, s.upstream, s.target.Name, s.key, namespace)
 	if err != nil {
 		return err
 	}
 	if !done {
-		return &agent.TerminatingError{Object: residue.Object}
+		return &agent.TerminatingError{Waiting: waiting}
 	}
 	return agent.Admission(ctx, s.upstream, cfg, namespace)
 }
@@ -96,7 +96,7 @@ func (r *Reconciler) furnish(ctx context.Context, s *scope, cfg agent.Config, cl
 	if errors.Is(err, context.DeadlineExceeded) && progress.Load() {
 		s.unfinished, err = true, nil
 	}
-	s.waiting = slices.Contains(bindings, nil)
+	s.waiting = s.waiting || slices.Contains(bindings, nil)
 	return slices.DeleteFunc(bindings, func(o client.Object) bool { return o == nil }), err
 }
 
@@ -113,6 +113,7 @@ func (r *Reconciler) ensureCounterpart(ctx context.Context, cfg agent.Config, cl
 		return nil, err
 	}
 	if n.Message != "" {
+		n.Message = cluster.Clean(n.Message)
 		return nil, nil
 	}
 	if n.State == workloadv1alpha1.NamespaceOpening {

@@ -161,7 +161,7 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 		return passed(workloadv1alpha1.ReasonRemoved, "Syncer removed"), nil
 	}
 	var err error
-	s.kubeconfig, err = readKubeconfig(ctx, s)
+	_, s.kubeconfig, err = readKubeconfig(ctx, s)
 	if fault := (*secretFault)(nil); errors.As(err, &fault) {
 		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", fault), nil
 	}

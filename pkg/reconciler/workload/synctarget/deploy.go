@@ -142,11 +142,12 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Confi
 	if err != nil {
 		v, err := r.refused(ctx, s, "physical cluster", err, func(ctx context.Context) (string, bool, error) {
 			waiting, done, err := agent.RemoveResidue(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
-			return cluster.Clean(waiting), done, err
+			return waiting, done, err
 		})
 		if err != nil {
 			return r.refusal(s, err)
 		}
+		v.message = cluster.Clean(v.message)
 		return *v, nil
 	}
 	if err := cluster.Watch(objects...); err != nil {

@@ -132,7 +132,7 @@ func TestDeployedByState(t *testing.T) {
 				meta.DeletionTimestamp, meta.Finalizers = &metav1.Time{Time: time.Now()}, []string{"kubernetes"}
 				return &corev1.Namespace{ObjectMeta: meta}
 			}()}, nil, nil,
-			`False RollingOut: Namespace "` + namespace + `" is still being deleted; waiting for it to be gone`,
+			`False RollingOut: Namespace "` + namespace + `" is still being deleted: held by finalizer kubernetes; it is made anew once it is gone`,
 			time.Second,
 		},
 		"replaced while it was applied": {

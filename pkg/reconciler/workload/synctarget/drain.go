@@ -24,12 +24,16 @@ const stripTime = 30 * time.Second
 // admission is the time between two tries to enter a workspace that has just admitted the service.
 const admission = time.Second
 
-// closeAll plans the end of those Namespaces that are chosen, and of none that is refused.
+// closeAll plans the end of those Namespaces that are chosen, and of none that is refused. What was said of one that is
+// closing already is said anew if it still holds.
 func (s *scope) closeAll(chosen func(workloadv1alpha1.NamespaceStatus) bool) {
 	s.namespaces, s.planned = nil, true
 	for _, n := range s.target.Status.Namespaces {
 		if chosen(n) {
 			n = workloadv1alpha1.NamespaceStatus{Name: n.Name, State: workloadv1alpha1.NamespaceClosing}
+		}
+		if isClosing(n) {
+			n.Message = ""
 		}
 		if n.State != workloadv1alpha1.NamespaceRefused {
 			s.namespaces = append(s.namespaces, n)
@@ -63,6 +67,9 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 func drainVerdict(s *scope) verdict {
 	if len(s.namespaces) == 0 {
 		return passed(workloadv1alpha1.ReasonRemoved, "Copies removed")
+	}
+	if first := s.namespaces[0]; first.Message != "" {
+		return blocked(workloadv1alpha1.ReasonRemoving, "Closing Namespace %q: %s", first.Name, first.Message)
 	}
 	return blocked(workloadv1alpha1.ReasonRemoving, "Waiting for the syncer to leave Namespace %q", s.namespaces[0].Name)
 }

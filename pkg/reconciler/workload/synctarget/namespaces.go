@@ -193,7 +193,7 @@ func (r *Reconciler) closeNamespaces(ctx context.Context, s *scope) error {
 		case drained || said == workloadv1alpha1.NamespaceOpening:
 			err := r.revoke(ctx, s, n.Name)
 			if err != nil && !isHiccup(err) {
-				s.explain(n.Name, err)
+				s.explain(n.Name, err.Error())
 			}
 			failures = append(failures, err)
 		default:
@@ -204,10 +204,10 @@ func (r *Reconciler) closeNamespaces(ctx context.Context, s *scope) error {
 }
 
 // explain says on a Namespace what holds it up.
-func (s *scope) explain(name string, err error) {
+func (s *scope) explain(name, message string) {
 	for i := range s.namespaces {
 		if s.namespaces[i].Name == name {
-			s.namespaces[i].Message = truncate(err.Error(), maxMessage)
+			s.namespaces[i].Message = truncate(message, maxMessage)
 		}
 	}
 }
@@ -233,14 +233,17 @@ func stateIn(live *workloadv1alpha1.SyncTarget, name string) workloadv1alpha1.Na
 
 // revoke ends a Namespace, but for its counterpart, which is cleared away by the next look at everything: now.
 func (r *Reconciler) revoke(ctx context.Context, s *scope, name string) error {
-	_, done, err := agent.Revoke(ctx, s.upstream, s.target.Name, s.key, name)
+	waiting, done, err := agent.Revoke(ctx, s.upstream, s.target.Name, s.key, name)
 	if err != nil {
 		return fmt.Errorf("taking the syncer's rights in Namespace %q back: %w", name, err)
 	}
-	if done {
-		s.namespaces = slices.DeleteFunc(s.namespaces, func(n workloadv1alpha1.NamespaceStatus) bool { return n.Name == name })
-		r.installed.forget(s.target.UID)
+	if !done {
+		s.waiting = true
+		s.explain(name, waiting)
+		return nil
 	}
+	s.namespaces = slices.DeleteFunc(s.namespaces, func(n workloadv1alpha1.NamespaceStatus) bool { return n.Name == name })
+	r.installed.forget(s.target.UID)
 	return nil
 }
 

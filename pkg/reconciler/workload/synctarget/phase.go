@@ -47,7 +47,8 @@ type scope struct {
 	// unclosed is why the syncer's rights in a closing Namespace could not be taken back, which is told on it and tried again;
 	// set by followNamespaces.
 	unclosed error
-	// waiting: a counterpart that the syncer needs is still being deleted; set by furnish.
+	// waiting: a counterpart that the syncer needs, or a RoleBinding that it needs no more, is still being deleted; set by
+	// furnish and revoke.
 	waiting bool
 	// round is the look at everything installed that this pass is part of; set by deploy. unfinished: it goes on in another
 	// pass; set by furnish.

@@ -92,7 +92,7 @@ func (r *Reconciler) announce(s *scope, before, after *workloadv1alpha1.SyncTarg
 			continue
 		}
 		eventType := corev1.EventTypeNormal
-		if now.Status != metav1.ConditionTrue && isFault(now.Reason) {
+		if isFault(now.Reason) {
 			eventType = corev1.EventTypeWarning
 		}
 		r.Events.Event(s.clusterName, after, eventType, now.Reason, now.Message)
@@ -114,10 +114,11 @@ func wasReady(target *workloadv1alpha1.SyncTarget) bool {
 	return target.Status.Phase == workloadv1alpha1.PhaseNotReady
 }
 
-// isFault tells what someone should look at from what is merely under way.
+// isFault tells what someone should look at from what is in order or merely under way.
 func isFault(reason string) bool {
 	switch reason {
-	case workloadv1alpha1.ReasonRollingOut, workloadv1alpha1.ReasonAwaitingInstall, workloadv1alpha1.ReasonAwaitingHeartbeat,
+	case workloadv1alpha1.ReasonValid, workloadv1alpha1.ReasonDeployed, workloadv1alpha1.ReasonReady, workloadv1alpha1.ReasonSynced,
+		workloadv1alpha1.ReasonRollingOut, workloadv1alpha1.ReasonAwaitingInstall, workloadv1alpha1.ReasonAwaitingHeartbeat,
 		workloadv1alpha1.ReasonRemoving, workloadv1alpha1.ReasonRemoved, workloadv1alpha1.ReasonTerminating,
 		workloadv1alpha1.ReasonAwaitingReport:
 		return false

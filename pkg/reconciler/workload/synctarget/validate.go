@@ -42,7 +42,8 @@ func (r *Reconciler) validate(ctx context.Context, s *scope) (verdict, error) {
 	if s.pullMode() {
 		return passed(workloadv1alpha1.ReasonValid, "SyncTarget validation passed"), nil
 	}
-	s.kubeconfig, err = readKubeconfig(ctx, s)
+	var secret *corev1.Secret
+	secret, s.kubeconfig, err = readKubeconfig(ctx, s)
 	fault := (*secretFault)(nil)
 	isFault := errors.As(err, &fault)
 	s.answered = s.answered || err == nil || isFault || !isHiccup(err)
@@ -57,6 +58,9 @@ func (r *Reconciler) validate(ctx context.Context, s *scope) (verdict, error) {
 		r.disconnect(s)
 		ref := s.target.Spec.KubeconfigSecretRef
 		return blocked(workloadv1alpha1.ReasonValidationFailed, "Secret %q key %q: %s", ref.Namespace+"/"+ref.Name, secretKey(ref), err), nil
+	}
+	if secret.DeletionTimestamp != nil {
+		return passed(workloadv1alpha1.ReasonSecretTerminating, secretTerminating(secret, workloadv1alpha1.Hold(s.key))), nil
 	}
 	return passed(workloadv1alpha1.ReasonValid, "SyncTarget validation passed"), nil
 }
@@ -160,28 +164,40 @@ func secretKey(ref *workloadv1alpha1.KubeconfigSecretReference) string {
 	return ref.Key
 }
 
-// readKubeconfig reads the referenced Secret live, so that no tenant's Secret sits in a cache.
-func readKubeconfig(ctx context.Context, s *scope) ([]byte, error) {
+// secretTerminating says what the referenced Secret, which is being deleted, waits for. hold is our finalizer.
+func secretTerminating(secret *corev1.Secret, hold string) string {
+	const wayOut = "let spec.kubeconfigSecretRef refer to another Secret"
+	name := secret.Namespace + "/" + secret.Name
+	if slices.Contains(secret.Finalizers, hold) {
+		return fmt.Sprintf("Secret %q is being deleted, and stays until this SyncTarget no longer needs it to remove the syncer: %s, or delete the SyncTarget", name, wayOut)
+	}
+	return fmt.Sprintf("Secret %q is being deleted, and stays only as long as the finalizer %q is on it; this SyncTarget needs it to remove the syncer: %s",
+		name, strings.Join(secret.Finalizers, ", "), wayOut)
+}
+
+// readKubeconfig reads the referenced Secret live, so that no tenant's Secret sits in a cache, and returns the kubeconfig in
+// it too.
+func readKubeconfig(ctx context.Context, s *scope) (*corev1.Secret, []byte, error) {
 	ref := s.target.Spec.KubeconfigSecretRef
 	name := ref.Namespace + "/" + ref.Name
 	var secret corev1.Secret
 	err := s.upstream.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, &secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, &secretFault{fmt.Sprintf("Secret %q is not found; create it, with the label %s=true that shows it to this service", name, workloadv1alpha1.LabelVisible)}
+		return nil, nil, &secretFault{fmt.Sprintf("Secret %q is not found; create it, with the label %s=true that shows it to this service", name, workloadv1alpha1.LabelVisible)}
 	case apierrors.IsForbidden(err):
-		return nil, &secretFault{fmt.Sprintf("Secret %q may not be read; accept the permission claim on secrets in the APIBinding", name)}
+		return nil, nil, &secretFault{fmt.Sprintf("Secret %q may not be read; accept the permission claim on secrets in the APIBinding", name)}
 	case err != nil:
-		return nil, fmt.Errorf("reading Secret %q: %w", name, err)
+		return nil, nil, fmt.Errorf("reading Secret %q: %w", name, err)
 	}
 	kubeconfig, found := secret.Data[secretKey(ref)]
 	if !found {
-		return nil, &secretFault{fmt.Sprintf("Secret %q has no key %q", name, secretKey(ref))}
+		return nil, nil, &secretFault{fmt.Sprintf("Secret %q has no key %q", name, secretKey(ref))}
 	}
 	if len(kubeconfig) == 0 {
-		return nil, &secretFault{fmt.Sprintf("Secret %q key %q is empty", name, secretKey(ref))}
+		return nil, nil, &secretFault{fmt.Sprintf("Secret %q key %q is empty", name, secretKey(ref))}
 	}
-	return kubeconfig, nil
+	return &secret, kubeconfig, nil
 }
 
 // secretMeta names the metadata-only view of Secrets, the only one that is cached.
