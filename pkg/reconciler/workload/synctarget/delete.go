@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -87,7 +86,7 @@ func (r *Reconciler) withMissingClaims(ctx context.Context, s *scope, v verdict)
 	}
 	if missing, err := r.missingClaims(ctx, s); err == nil && len(missing) > 0 {
 		v.message += fmt.Sprintf(". The permission claims of the APIBinding on %s are not accepted; accept them in its spec.permissionClaims",
-			strings.Join(missing, ", "))
+			names(missing))
 	}
 	return v
 }

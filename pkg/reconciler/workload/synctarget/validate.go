@@ -11,10 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/pcluster"
@@ -34,9 +31,7 @@ func (r *Reconciler) validate(ctx context.Context, s *scope) (verdict, error) {
 		return verdict{}, err
 	}
 	if len(missing) > 0 {
-		return blocked(workloadv1alpha1.ReasonValidationFailed,
-			"permission claims of the APIBinding to %q are not accepted: %s; accept them in the APIBinding's spec.permissionClaims",
-			r.ExportName, strings.Join(missing, ", ")), nil
+		return blocked(workloadv1alpha1.ReasonValidationFailed, "%s", missingMessage(r.ExportName, missing)), nil
 	}
 
 	if s.pullMode() {
@@ -88,70 +83,6 @@ func validateSpec(spec *workloadv1alpha1.SyncTargetSpec) error {
 	return nil
 }
 
-// neededClaims are the verbs without which the service cannot do its work, by resource. config/kcp/claims.yaml
-// asks for them and says why; a test holds the two together.
-var neededClaims = map[schema.GroupResource][]string{
-	{Resource: "namespaces"}:      {"get", "list", "watch", "create", "patch", "delete"},
-	{Resource: "serviceaccounts"}: {"get", "create", "patch", "delete"},
-	{Resource: "secrets"}:         {"get", "list", "watch", "create", "patch", "delete"},
-	{Resource: "events"}:          {"create", "patch"},
-	{Group: "rbac.authorization.k8s.io", Resource: "clusterroles"}:        {"get", "create", "patch", "delete"},
-	{Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"}: {"get", "create", "patch", "delete"},
-	{Group: "rbac.authorization.k8s.io", Resource: "rolebindings"}:        {"get", "create", "patch", "delete"},
-}
-
-// missingClaims lists what the workspace's APIBinding did not accept, sorted. Rejected events cost only events.
-func (r *Reconciler) missingClaims(ctx context.Context, s *scope) ([]string, error) {
-	var bindings apisv1alpha2.APIBindingList
-	if err := s.cached.List(ctx, &bindings); err != nil {
-		return nil, fmt.Errorf("listing the workspace's APIBindings: %w", err)
-	}
-	accepted := acceptedClaims(bindings.Items, r.ExportName)
-	var missing []string
-	for gr, needed := range neededClaims {
-		if gr.Resource == "events" {
-			continue
-		}
-		verbs := missingVerbs(needed, accepted[gr])
-		switch {
-		case len(accepted[gr]) == 0:
-			missing = append(missing, gr.String())
-		case len(verbs) > 0:
-			missing = append(missing, fmt.Sprintf("%s (%s)", gr, strings.Join(verbs, ", ")))
-		}
-	}
-	slices.Sort(missing)
-	return missing, nil
-}
-
-// acceptedClaims are the verbs that the APIBindings to an export accept, by resource.
-func acceptedClaims(bindings []apisv1alpha2.APIBinding, exportName string) map[schema.GroupResource][]string {
-	accepted := map[schema.GroupResource][]string{}
-	for _, binding := range bindings {
-		if export := binding.Spec.Reference.Export; export == nil || export.Name != exportName {
-			continue
-		}
-		for _, claim := range binding.Spec.PermissionClaims {
-			if claim.State == apisv1alpha2.ClaimAccepted {
-				gr := schema.GroupResource{Group: claim.Group, Resource: claim.Resource}
-				accepted[gr] = append(accepted[gr], claim.Verbs...)
-			}
-		}
-	}
-	return accepted
-}
-
-// missingVerbs are the needed verbs that are not accepted.
-func missingVerbs(needed, accepted []string) []string {
-	var missing []string
-	for _, verb := range needed {
-		if !slices.Contains(accepted, verb) && !slices.Contains(accepted, "*") {
-			missing = append(missing, verb)
-		}
-	}
-	return missing
-}
-
 // secretFault is what a user must mend about the referenced Secret.
 type secretFault struct{ message string }
 
@@ -186,7 +117,7 @@ func readKubeconfig(ctx context.Context, s *scope) (*corev1.Secret, []byte, erro
 	case apierrors.IsNotFound(err):
 		return nil, nil, &secretFault{fmt.Sprintf("Secret %q is not found; create it, with the label %s=true that shows it to this service", name, workloadv1alpha1.LabelVisible)}
 	case apierrors.IsForbidden(err):
-		return nil, nil, &secretFault{fmt.Sprintf("Secret %q may not be read; accept the permission claim on secrets in the APIBinding", name)}
+		return nil, nil, &secretFault{fmt.Sprintf("Secret %q may not be read: %s", name, err)}
 	case err != nil:
 		return nil, nil, fmt.Errorf("reading Secret %q: %w", name, err)
 	}

@@ -122,7 +122,40 @@ func TestValidate(t *testing.T) {
 			}), nil, nil, notAccepted("clusterroles.rbac.authorization.k8s.io (patch), namespaces (list, watch, patch, delete)"), false,
 		},
 		"every verb": {
-			"", claims(func(c *apisv1alpha2.AcceptablePermissionClaim) { c.Verbs = []string{"*"} }), nil, nil, valid, false,
+			"kcp grants what both sides name.", claims(func(c *apisv1alpha2.AcceptablePermissionClaim) { c.Verbs = []string{"*"} }), nil, nil,
+			`False ValidationFailed: permission claims of the APIBinding to "workload.kcp.io" do not name the verbs that are needed: ` +
+				"clusterrolebindings.rbac.authorization.k8s.io (get, create, patch, delete), clusterroles.rbac.authorization.k8s.io (get, create, patch, delete), " +
+				"namespaces (get, list, watch, create, patch, delete), rolebindings.rbac.authorization.k8s.io (get, create, patch, delete), " +
+				"secrets (get, list, watch, create, patch, delete), serviceaccounts (get, create, patch, delete); " +
+				"name them in the APIBinding's spec.permissionClaims, in apis.kcp.io/v1alpha2: kcp grants only what APIExport and APIBinding both name, " +
+				`and "*", which v1alpha1 always means, stands for no other verb`, false,
+		},
+		"every verb of an export that asks for every verb": {
+			"An operator may let it.", func() []client.Object {
+				binding := newBinding()
+				for i := range binding.Spec.PermissionClaims {
+					claim := &binding.Spec.PermissionClaims[i].PermissionClaim
+					exported := *claim
+					exported.Verbs = append([]string{"*"}, claim.Verbs...)
+					claim.Verbs = []string{"*"}
+					binding.Status.ExportPermissionClaims = append(binding.Status.ExportPermissionClaims, exported)
+				}
+				return []client.Object{binding, newSecret()}
+			}(), nil, nil, valid, false,
+		},
+		"an earlier export": {
+			"What it does not ask for is not granted.", func() []client.Object {
+				binding := newBinding()
+				for i := range binding.Spec.PermissionClaims {
+					exported := binding.Spec.PermissionClaims[i].PermissionClaim
+					if exported.Resource == "secrets" {
+						exported.Verbs = []string{"get", "list", "watch"}
+					}
+					binding.Status.ExportPermissionClaims = append(binding.Status.ExportPermissionClaims, exported)
+				}
+				return []client.Object{binding, newSecret()}
+			}(), nil, nil, `False ValidationFailed: the APIExport "workload.kcp.io" does not ask for all permission claims that are needed: secrets (create, patch, delete); ` +
+				"its operator has to apply the APIExport of this version, and then accept them in the APIBinding", false,
 		},
 		"bound to another export": {
 			"Its claims are not ours.", func() []client.Object {
@@ -147,7 +180,7 @@ func TestValidate(t *testing.T) {
 		"forbidden": {
 			"", claims(func(*apisv1alpha2.AcceptablePermissionClaim) {}), nil,
 			func(string) error { return apierrors.NewForbidden(corev1.Resource("secrets"), "edge-1", errInjected) },
-			`False ValidationFailed: Secret "default/edge-1" may not be read; accept the permission claim on secrets in the APIBinding`, false,
+			`False ValidationFailed: Secret "default/edge-1" may not be read: secrets "edge-1" is forbidden: injected`, false,
 		},
 		"kcp does not answer": {
 			"Nothing is known, and it is tried again.", claims(func(*apisv1alpha2.AcceptablePermissionClaim) {}), nil,
