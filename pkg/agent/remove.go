@@ -68,6 +68,18 @@ func ReleaseIdentity(ctx context.Context, c client.Client, name, key string, uid
 	return nil
 }
 
+// DiscardToken deletes the Secret that holds the syncer's token, so that Identity has another issued.
+func DiscardToken(ctx context.Context, c client.Client, name, key string, uid types.UID) error {
+	r := removal{client: c, key: key, uid: uid}
+	secret := reference(corev1.SchemeGroupVersion.WithKind("Secret"), workloadv1alpha1.SyncerNamespace(name, key), TokenSecretName)
+	live, err := get(ctx, c, secret)
+	if err != nil || live == nil || !r.chosen(live) {
+		return err
+	}
+	_, err = discard(ctx, c, live, workloadv1alpha1.Hold(key))
+	return err
+}
+
 // downstreamObjects names what Downstream builds, in the order to delete it: the syncer stops before it loses its
 // rights, and its Namespace goes last.
 func downstreamObjects(namespace string) []client.Object {

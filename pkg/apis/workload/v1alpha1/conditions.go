@@ -51,6 +51,8 @@ const (
 	// ReasonHealthEvaluationPaused: the heartbeats of many SyncTargets stopped together, so that the fault may not be with this
 	// one's syncer; the message says when it is judged again.
 	ReasonHealthEvaluationPaused = "HealthEvaluationPaused"
+	// ReasonScaledToZero: spec.syncer.replicas is 0, so no syncer runs.
+	ReasonScaledToZero = "ScaledToZero"
 	// ReasonHealthCheckFailed: the heartbeat could not be judged.
 	ReasonHealthCheckFailed = "HealthCheckFailed"
 )

@@ -59,11 +59,11 @@ func TestRemovalFailed(t *testing.T) {
 			"", func(w *world) {
 				w.kcp.refuse = func(request string) error {
 					if strings.HasPrefix(request, "delete ServiceAccount") {
-						return apierrors.NewInternalError(errInjected)
+						return apierrors.NewBadRequest("injected")
 					}
 					return nil
 				}
-			}, `removing the syncer's identity from the workspace: deleting ServiceAccount "` + testNamespace() + `/syncer": Internal error occurred: injected`,
+			}, `removing the syncer's identity from the workspace: deleting ServiceAccount "` + testNamespace() + `/syncer": injected`,
 		},
 	}
 	for name, tc := range tests {
@@ -138,7 +138,7 @@ func TestDeadlineAndAbandon(t *testing.T) {
 		w := deleted(t)
 		for i := range w.r.remove {
 			w.r.remove[i].run = func(context.Context, *scope) (verdict, error) {
-				return verdict{}, apierrors.NewInternalError(errInjected)
+				return verdict{}, apierrors.NewBadRequest("injected")
 			}
 		}
 		w.clock.Step(deadline)
@@ -146,7 +146,7 @@ func TestDeadlineAndAbandon(t *testing.T) {
 		if len(w.events.events) != 4 || !w.gone() {
 			t.Errorf("Events: %q, gone = %t", w.events.events, w.gone())
 		}
-		for i, left := range []string{`May be left behind: nothing. Internal error occurred: injected`, `in the physical cluster "edge-1", and, if the Secret "default/edge-1" is there without the label that shows it to the service, finalizer "workload.kcp.io/synctarget-` + testKey() + `" on it. Internal error occurred: injected`, "in the workspace. Internal error occurred: injected", `finalizer "workload.kcp.io/synctarget-` + testKey() + `" on Secrets of the workspace. Internal error occurred: injected`} {
+		for i, left := range []string{`May be left behind: nothing. injected`, `in the physical cluster "edge-1", and, if the Secret "default/edge-1" is there without the label that shows it to the service, finalizer "workload.kcp.io/synctarget-` + testKey() + `" on it. injected`, "in the workspace. injected", `finalizer "workload.kcp.io/synctarget-` + testKey() + `" on Secrets of the workspace. injected`} {
 			if !strings.HasSuffix(w.events.events[i], left) {
 				t.Errorf("Event %q does not name %q", w.events.events[i], left)
 			}

@@ -77,6 +77,7 @@ type Reconciler struct {
 	installed  *installed
 	tokens     *tokens
 	lanes      *lanes
+	hiccups    hiccups
 	// races slow down passes that lose one race after another for the same object.
 	races workqueue.TypedRateLimiter[mcreconcile.Request]
 	// stripWith is agent.Strip; a field so that unit tests need no server.

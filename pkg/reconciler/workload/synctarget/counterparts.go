@@ -257,7 +257,7 @@ func (n *openedNamespace) obstructed(err error) error {
 	var terminating *agent.TerminatingError
 	switch {
 	case err == nil:
-	case errors.As(err, &foreign), errors.As(err, &terminating), !isHiccup(err) && !apierrors.IsUnauthorized(err):
+	case errors.As(err, &foreign), errors.As(err, &terminating), concernsObject(err) && !apierrors.IsUnauthorized(err):
 		n.Message = truncate(err.Error(), maxMessage)
 	default:
 		return err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -47,7 +48,9 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 		// Said before anything is removed, and to the syncer too: what it believes to be open, it would hold again. The event
 		// of this write brings us back.
 		s.closeAll(isOpen)
-		return reconcile.Result{}, r.reportDeletion(ctx, s, removing(s))
+		if stored, err := r.reportDeletion(ctx, s, removing(s)); stored || err != nil {
+			return reconcile.Result{}, err
+		}
 	}
 
 	d := r.deletionOf(s)
@@ -62,7 +65,10 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 				continue
 			}
 			// Written before the next step: once the Secret is released, nothing else tells that the agent is gone.
-			return reconcile.Result{}, r.reportDeletion(ctx, s, blocked(v.reason, "%s", v.message))
+			if stored, err := r.reportDeletion(ctx, s, blocked(v.reason, "%s", v.message)); stored || err != nil {
+				return reconcile.Result{}, err
+			}
+			continue
 		}
 		v = r.withMissingClaims(ctx, s, v)
 		a := r.attemptOf(s, step, d, outcomeOf(v, err))
@@ -97,7 +103,7 @@ func (r *Reconciler) waitForStep(ctx context.Context, s *scope, d deletion, a at
 		v.message = fmt.Sprintf("%s. The deletion is retried until %s; to let go now, whatever is left behind, set the annotation %s=true",
 			v.message, d.start.Add(r.DeleteDeadline).UTC().Format(time.RFC3339), workloadv1alpha1.AnnotationAbandon)
 	}
-	if err := r.reportDeletion(ctx, s, v); err != nil {
+	if _, err := r.reportDeletion(ctx, s, v); err != nil {
 		return reconcile.Result{}, err
 	}
 	if v.begun || v.undecided && v.recheck > 0 {
@@ -106,12 +112,20 @@ func (r *Reconciler) waitForStep(ctx context.Context, s *scope, d deletion, a at
 	return reconcile.Result{RequeueAfter: min(removalRecheck(d.elapsed), d.untilDue(r.DeleteDeadline, a.waited))}, nil
 }
 
-// reportDeletion writes the status of a SyncTarget that is being deleted.
-func (r *Reconciler) reportDeletion(ctx context.Context, s *scope, deployed verdict) error {
-	return r.updateStatus(ctx, s, map[string]verdict{
+// reportDeletion writes the status of a SyncTarget that is being deleted. A deletion does not depend on it: a status that kcp
+// refuses to store, as one that is too large, is not stored, and that is no error.
+func (r *Reconciler) reportDeletion(ctx context.Context, s *scope, deployed verdict) (stored bool, err error) {
+	err = r.updateStatus(ctx, s, map[string]verdict{
 		workloadv1alpha1.ConditionReady:    blocked(workloadv1alpha1.ReasonTerminating, "SyncTarget is being deleted"),
 		workloadv1alpha1.ConditionDeployed: deployed,
 	})
+	// kcp's store answers with 500 where an object is too large, so that one is believed only after a while.
+	lasting := apierrors.IsInternalError(err) && r.deletionOf(s).elapsed >= hiccupTime
+	if err == nil || isHiccup(err) && !lasting {
+		return err == nil, err
+	}
+	log.FromContext(ctx).Error(err, "The deletion goes on without its status")
+	return false, nil
 }
 
 // abandoned tells whether the user does not wait for the end.
@@ -150,6 +164,7 @@ func (r *Reconciler) forget(s *scope) {
 	r.installed.drop(s.target.UID)
 	r.tokens.forget(s.target.UID)
 	r.deletions.forget(s.target.UID)
+	r.hiccups.forget(s.target.UID)
 	r.physical.Forget(s.pclusterID())
 }
 

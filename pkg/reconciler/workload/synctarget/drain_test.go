@@ -216,7 +216,7 @@ func TestOneNamespaceHoldsUpNoOther(t *testing.T) {
 			w.settle()
 			w.r.stripWith = func(_ context.Context, _ agent.Config, _ *rest.Config, namespace string) error {
 				if namespace == "shop" {
-					return apierrors.NewInternalError(errInjected)
+					return apierrors.NewBadRequest("injected")
 				}
 				return nil
 			}

@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
 
@@ -35,11 +36,20 @@ func decideHealth(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, n
 		paused = unknown(workloadv1alpha1.ReasonHealthEvaluationPaused,
 			"The heartbeats of many SyncTargets stopped within a minute, so kcp or the network may be at fault, not the syncer; this SyncTarget is Ready when its heartbeats return, and not healthy after %s without one",
 			pauseFactor*threshold)
+		awaiting = blocked(workloadv1alpha1.ReasonAwaitingHeartbeat, "Waiting for the next heartbeat of the syncer")
+
 		status = &target.Status
 		fresh  = threshold - now.Sub(record.changed)
 		silent = now.Sub(record.silentSince())
 	)
-	switch {
+	before := meta.FindStatusCondition(status.Conditions, workloadv1alpha1.ConditionReady)
+	switch quiet := silent >= scaledToZeroSilence; {
+	case isScaledToZero(target) && (quiet || status.LastHeartbeatTime == nil):
+		return blocked(workloadv1alpha1.ReasonScaledToZero, "spec.syncer.replicas is 0, so no syncer runs; set it to 1 or more")
+	case isScaledToZero(target) && fresh > 0:
+		return ready.after(min(fresh, scaledToZeroSilence-silent))
+	case fresh > 0 && quiet && before != nil && (before.Reason == workloadv1alpha1.ReasonScaledToZero || before.Reason == awaiting.reason):
+		return awaiting // the last heartbeat may be that of a syncer which was scaled to zero since
 	case fresh > 0:
 		return ready.after(fresh)
 	case fromOtherCluster(status):
@@ -56,8 +66,8 @@ func decideHealth(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, n
 	// First sight is no evidence, nor is silence while kcp did not answer or that no live read has verified: what was found
 	// before stands until a heartbeat arrives, or a full threshold has passed without one. This is the only place where
 	// an earlier condition counts.
-	v := blocked(workloadv1alpha1.ReasonAwaitingHeartbeat, "Waiting for the next heartbeat of the syncer")
-	if before := meta.FindStatusCondition(status.Conditions, workloadv1alpha1.ConditionReady); before != nil {
+	v := awaiting
+	if before != nil {
 		switch before.Reason {
 		case workloadv1alpha1.ReasonReady:
 			v = ready
@@ -68,6 +78,15 @@ func decideHealth(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, n
 		}
 	}
 	return v.after(untilVerified(threshold - silent))
+}
+
+// scaledToZeroSilence is how long a syncer is silent that has been scaled to zero, before that is told. Two heartbeats are due in
+// it, so one that still arrives shows that a syncer runs all the same.
+const scaledToZeroSilence = 45 * time.Second
+
+// isScaledToZero tells whether the user wants no syncer to run.
+func isScaledToZero(target *workloadv1alpha1.SyncTarget) bool {
+	return target.Spec.Syncer != nil && ptr.Deref(target.Spec.Syncer.Replicas, 1) == 0
 }
 
 // untilVerified is when to look again at a silence that is verified after left. If it should be by now, kcp did not show the

@@ -27,6 +27,10 @@ const issuing = 30 * time.Second
 // longer True. kcp refuses the token only seconds after its deletion.
 const identityGrace = 5 * time.Second
 
+// reissueAfter is how old a token is that is issued anew when kcp no longer accepts it, as after a change of the key that it
+// signs tokens with. What is younger than that has been issued anew already, in vain.
+const reissueAfter = 10 * time.Minute
+
 // agentConfig is what the manifests of both sides are built from; the token is added once it is known.
 func (r *Reconciler) agentConfig(s *scope) agent.Config {
 	return agent.Config{
@@ -67,18 +71,16 @@ func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Con
 		v := blocked(workloadv1alpha1.ReasonRollingOut, "Waiting for kcp to issue the syncer's token").after(10 * time.Second)
 		return nil, &v, nil
 	}
+	if r.isSilent(s) {
+		r.tokens.forget(s.target.UID) // it may be silent because its token is no longer accepted
+	}
 	err := r.tokens.check(ctx, s.target.UID, cfg.KcpURL, r.KcpCA, s.target.Name, token)
 	switch {
 	case err == nil:
 		return token, nil, nil
 	case apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err):
-		if r.Clock.Since(secret.CreationTimestamp.Time) < issuing {
-			v := blocked(workloadv1alpha1.ReasonRollingOut, "Waiting for kcp to accept the syncer's token").after(r.backOff(s, tokenRetry))
-			return nil, &v, nil
-		}
-		v := blocked(workloadv1alpha1.ReasonDeploymentFailed,
-			"kcp at %s does not accept the syncer's token; does what stands before kcp know the key that signs ServiceAccount tokens?", cfg.KcpURL).after(time.Minute)
-		return nil, &v, nil
+		v, err := r.refusedToken(ctx, s, cfg, r.Clock.Since(secret.CreationTimestamp.Time), err)
+		return nil, v, err
 	case isAnswer(err), r.Clock.Since(r.heartbeat(s).changed) < r.HeartbeatThreshold:
 		// It is where the syncer looks for it: the one or the other reached it there.
 		return nil, nil, fmt.Errorf("trying the syncer's token at %s: %w", cfg.KcpURL, err)
@@ -87,6 +89,25 @@ func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Con
 			"kcp cannot be reached at %s, which the syncer would use; check the controller's flags --kcp-external-url and --kcp-external-ca-file", cfg.KcpURL).after(time.Minute)
 		return nil, &v, nil
 	}
+}
+
+// refusedToken is the verdict on a token of this age that kcp refuses with this error.
+func (r *Reconciler) refusedToken(ctx context.Context, s *scope, cfg agent.Config, age time.Duration, refusal error) (*verdict, error) {
+	var v verdict
+	switch {
+	case age < issuing:
+		v = blocked(workloadv1alpha1.ReasonRollingOut, "Waiting for kcp to accept the syncer's token").after(r.backOff(s, tokenRetry))
+	case apierrors.IsUnauthorized(refusal) && age >= reissueAfter:
+		if err := agent.DiscardToken(ctx, s.upstream, s.target.Name, s.key, s.target.UID); err != nil {
+			return nil, fmt.Errorf("having the syncer's token issued anew: %w", err)
+		}
+		// The event of the Secret that is gone brings us back; the recheck is for an event that was missed.
+		v = blocked(workloadv1alpha1.ReasonRollingOut, "kcp no longer accepts the syncer's token; it is issued anew").after(10 * time.Second)
+	default:
+		v = blocked(workloadv1alpha1.ReasonDeploymentFailed,
+			"kcp at %s does not accept the syncer's token; does what stands before kcp know the key that signs ServiceAccount tokens?", cfg.KcpURL).after(time.Minute)
+	}
+	return &v, nil
 }
 
 // releaseIdentity lets go of what somebody deletes of the identity, so that it can be made anew: its Namespace waits for our

@@ -37,7 +37,7 @@ func (r *Reconciler) followNamespaces(ctx context.Context, s *scope) error {
 	if r.isKnownSilent(s) {
 		s.tellSilence()
 	}
-	if err != nil && !isHiccup(err) {
+	if err != nil && concernsObject(err) {
 		s.unclosed, err = err, nil // it is told on the Namespace, and keeps nothing else from being done
 	}
 	return err
@@ -192,7 +192,7 @@ func (r *Reconciler) closeNamespaces(ctx context.Context, s *scope) error {
 		case !isClosing(n) || live.UID != s.target.UID:
 		case drained || said == workloadv1alpha1.NamespaceOpening:
 			err := r.revoke(ctx, s, n.Name)
-			if err != nil && !isHiccup(err) {
+			if err != nil && concernsObject(err) {
 				s.explain(n.Name, err.Error())
 			}
 			failures = append(failures, err)

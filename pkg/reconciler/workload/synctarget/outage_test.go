@@ -80,7 +80,7 @@ func TestKcpOutage(t *testing.T) {
 		w.clock.Step(threshold)
 		w.kcp.refuse = func(request string) error {
 			if strings.HasPrefix(request, "get Secret") {
-				return apierrors.NewInternalError(errInjected)
+				return apierrors.NewBadRequest("no")
 			}
 			return nil
 		}
@@ -99,6 +99,8 @@ func TestHiccup(t *testing.T) {
 		"no answer": errInjected,
 		"busy":      apierrors.NewTooManyRequests("later", 1),
 		"starting":  apierrors.NewServiceUnavailable("starting"),
+		"failing":   apierrors.NewInternalError(errInjected),
+		"too slow":  apierrors.NewTimeoutError("slow", 1),
 	} {
 		for _, request := range []string{"get Secret", "get Namespace"} {
 			t.Run(name+", "+request, func(t *testing.T) {

@@ -77,6 +77,8 @@ type verdict struct {
 	// undecided is set when nothing is known yet: a condition that exists is left as it is, for there is nothing new to
 	// say, and an event brings us back.
 	undecided bool
+	// hiccup is set when kcp kept the phase from its work. Once that lasts for hiccupTime, the condition says so.
+	hiccup bool
 	// begun is set when what is waited for was only just begun: not even a deletion that lets go ends before recheck.
 	begun bool
 	// wrongSpec is set when the spec itself is at fault, so that no later phase can say anything of its own.
@@ -175,14 +177,17 @@ func runPhase(ctx context.Context, p phase, first *verdict, s *scope, observe ph
 	return v, err
 }
 
-// failing is the verdict of a phase that kcp kept from its work. An answer is told as it is; that there was none says
-// nothing of the target, and what was found before stands while it is asked again.
+// failing is the verdict of a phase that kcp kept from its work. An answer is told as it is; a hiccup says nothing of the
+// target, and what was found before stands while kcp is asked again, unless that lasts.
 func failing(reason string, err error) verdict {
 	if !isHiccup(err) {
 		return blocked(reason, "%s", err)
 	}
 	v := blocked(reason, "kcp does not answer just now; it is asked again")
-	v.undecided = true
+	if isAnswer(err) {
+		v.message = fmt.Sprintf("kcp fails just now; it is asked again: %s", err)
+	}
+	v.undecided, v.hiccup = true, true
 	return v
 }
 
@@ -195,10 +200,15 @@ func isHiccup(err error) bool {
 	}
 	switch answer.Status().Code {
 	case http.StatusConflict, http.StatusRequestTimeout, http.StatusTooManyRequests,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
 	return false
+}
+
+// concernsObject tells an answer that may be due to one object, such as that of a webhook for it, from one that concerns all.
+func concernsObject(err error) bool {
+	return !isHiccup(err) || apierrors.IsInternalError(err)
 }
 
 // isAnswer tells an answer of an API server from none.

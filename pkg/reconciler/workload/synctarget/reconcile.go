@@ -53,7 +53,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req mcreconcile.Request) (re
 	}
 	r.races.Forget(req)
 	if err != nil {
-		if isHiccup(err) && !s.answered {
+		if isHiccup(err) && !r.kcpAnswers(ctx, s) {
 			r.heartbeats.resetSilence(s.target.UID)
 		}
 		return reconcile.Result{}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -25,12 +26,14 @@ func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, ve
 	status.ClusterID = s.clusterID
 	status.ObservedGeneration = target.Generation
 	if s.planned {
-		status.Namespaces = s.told()
+		status.Namespaces = boundMessages(s.told())
 	}
 	now := metav1.NewTime(r.Clock.Now()).Rfc3339Copy()
+	lasting := r.hiccups.observe(target.UID, failedByHiccup(verdicts), r.Clock.Now()) >= hiccupTime
 	for _, condition := range []string{workloadv1alpha1.ConditionValid, workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ConditionReady} {
 		v, found := verdicts[condition]
-		if !found || v.undecided && meta.FindStatusCondition(status.Conditions, condition) != nil {
+		undecided := v.undecided && !(v.hiccup && lasting)
+		if !found || undecided && meta.FindStatusCondition(status.Conditions, condition) != nil {
 			continue
 		}
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
@@ -124,6 +127,24 @@ func isFault(reason string) bool {
 		return false
 	}
 	return true
+}
+
+// boundMessages keeps the messages of many Namespaces from making the object too large to be stored.
+func boundMessages(namespaces []workloadv1alpha1.NamespaceStatus) []workloadv1alpha1.NamespaceStatus {
+	const room = 256 << 10
+	size := 0
+	for _, n := range namespaces {
+		size += len(n.Message)
+	}
+	if size <= room {
+		return namespaces
+	}
+	limit := room / utf8.UTFMax / len(namespaces)
+	bounded := slices.Clone(namespaces)
+	for i := range bounded {
+		bounded[i].Message = truncate(bounded[i].Message, limit)
+	}
+	return bounded
 }
 
 func truncate(text string, limit int) string {
