@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -83,6 +85,76 @@ func TestClaimsNotAccepted(t *testing.T) {
 		}
 	})
 	n.await("edge-1", "Ready", "Ready")
+}
+
+// TestClaimsForEveryVerb: kcp grants what APIExport and APIBinding both name, so "*" grants nothing, in either version.
+func TestClaimsForEveryVerb(t *testing.T) {
+	t.Parallel()
+	everyVerb := func(binding *apisv1alpha2.APIBinding) {
+		for i := range binding.Spec.PermissionClaims {
+			binding.Spec.PermissionClaims[i].Verbs = []string{"*"}
+		}
+	}
+	for name, newTenant := range map[string]func(*testing.T) *tenant{
+		"v1alpha2": func(t *testing.T) *tenant { return newTenant(t, everyVerb) },
+		"v1alpha1": newTenantV1alpha1,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newTenant(t)
+			require.NoError(t, n.Create(t.Context(), kubeconfigSecret("edge-1", clusterKubeconfig(t))))
+			require.NoError(t, n.Create(t.Context(), syncTarget("edge-1")))
+			n.await("edge-1", "Valid", "ValidationFailed", "name the verbs", "secrets (get, list, watch, create, patch, delete)", "namespaces (")
+
+			wanted := sampleBinding(t).Spec.PermissionClaims
+			change(n, sampleBinding(t), func(binding *apisv1alpha2.APIBinding) { binding.Spec.PermissionClaims = wanted })
+			n.await("edge-1", "Ready", "Ready")
+		})
+	}
+}
+
+// newTenantV1alpha1 binds the API in the first version, in which claims name no verbs.
+func newTenantV1alpha1(t *testing.T) *tenant {
+	t.Helper()
+	n := newWorkspace(t)
+	sample := sampleBinding(t)
+	var claims []any
+	for _, claim := range sample.Spec.PermissionClaims {
+		claims = append(claims, map[string]any{"group": claim.Group, "resource": claim.Resource, "all": true, "state": "Accepted"})
+	}
+	binding := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apis.kcp.io/v1alpha1", "kind": "APIBinding", "metadata": map[string]any{"name": sample.Name},
+		"spec": map[string]any{
+			"reference":        map[string]any{"export": map[string]any{"path": sample.Spec.Reference.Export.Path, "name": sample.Spec.Reference.Export.Name}},
+			"permissionClaims": claims,
+		},
+	}}
+	require.NoError(t, n.Create(t.Context(), binding))
+	n.eventually("the API is served", func() (bool, string) {
+		err := n.List(t.Context(), &workloadv1alpha1.SyncTargetList{})
+		return err == nil, fmt.Sprint(err)
+	})
+	return n
+}
+
+// TestSecretIsDeleted: the kubeconfig's Secret, deleted under a SyncTarget, says what it waits for, and goes with the reference.
+func TestSecretIsDeleted(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t)
+	target := n.register("edge-1")
+	first := kubeconfigSecret("edge-1", nil)
+	require.NoError(t, n.Delete(t.Context(), first))
+	n.await("edge-1", "Valid", "SecretTerminating", "default/edge-1", "refer to another Secret")
+	n.await("edge-1", "Ready", "Ready")
+	n.eventually("an Event says so", func() (bool, string) {
+		events := n.events(target)
+		return slices.ContainsFunc(events, func(e string) bool { return strings.HasPrefix(e, "Warning SecretTerminating") }), fmt.Sprint(events)
+	})
+
+	require.NoError(t, n.Create(t.Context(), kubeconfigSecret("edge-2", clusterKubeconfig(t))))
+	change(n, target, func(target *workloadv1alpha1.SyncTarget) { target.Spec.KubeconfigSecretRef.Name = "edge-2" })
+	n.awaitGone(first)
+	n.await("edge-1", "Valid", "Valid")
 }
 
 // TestDeletionWithoutClaims: where nothing may be made, nothing is left, and the deletion is over at once.

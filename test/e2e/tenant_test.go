@@ -249,7 +249,7 @@ func (n *tenant) await(name, conditionType, reason string, words ...string) *wor
 // statusWith is the status that goes with a reason.
 func statusWith(conditionType, reason string) metav1.ConditionStatus {
 	switch {
-	case reason == conditionType:
+	case reason == conditionType, reason == workloadv1alpha1.ReasonSecretTerminating:
 		return metav1.ConditionTrue
 	case reason == workloadv1alpha1.ReasonClusterUnreachable, reason == workloadv1alpha1.ReasonHealthCheckFailed,
 		conditionType == workloadv1alpha1.ConditionDeployed && reason == workloadv1alpha1.ReasonValidationFailed:
