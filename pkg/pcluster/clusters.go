@@ -14,6 +14,17 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
+
+	"github.com/synctarget/synctarget/pkg/fairness"
+)
+
+const (
+	// meetingsPerWorkspace and probesPerWorkspace are how many first contacts and how many probes of one logical
+	// cluster are under way at the same time. Behind each may be a black hole, which keeps its place for contactTimeout.
+	meetingsPerWorkspace = 16
+	probesPerWorkspace   = 4
+	// defaultMaxContacts is far more than one workspace can have, so that it takes many to fill all places.
+	defaultMaxContacts = 256
 )
 
 // Budget is how long a reconcile pass may spend on a physical cluster in total, and how long a single call may take.
@@ -60,8 +71,8 @@ type Options struct {
 // Clusters keeps one client per SyncTarget.
 type Clusters struct {
 	guard    guard
-	meetings *gate // for first contacts
-	probes   *gate // of dead clusters
+	meetings *fairness.Limiter[string] // of first contacts, by logical cluster
+	probes   *fairness.Limiter[string] // of probes of dead clusters, by logical cluster
 	onChange func(ID)
 	scheme   *runtime.Scheme
 	mapper   meta.RESTMapper
@@ -96,7 +107,7 @@ func New(options Options) *Clusters {
 	if options.MaxContacts > 0 {
 		total = semaphore.NewWeighted(int64(options.MaxContacts))
 	}
-	c.meetings, c.probes = newGate(total, meetingsPerWorkspace), newGate(total, probesPerWorkspace)
+	c.meetings, c.probes = fairness.NewLimiter[string](total, meetingsPerWorkspace), fairness.NewLimiter[string](total, probesPerWorkspace)
 	if c.onChange == nil {
 		c.onChange = func(ID) {}
 	}

@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/synctarget/synctarget/pkg/fairness"
 )
 
 // freshFor is how long an ID need not be asked for again: the pass that follows a first contact knows it already.
@@ -114,9 +116,9 @@ func (c *Cluster) endMeeting(m *meeting, err error) (missed bool) {
 	return m.missed
 }
 
-// contact asks a cluster that may not answer for its ID, when the gate has a place for it.
-func (c *Cluster) contact(through *gate) (uid string, err error) {
-	if through.pass(c.ctx, c.id.ClusterName, func() { uid, err = c.identify(c.ctx, contactTimeout) }) != nil {
+// contact asks a cluster that may not answer for its ID, when the limiter has a place for it.
+func (c *Cluster) contact(limiter *fairness.Limiter[string]) (uid string, err error) {
+	if limiter.Do(c.ctx, c.id.ClusterName, func() { uid, err = c.identify(c.ctx, contactTimeout) }) != nil {
 		return "", ErrReplaced
 	}
 	return uid, err

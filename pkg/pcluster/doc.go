@@ -26,7 +26,7 @@
 // dead ones, from every 5 s down to once a minute, and call OnChange when one answers again or fails in another way. The
 // others are asked every 20 s whether they still accept the credentials: a watch that is open outlives its token.
 //
-// First contacts and probes may hang, so they take place in the background and pass a gate: so many at a time in each
+// First contacts and probes may hang, so they take place in the background and are limited: so many at a time in each
 // workspace, and so many in all. Whoever registers a thousand black holes waits for his own.
 //
 // Cluster.Watch watches objects by name, their metadata alone, and calls OnChange when one changes or disappears. Where

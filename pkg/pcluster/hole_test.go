@@ -148,7 +148,9 @@ func TestDeadDoNotDelayLive(t *testing.T) {
 	for i := range dead { // those who wait at the gate leave it at once
 		clusters.Forget(testID(fmt.Sprint(i)))
 	}
-	eventually(t, "the gate to be empty", func() bool { return clusters.meetings.isEmpty() && clusters.probes.isEmpty() })
+	eventually(t, "the gate to be empty", func() bool {
+		return clusters.meetings.Calls(testID("a").ClusterName)+clusters.probes.Calls(testID("a").ClusterName) == 0
+	})
 }
 
 // A first contact that waits at the gate is under way like any other.
@@ -159,10 +161,10 @@ func TestGetWaitsAtTheGate(t *testing.T) {
 	release := make(chan struct{})
 	for range meetingsPerWorkspace {
 		go func() {
-			_ = clusters.meetings.pass(context.Background(), testID("a").ClusterName, func() { <-release })
+			_ = clusters.meetings.Do(context.Background(), testID("a").ClusterName, func() { <-release })
 		}()
 	}
-	eventually(t, "the gate to fill", func() bool { return clusters.meetings.isFull(testID("a").ClusterName) })
+	eventually(t, "the gate to fill", func() bool { return clusters.meetings.Calls(testID("a").ClusterName) == meetingsPerWorkspace })
 	for range 2 {
 		if _, err := clusters.Get(t.Context(), testID("a"), server.kubeconfig("t")); !errors.Is(err, ErrConnecting) {
 			t.Errorf("Get() = %v, want ErrConnecting", err)

@@ -94,7 +94,7 @@ func (c *Cluster) stillDead(err error) bool {
 }
 
 // probeNext starts the probe or the check of the next cluster whose time has come, and reports whether there may be more. A
-// probe waits at the gate in a goroutine of its own, so that none holds up the next.
+// probe waits for its place in a goroutine of its own, so that none holds up the next.
 func (c *Clusters) probeNext() bool {
 	id, ended := c.queue.Get()
 	if ended {

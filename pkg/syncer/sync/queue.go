@@ -8,7 +8,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/fairqueue"
+	"github.com/synctarget/synctarget/pkg/fairness"
 	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
@@ -38,9 +38,10 @@ type queue struct {
 // newQueue gives each Namespace its turn, and its share of the workers: one whose applies hang leaves the others
 // theirs.
 func newQueue(workers int) queue {
-	namespace := func(i queueKey) source.Namespace { return i.namespace }
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[queueKey](retryBase, retryMax)
-	return queue{fairqueue.Share(fairqueue.New("sync", backoff, namespace), workers, namespace), backoff}
+	return queue{fairness.New(fairness.Options[queueKey, source.Namespace]{
+		Name: "sync", RateLimiter: backoff, Workers: workers, Group: func(i queueKey) source.Namespace { return i.namespace },
+	}), backoff}
 }
 
 // addFailed adds a key that has failed, for its next attempt. The wait is jittered, so that many objects that failed

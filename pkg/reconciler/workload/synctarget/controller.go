@@ -76,7 +76,6 @@ type Reconciler struct {
 	deletions  *deletions
 	installed  *installed
 	tokens     *tokens
-	lanes      *lanes
 	hiccups    hiccups
 	// races slow down passes that lose one race after another for the same object.
 	races workqueue.TypedRateLimiter[mcreconcile.Request]
@@ -96,7 +95,7 @@ func New(cfg Config) (*Reconciler, error) {
 	}
 	r := &Reconciler{
 		Config: cfg, physical: connections{cfg.PClusters},
-		heartbeats: newHeartbeatTracker(cfg.Clock, cfg.HeartbeatThreshold), deletions: newDeletions(cfg.Clock), installed: newInstalled(), tokens: newTokens(), lanes: newLanes(1),
+		heartbeats: newHeartbeatTracker(cfg.Clock, cfg.HeartbeatThreshold), deletions: newDeletions(cfg.Clock), installed: newInstalled(), tokens: newTokens(),
 		races:     workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](conflictRetry, retryMax),
 		stripWith: agent.Strip, self: &self{config: cfg.Kcp, review: reviewSelf},
 	}

@@ -183,11 +183,6 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 		return verdict{}, err
 	}
 
-	leave, ok := r.lanes.enter(s.clusterName)
-	if !ok {
-		return busy(workloadv1alpha1.ReasonRemoving), nil
-	}
-	defer leave()
 	ctx, cancel := pcluster.WithBudget(ctx)
 	defer cancel()
 	cluster, err := r.physical.Get(ctx, s.pclusterID(), s.kubeconfig)

@@ -28,8 +28,7 @@ func (r *Reconciler) deletionOf(s *scope) deletion {
 type outcome int
 
 const (
-	// notTried: nothing was asked for, because the queue of the workspace is full or the first contact with the physical
-	// cluster is under way. Both end.
+	// notTried: nothing was asked for, because the first contact with the physical cluster is under way. It ends.
 	notTried outcome = iota
 	// noAnswer: kcp was asked and did not answer just now, or somebody else was faster.
 	noAnswer

@@ -27,8 +27,8 @@ const (
 	tokenRetry    = 250 * time.Millisecond
 	conflictRetry = 100 * time.Millisecond
 	residueRetry  = time.Second
-	// laneRetry is for a lane to become free.
-	laneRetry = 200 * time.Millisecond
+	// continueRetry is for what one pass does not get through, or what has changed during the pass.
+	continueRetry = 200 * time.Millisecond
 	// rolloutRecheck is for what happens to the syncer's pods, of which the watched Deployment shows nothing. It grows.
 	rolloutRecheck = 5 * time.Second
 	// refusedRecheck is for what an administrator mends in the physical cluster, of which no event tells us.
@@ -76,7 +76,7 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
 		v = v.after(wait.Jitter(driftInterval*4/5, 0.5))
 	}
 	if !r.installed.put(s.target.UID, inputs, v, r.Clock.Now()) {
-		v = v.after(wait.Jitter(laneRetry, 1)) // what has changed meanwhile may have been looked at before
+		v = v.after(wait.Jitter(continueRetry, 1)) // what has changed meanwhile may have been looked at before
 	}
 	return v, nil
 }
@@ -119,11 +119,6 @@ func awaitInstall(s *scope) verdict {
 
 // installAgent brings the physical cluster to the manifests and reports how the rollout fares.
 func (r *Reconciler) installAgent(ctx context.Context, s *scope, cfg agent.Config) (verdict, error) {
-	leave, ok := r.lanes.enter(s.clusterName)
-	if !ok {
-		return busy(workloadv1alpha1.ReasonRollingOut), nil
-	}
-	defer leave()
 	ctx, cancel := pcluster.WithBudget(ctx)
 	defer cancel()
 
@@ -312,13 +307,6 @@ func (r *Reconciler) refusal(s *scope, err error) (verdict, error) {
 	}
 }
 
-// busy is the verdict while the workspace has as many passes under way as it may.
-func busy(reason string) verdict {
-	v := blocked(reason, "Waiting for other SyncTargets of this workspace").after(wait.Jitter(laneRetry, 1))
-	v.undecided = true
-	return v
-}
-
 // connecting is the verdict while the first contact with the physical cluster is under way, which is bounded; its end
 // brings us back.
 func connecting(reason string) verdict {
@@ -329,7 +317,7 @@ func connecting(reason string) verdict {
 
 // furnishing is the verdict while there are more Namespaces than one pass gets through, as there may be far away.
 func furnishing() verdict {
-	v := blocked(workloadv1alpha1.ReasonRollingOut, "Opening Namespaces in the physical cluster").after(wait.Jitter(laneRetry, 1))
+	v := blocked(workloadv1alpha1.ReasonRollingOut, "Opening Namespaces in the physical cluster").after(wait.Jitter(continueRetry, 1))
 	v.undecided = true
 	return v
 }

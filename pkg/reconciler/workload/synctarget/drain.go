@@ -86,14 +86,6 @@ func (r *Reconciler) waitsForSyncer(ctx context.Context, s *scope) (bool, error)
 
 // drainWithoutSyncer takes the syncer's finalizers off in its place.
 func (r *Reconciler) drainWithoutSyncer(ctx context.Context, s *scope) (verdict, error) {
-	leave, ok := r.lanes.enter(s.clusterName)
-	if !ok {
-		for _, n := range s.namespaces {
-			s.held = append(s.held, n.Name)
-		}
-		return busy(workloadv1alpha1.ReasonRemoving), nil
-	}
-	defer leave()
 	waiting, fault, err := r.endNamespaces(ctx, s)
 	if waiting != "" {
 		v := blocked(workloadv1alpha1.ReasonRemoving, "Waiting for kcp %s", waiting).after(admission)

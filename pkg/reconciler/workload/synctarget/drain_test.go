@@ -91,9 +91,8 @@ func TestDeletionStripsForADeadSyncer(t *testing.T) {
 	}
 }
 
-// TestStrippingHasItsLane: stripping takes its time, which is not that of all workers; where there is more than a pass gets
-// through, the rest has its turn, and is not given up.
-func TestStrippingHasItsLane(t *testing.T) {
+// TestStrippingHasItsTime: stripping has a share of the pass.
+func TestStrippingHasItsTime(t *testing.T) {
 	w := open(t)
 	var until time.Time
 	w.r.stripWith = func(ctx context.Context, _ agent.Config, _ *rest.Config, _ string) error {
@@ -103,12 +102,6 @@ func TestStrippingHasItsLane(t *testing.T) {
 	w.delete()
 	w.pass()
 	abandon(t, w)
-	leave, _ := w.r.lanes.enter(testCluster)
-	w.clock.Step(deadline - time.Minute)
-	if got := w.pass().RequeueAfter; !until.IsZero() || w.gone() || got < laneRetry || got > 2*laneRetry {
-		t.Errorf("stripped without a lane; gone = %t, RequeueAfter = %s", w.gone(), got)
-	}
-	leave()
 	w.pass()
 	if left := time.Until(until); left <= 0 || left > stripTime {
 		t.Errorf("there are %s for it", left)

@@ -55,13 +55,14 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	r.lanes = newLanes(workers)
 	options := mccontroller.Options{
 		Reconciler:              r,
 		MaxConcurrentReconciles: workers,
 		ReconciliationTimeout:   passTimeout,
-		NewQueue:                newFairQueue,
-		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](retryBase, retryMax),
+		NewQueue: func(name string, limiter workqueue.TypedRateLimiter[mcreconcile.Request]) queue {
+			return newFairQueue(name, limiter, workers)
+		},
+		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](retryBase, retryMax),
 		LogConstructor: func(req *mcreconcile.Request) logr.Logger {
 			if req == nil {
 				return mgr.GetLogger()

@@ -1,4 +1,4 @@
-package pcluster
+package fairness
 
 import (
 	"context"
@@ -11,31 +11,12 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// isEmpty reports whether nobody uses the gate.
-func (g *gate) isEmpty() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return len(g.lanes) == 0
-}
-
-// isFull reports whether a logical cluster has no place left.
-func (g *gate) isFull(clusterName string) bool {
-	g.mu.Lock()
-	own := g.lanes[clusterName]
-	g.mu.Unlock()
-	if own == nil || !own.TryAcquire(1) {
-		return own != nil
-	}
-	own.Release(1)
-	return false
-}
-
-func TestGate(t *testing.T) {
+func TestLimiter(t *testing.T) {
 	for name, test := range map[string]struct {
 		reason string
 		total  int64
 		places int64
-		calls  map[string]int // by logical cluster
+		calls  map[string]int // by group
 		want   map[string]int // under way at the same time
 	}{
 		"all":       {"", 10, 2, map[string]int{"a": 2, "b": 1}, map[string]int{"a": 2, "b": 1}},
@@ -44,17 +25,17 @@ func TestGate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGate(semaphore.NewWeighted(test.total), test.places)
+				l := NewLimiter[string](semaphore.NewWeighted(test.total), test.places)
 				release := make(chan struct{})
 				underWay, done := map[string]*atomic.Int64{}, atomic.Int64{}
 				all := int64(0)
-				for clusterName, calls := range test.calls {
+				for group, calls := range test.calls {
 					count := &atomic.Int64{}
-					underWay[clusterName] = count
+					underWay[group] = count
 					all += int64(calls)
 					for range calls {
 						go func() {
-							_ = g.pass(t.Context(), clusterName, func() {
+							_ = l.Do(t.Context(), group, func() {
 								count.Add(1)
 								<-release
 								done.Add(1)
@@ -64,15 +45,15 @@ func TestGate(t *testing.T) {
 				}
 				synctest.Wait()
 				got := map[string]int{}
-				for clusterName, count := range underWay {
-					got[clusterName] = int(count.Load())
+				for group, count := range underWay {
+					got[group] = int(count.Load())
 				}
 				if diff := cmp.Diff(test.want, got); diff != "" {
 					t.Errorf("%s: under way, -want +got:\n%s", test.reason, diff)
 				}
 				close(release)
 				synctest.Wait()
-				if done.Load() != all || !g.isEmpty() {
+				if done.Load() != all || len(l.groups) != 0 {
 					t.Errorf("%d of %d calls were made in the end; want all, and nothing kept", done.Load(), all)
 				}
 			})
@@ -81,19 +62,19 @@ func TestGate(t *testing.T) {
 }
 
 // Whoever waits for one of his own places takes none of the others'; and a wait that ends early leaves nothing behind.
-func TestGateOwnPlaceFirst(t *testing.T) {
+func TestLimiterOwnPlaceFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		total := semaphore.NewWeighted(2)
-		probes, meetings := newGate(total, 1), newGate(total, 1)
+		probes, meetings := NewLimiter[string](total, 1), NewLimiter[string](total, 1)
 		hole, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 3)
 		for range 3 {
-			go func() { ended <- probes.pass(hole, "a", func() { <-hole.Done() }) }()
+			go func() { ended <- probes.Do(hole, "a", func() { <-hole.Done() }) }()
 		}
 		synctest.Wait()
 		passed := false
-		if err := meetings.pass(t.Context(), "a", func() { passed = true }); err != nil || !passed {
-			t.Errorf("pass() = %v, want the second place of all to be free", err)
+		if err := meetings.Do(t.Context(), "a", func() { passed = true }); err != nil || !passed {
+			t.Errorf("Do() = %v, want the second place of all to be free", err)
 		}
 		cancel()
 		synctest.Wait()
@@ -103,7 +84,7 @@ func TestGateOwnPlaceFirst(t *testing.T) {
 				refused++
 			}
 		}
-		if refused != 2 || !probes.isEmpty() || !meetings.isEmpty() {
+		if refused != 2 || len(probes.groups)+len(meetings.groups) != 0 {
 			t.Errorf("%d waited in vain, want 2, and nothing kept", refused)
 		}
 		if !total.TryAcquire(2) {

@@ -1,0 +1,112 @@
+package synctarget
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
+	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
+	mcreconcile "sigs.k8s.io/multicluster-runtime/pkg/reconcile"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/pcluster"
+)
+
+// hanging are physical clusters that answer the first contact and then nothing.
+type hanging struct{}
+
+func (hanging) Get(ctx context.Context, _ pcluster.ID, _ []byte) (physicalCluster, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (hanging) Forget(pcluster.ID) {}
+
+// work reconciles what is in the queue, as controller-runtime does.
+func work(t *testing.T, r *Reconciler, q queue, workers int) (begun func() int) {
+	t.Helper()
+	var running sync.WaitGroup
+	var names sync.Map
+	for range workers {
+		running.Go(func() {
+			for {
+				req, shutdown := q.Get()
+				if shutdown {
+					return
+				}
+				names.Store(req.Name, true)
+				result, err := r.Reconcile(t.Context(), req)
+				switch {
+				case err != nil:
+					q.AddRateLimited(req)
+				case result.RequeueAfter > 0:
+					q.Forget(req)
+					q.AddAfter(req, result.RequeueAfter)
+				}
+				q.Done(req)
+			}
+		})
+	}
+	t.Cleanup(func() { q.ShutDown(); running.Wait() })
+	return func() (n int) {
+		names.Range(func(any, any) bool { n++; return true })
+		return n
+	}
+}
+
+// TestManyWait: SyncTargets that wait for a worker, since the physical clusters of their workspace hang, ask kcp for nothing.
+func TestManyWait(t *testing.T) {
+	const targets, workers = 500, 4
+	synctest.Test(t, func(t *testing.T) {
+		objects := []client.Object{newBinding(), newSecret()}
+		for i := range workers { // the fake of kcp is slow with many; those that wait are not read
+			objects = append(objects, newTarget(func(target *workloadv1alpha1.SyncTarget) {
+				target.Name, target.UID = fmt.Sprintf("edge-%d", i), types.UID(fmt.Sprint("uid-", i))
+			}))
+		}
+		kcp := newServer(t, clocktesting.NewFakeClock(time.Now()), objects...)
+		r, err := New(Config{
+			ExportName: workloadv1alpha1.GroupName, SyncerImage: "syncer:v1", KcpURL: "https://kcp.example.com",
+			Kcp:                &rest.Config{Host: "https://kcp.example.com/clusters/root:synctarget"},
+			HeartbeatThreshold: threshold, DeleteDeadline: deadline,
+			Workspaces: &workspaces{byName: map[multicluster.ClusterName]cluster.Cluster{testCluster: &workspace{reader: kcp.raw}}},
+			Upstream:   func(*rest.Config) (client.Client, error) { return kcp.Client, nil },
+			Events:     &recorder{}, Metrics: newTestMetrics(), Clock: clock.RealClock{},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.physical = hanging{}
+		r.tokens.get = func(context.Context, string, []byte, string, []byte) error { return nil }
+		q := newFairQueue("", workqueue.DefaultTypedControllerRateLimiter[mcreconcile.Request](), workers)
+		begun := work(t, r, q, workers)
+		for i := range targets {
+			q.Add(request(testCluster, fmt.Sprintf("edge-%d", i)))
+		}
+		time.Sleep(time.Second)
+		kcp.mu.Lock()
+		began := len(kcp.reads)
+		kcp.mu.Unlock()
+		const window = 8 * time.Second // in which no pass ends
+		time.Sleep(window)
+		synctest.Wait()
+		kcp.mu.Lock()
+		defer kcp.mu.Unlock()
+		if reads := len(kcp.reads) - began; reads > 0 || began == 0 {
+			t.Errorf("%d reads of kcp in %s after the first %d", reads, window, began)
+		}
+		if got := begun(); got != workers/2 {
+			t.Errorf("%d SyncTargets of one workspace have a worker, want %d", got, workers/2)
+		}
+	})
+}
