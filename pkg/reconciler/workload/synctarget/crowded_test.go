@@ -3,6 +3,7 @@ package synctarget
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,9 +16,11 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
 	mcreconcile "sigs.k8s.io/multicluster-runtime/pkg/reconcile"
 
+	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/pcluster"
 )
@@ -109,4 +112,50 @@ func TestManyWait(t *testing.T) {
 			t.Errorf("%d SyncTargets of one workspace have a worker, want %d", got, workers/2)
 		}
 	})
+}
+
+// TestIdentityIsReadOnce: while the physical cluster keeps the syncer from being installed, what was found right in the
+// workspace is not read again with each attempt, unless something may have happened to it.
+func TestIdentityIsReadOnce(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		change func(*world)
+		reads  bool
+	}{
+		"nothing": {"", func(*world) {}, false},
+		"a sign":  {"It comes from the physical cluster.", func(w *world) { w.wake() }, false},
+		"the token's Secret": {"Its event says that it was changed or deleted.", func(w *world) {
+			secret := secretMeta()
+			if err := w.kcp.raw.Get(w.t.Context(), client.ObjectKey{Namespace: testNamespace(), Name: agent.TokenSecretName}, secret); err != nil {
+				w.t.Fatal(err)
+			}
+			q := newQueue(w.t)
+			w.r.secretEvents(testCluster, w.cache).Update(w.t.Context(), event.UpdateEvent{ObjectOld: secret, ObjectNew: secret}, q)
+		}, true},
+		"a changed spec":     {"", func(w *world) { w.edit(func(target *workloadv1alpha1.SyncTarget) { target.Generation = 2 }) }, true},
+		"the drift interval": {"What nobody told us of is found.", func(w *world) { w.clock.Step(driftInterval) }, true},
+		"silence": {"Without its rights the syncer is silent.", func(w *world) {
+			w.beat(w.clock.Now())
+			w.clock.Step(threshold)
+		}, true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := usual(t)
+			w.settle()
+			w.clusters.err = context.DeadlineExceeded
+			w.edit(func(target *workloadv1alpha1.SyncTarget) { target.Generation = 3 })
+			w.settle()
+			tc.change(w)
+			w.forget()
+			w.pass()
+			if w.clusters.gets == 0 {
+				t.Error("the physical cluster was not asked")
+			}
+			got := slices.DeleteFunc(w.kcp.reads, func(request string) bool { return request == `get Secret "default/edge-1"` })
+			if len(got) > 0 != tc.reads {
+				t.Errorf("%s\nreads of kcp: %q", tc.reason, got)
+			}
+		})
+	}
 }

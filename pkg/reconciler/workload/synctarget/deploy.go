@@ -87,7 +87,7 @@ func (r *Reconciler) installBothSides(ctx context.Context, s *scope, cfg agent.C
 	if cfg.Retained, err = agent.Retain(ctx, s.upstream, s.target.Name, s.key, s.target.Leaving()); err != nil {
 		return verdict{}, err
 	}
-	token, stop, err := r.ensureIdentity(ctx, s, cfg)
+	token, stop, err := r.identity(ctx, s, cfg)
 	if err != nil {
 		return verdict{}, err
 	}

@@ -46,6 +46,21 @@ func (r *Reconciler) agentConfig(s *scope) agent.Config {
 	}
 }
 
+// identity returns what ensureIdentity does. An identity that was found right is not read again in each pass of an installation
+// that takes many, such as one that waits for the physical cluster. A syncer that has fallen silent may have lost it.
+func (r *Reconciler) identity(ctx context.Context, s *scope, cfg agent.Config) ([]byte, *verdict, error) {
+	inputs := s.round.inputs
+	hasFallenSilent := s.target.Status.LastHeartbeatTime != nil && r.isSilent(s)
+	if token, known := r.installed.identity(s.target.UID, inputs, r.Clock.Now()); known && !hasFallenSilent {
+		return token, nil, nil
+	}
+	token, stop, err := r.ensureIdentity(ctx, s, cfg)
+	if err == nil && stop == nil {
+		r.installed.putIdentity(s.target.UID, inputs, token, r.Clock.Now())
+	}
+	return token, stop, err
+}
+
 // ensureIdentity gives the syncer its own identity in the workspace and returns the token, or a verdict that says
 // why there is none yet.
 func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Config) ([]byte, *verdict, error) {

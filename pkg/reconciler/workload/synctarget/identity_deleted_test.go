@@ -35,7 +35,7 @@ func (w *world) deleteIdentity() {
 			w.t.Fatal(err)
 		}
 	}
-	w.r.installed.forget(testUID) // as the event of the token Secret does
+	w.r.installed.forgetIdentity(testUID) // as the event of the token Secret does
 }
 
 // identityObjects are the token Secret and the ServiceAccount, as far as they are there.
@@ -121,7 +121,7 @@ func TestServiceAccountDeletedByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.kcp.token = "another.payload.signature"
-	w.wake()
+	w.r.installed.forgetIdentity(testUID) // as the event of the token Secret does
 	w.pass()
 	var installed corev1.Secret
 	if err := w.kcp.raw.Get(t.Context(), client.ObjectKeyFromObject(token), &installed); err != nil {

@@ -11,9 +11,17 @@ import (
 // installed remembers when everything that is installed was last found right, so that a pass in between costs the
 // physical cluster no request. Any sign of a change drops the memory, and of a syncer that fell silent it is not believed.
 type installed struct {
-	mu     sync.Mutex
-	byUID  map[types.UID]installation
-	rounds map[types.UID]*round
+	mu         sync.Mutex
+	byUID      map[types.UID]installation
+	identities map[types.UID]provenIdentity
+	rounds     map[types.UID]*round
+}
+
+// provenIdentity is the token of a syncer whose identity in the workspace was found right.
+type provenIdentity struct {
+	inputs [sha256.Size]byte
+	token  []byte
+	until  time.Time
 }
 
 type installation struct {
@@ -37,7 +45,7 @@ type round struct {
 }
 
 func newInstalled() *installed {
-	return &installed{byUID: map[types.UID]installation{}, rounds: map[types.UID]*round{}}
+	return &installed{byUID: map[types.UID]installation{}, identities: map[types.UID]provenIdentity{}, rounds: map[types.UID]*round{}}
 }
 
 // begin returns the round that is under way, or a new one.
@@ -99,6 +107,35 @@ func (i *installed) put(uid types.UID, inputs [sha256.Size]byte, v verdict, now 
 	return true
 }
 
+// identity returns the token of a syncer whose identity was found right, unless something may have happened to it since.
+func (i *installed) identity(uid types.UID, inputs [sha256.Size]byte, now time.Time) (token []byte, known bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	found, ok := i.identities[uid]
+	if !ok || found.inputs != inputs || !now.Before(found.until) {
+		return nil, false
+	}
+	return found.token, true
+}
+
+// putIdentity remembers that an identity was found right, unless something has changed during the round.
+func (i *installed) putIdentity(uid types.UID, inputs [sha256.Size]byte, token []byte, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if found := i.rounds[uid]; found != nil && found.stale {
+		return
+	}
+	i.identities[uid] = provenIdentity{inputs: inputs, token: token, until: now.Add(driftInterval * 4 / 5)}
+}
+
+// forgetIdentity tells that something may have happened to an identity, and to what was installed with it.
+func (i *installed) forgetIdentity(uid types.UID) {
+	i.mu.Lock()
+	delete(i.identities, uid)
+	i.mu.Unlock()
+	i.forget(uid)
+}
+
 // forget tells that something may have changed.
 func (i *installed) forget(uid types.UID) {
 	i.mu.Lock()
@@ -114,5 +151,6 @@ func (i *installed) drop(uid types.UID) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	delete(i.byUID, uid)
+	delete(i.identities, uid)
 	delete(i.rounds, uid)
 }

@@ -230,7 +230,7 @@ func (r *Reconciler) secretEvents(clusterName multicluster.ClusterName, cl clust
 		var owner workloadv1alpha1.SyncTarget
 		name := secret.GetAnnotations()[workloadv1alpha1.AnnotationSyncTarget]
 		if name != "" && cl.GetCache().Get(ctx, types.NamespacedName{Name: name}, &owner) == nil {
-			r.installed.forget(owner.UID)
+			r.installed.forgetIdentity(owner.UID)
 			targets.Items = append(targets.Items, owner)
 		}
 		return requests(clusterName, &targets)
