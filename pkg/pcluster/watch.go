@@ -22,8 +22,9 @@ const (
 	// refusedRetry is when a watch is tried again that the cluster refuses, up to a fifth later. Until then the caller
 	// has to look by itself.
 	refusedRetry = 10 * time.Minute
-	// newsInterval keeps a cluster that reports changes all the time from keeping the workers busy.
-	newsInterval = time.Second
+	// newsInterval is the time between two calls of OnChange for what a cluster's watches say. It keeps a cluster that reports
+	// changes all the time from keeping the workers busy.
+	newsInterval = 10 * time.Second
 )
 
 // watchBackoff is when a watch that ended is made again.
@@ -51,8 +52,8 @@ type watcher struct {
 	lostAt  time.Time // when it was lost and the cluster with it; zero if the cluster answers
 }
 
-// Watch calls OnChange whenever one of these objects is created, changes or is deleted, at most once a second. It
-// returns at once, and a second call for the same object does nothing. What changed since the client last read or
+// Watch calls OnChange whenever one of these objects is created, changes or is deleted: at once after a
+// rest, and at most once in 10 s. It returns at once, and a second call for the same object does nothing. What changed since the client last read or
 // applied the object counts; if it never did, the first look does. The watches end with the cluster, by WatchOnly, or when
 // the cluster is marked dead; as OnChange is called when it answers again, calling this in every pass is enough. Whether
 // the cluster lets us watch, Unwatched says. The error is a kind that newMapper lacks.
