@@ -85,11 +85,14 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 		HeartbeatInterval:  opts.heartbeatInterval,
 		HeartbeatThreshold: opts.threshold,
 		DeleteDeadline:     opts.deleteDeadline,
-		Workspaces:         mgr,
-		PClusters:          pclusters,
-		Upstream:           upstream,
-		Events:             synctarget.NewEvents(ctx, scheme, mgr, upstream),
-		Metrics:            synctarget.NewMetrics(metrics.Registry, supervisor.Served),
+
+		MaxTargetsPerWorkspace: opts.maxTargets,
+
+		Workspaces: mgr,
+		PClusters:  pclusters,
+		Upstream:   upstream,
+		Events:     synctarget.NewEvents(ctx, scheme, mgr, upstream),
+		Metrics:    synctarget.NewMetrics(metrics.Registry, supervisor.Served),
 	})
 	if err != nil {
 		return nil, err

@@ -41,6 +41,7 @@ type options struct {
 	heartbeatInterval time.Duration
 	threshold         time.Duration
 	deleteDeadline    time.Duration
+	maxTargets        int
 	workers           int
 	allowCIDRs        []string
 	denyCIDRs         []string
@@ -74,6 +75,7 @@ func newOptions() *options {
 
 		heartbeatInterval: syncer.DefaultHeartbeatInterval,
 		deleteDeadline:    15 * time.Minute,
+		maxTargets:        100,
 		workers:           10,
 	}
 }
@@ -93,6 +95,7 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.heartbeatInterval, "syncer-heartbeat-interval", o.heartbeatInterval, "Mean time between two heartbeats of a syncer, 1s to 2m. A change rolls out all syncers that the service installed.")
 	fs.DurationVar(&o.threshold, "heartbeat-threshold", o.threshold, "How long a syncer may send no heartbeat before its SyncTarget is not Ready. At least twice --syncer-heartbeat-interval.")
 	fs.DurationVar(&o.deleteDeadline, "delete-deadline", o.deleteDeadline, "How long a deletion is retried before the controller skips what it cannot remove.")
+	fs.IntVar(&o.maxTargets, "max-targets-per-workspace", o.maxTargets, "How many SyncTargets of a workspace the controller connects to, the oldest first; 0 for any number. Those that are connected already stay so. SyncTargets without kubeconfigSecretRef do not count.")
 	fs.IntVar(&o.workers, "workers", o.workers, "How many SyncTargets are reconciled at once.")
 	fs.StringSliceVar(&o.allowCIDRs, "allow-pcluster-cidr", o.allowCIDRs, "Address ranges of physical clusters that are dialled although they are loopback, link-local, unspecified or multicast, or belong to the hosting cluster.")
 	fs.StringSliceVar(&o.denyCIDRs, "deny-pcluster-cidr", o.denyCIDRs, "Address ranges that are never dialled, even if --allow-pcluster-cidr contains them. In a Pod, the addresses in KUBERNETES_SERVICE_HOST, POD_IPS and HOST_IP are not dialled either, unless --allow-pcluster-cidr contains them.")
@@ -110,6 +113,9 @@ func (o *options) complete() error {
 	}
 	if o.workers < 1 {
 		errs = append(errs, fmt.Errorf("--workers must be at least 1, not %d", o.workers))
+	}
+	if o.maxTargets < 0 {
+		errs = append(errs, fmt.Errorf("--max-targets-per-workspace must not be negative, not %d", o.maxTargets))
 	}
 	if o.threshold <= 0 {
 		errs = append(errs, fmt.Errorf("--heartbeat-threshold must be positive, not %s", o.threshold))

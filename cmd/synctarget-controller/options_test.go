@@ -40,6 +40,7 @@ func TestFlags(t *testing.T) {
 		"syncer-heartbeat-interval": "20s",
 		"heartbeat-threshold":       "5m0s",
 		"delete-deadline":           "15m0s",
+		"max-targets-per-workspace": "100",
 		"workers":                   "10",
 		"allow-pcluster-cidr":       "[]",
 		"deny-pcluster-cidr":        "[]",
@@ -212,9 +213,9 @@ func TestCompleteRefuses(t *testing.T) {
 		"no kubeconfig": {"", []string{"--kubeconfig="}, []string{"--kubeconfig is required: a kubeconfig of the kcp workspace that holds the APIExport"}},
 		"all at once": {
 			"An operator mends them in one go.",
-			[]string{"--kubeconfig=", "--workers=0", "--heartbeat-threshold=0s", "--delete-deadline=-1m", "--allow-pcluster-cidr=localhost", "--deny-pcluster-cidr=10.0.0.1"},
+			[]string{"--kubeconfig=", "--workers=0", "--max-targets-per-workspace=-1", "--heartbeat-threshold=0s", "--delete-deadline=-1m", "--allow-pcluster-cidr=localhost", "--deny-pcluster-cidr=10.0.0.1"},
 			[]string{
-				"--kubeconfig is required: a kubeconfig of the kcp workspace that holds the APIExport", "--workers must be at least 1, not 0",
+				"--kubeconfig is required: a kubeconfig of the kcp workspace that holds the APIExport", "--workers must be at least 1, not 0", "--max-targets-per-workspace must not be negative, not -1",
 				"--heartbeat-threshold must be positive, not 0s", "--delete-deadline must be positive, not -1m0s", "--allow-pcluster-cidr: …", "--deny-pcluster-cidr: …",
 			},
 		},

@@ -36,6 +36,9 @@ const (
 	ReasonAwaitingInstall = "AwaitingInstall"
 	// ReasonClusterMismatch: the kubeconfig leads to another cluster than the one pinned in status.clusterID.
 	ReasonClusterMismatch = "ClusterMismatch"
+	// ReasonTargetLimitReached: the service connects to a limited number of SyncTargets of a workspace, and older ones come first.
+	// It goes on by itself when one of those is deleted.
+	ReasonTargetLimitReached = "TargetLimitReached"
 	// ReasonClusterUnreachable: the physical cluster does not answer; nothing is known about the syncer there.
 	ReasonClusterUnreachable = "ClusterUnreachable"
 )

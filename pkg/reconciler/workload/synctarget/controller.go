@@ -50,6 +50,8 @@ type Config struct {
 	HeartbeatThreshold time.Duration
 	// DeleteDeadline is how long a deletion may be held up.
 	DeleteDeadline time.Duration
+	// MaxTargetsPerWorkspace is how many SyncTargets of a workspace the service connects to; zero for any number.
+	MaxTargetsPerWorkspace int
 
 	Workspaces Workspaces
 	// EndpointOf names the endpoint, such as the URL of a virtual workspace, whose watch brings the SyncTargets of a logical

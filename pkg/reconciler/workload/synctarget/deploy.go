@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -43,6 +44,9 @@ const (
 
 // deploy installs the syncer and keeps it as it should be.
 func (r *Reconciler) deploy(ctx context.Context, s *scope) (verdict, error) {
+	if stop, err := r.checkLimit(ctx, s); err != nil || stop != nil {
+		return ptr.Deref(stop, verdict{}), err
+	}
 	if !controllerutil.ContainsFinalizer(s.target, workloadv1alpha1.Finalizer) {
 		v := blocked(workloadv1alpha1.ReasonRollingOut, "Installing the syncer")
 		v.needsFinalizer = true

@@ -164,11 +164,17 @@ func (r *Reconciler) targetEvents(clusterName multicluster.ClusterName, cl clust
 			if keptIn(before) != keptIn(after) {
 				queueOpened(ctx, clusterName, cl, q, before, after)
 			}
+			if needsPlace(before) && !needsPlace(after) {
+				r.queueWaiting(ctx, clusterName, cl, q)
+			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			target := e.Object.(*workloadv1alpha1.SyncTarget)
 			r.forget(&scope{clusterName: clusterName, target: target})
 			queueOpened(ctx, clusterName, cl, q, target)
+			if needsPlace(target) {
+				r.queueWaiting(ctx, clusterName, cl, q)
+			}
 		},
 	}
 }
