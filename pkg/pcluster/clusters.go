@@ -87,7 +87,8 @@ type Clusters struct {
 
 	mu       sync.Mutex
 	clusters map[ID]*Cluster
-	running  sync.WaitGroup // first contacts, probes, watches
+	slow     map[target]time.Time // until when a cluster counts as slow
+	running  sync.WaitGroup       // first contacts, probes, watches
 }
 
 // New returns an empty set. It serves at once, but what is dead stays dead until Start runs.
@@ -102,6 +103,7 @@ func New(options Options) *Clusters {
 		dial:     dial,
 		checks:   newCheckLimiter(),
 		clusters: map[ID]*Cluster{},
+		slow:     map[target]time.Time{},
 	}
 	total := semaphore.NewWeighted(defaultMaxContacts)
 	if options.MaxContacts > 0 {
@@ -192,6 +194,7 @@ func (c *Clusters) replace(id ID, fresh *Cluster) *Cluster {
 	switch {
 	case fresh == nil:
 		delete(c.clusters, id)
+		delete(c.slow, id.target())
 	case old != nil && old.hash == fresh.hash:
 		fresh.close()
 		return old

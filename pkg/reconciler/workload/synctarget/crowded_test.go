@@ -33,7 +33,8 @@ func (hanging) Get(ctx context.Context, _ pcluster.ID, _ []byte) (physicalCluste
 	return nil, ctx.Err()
 }
 
-func (hanging) Forget(pcluster.ID) {}
+func (hanging) Forget(pcluster.ID)         {}
+func (hanging) IsSlow(string, string) bool { return false }
 
 // work reconciles what is in the queue, as controller-runtime does.
 func work(t *testing.T, r *Reconciler, q queue, workers int) (begun func() int) {
@@ -91,7 +92,7 @@ func TestManyWait(t *testing.T) {
 		}
 		r.physical = hanging{}
 		r.tokens.get = func(context.Context, string, []byte, string, []byte) error { return nil }
-		q := newFairQueue("", workqueue.DefaultTypedControllerRateLimiter[mcreconcile.Request](), workers)
+		q := r.newFairQueue("", workqueue.DefaultTypedControllerRateLimiter[mcreconcile.Request](), workers)
 		begun := work(t, r, q, workers)
 		for i := range targets {
 			q.Add(request(testCluster, fmt.Sprintf("edge-%d", i)))
@@ -157,5 +158,80 @@ func TestIdentityIsReadOnce(t *testing.T) {
 				t.Errorf("%s\nreads of kcp: %q", tc.reason, got)
 			}
 		})
+	}
+}
+
+// tarpits are physical clusters that are slow once they were met.
+type tarpits struct {
+	physicalClusters
+	met sync.Map
+}
+
+func (p *tarpits) IsSlow(clusterName, _ string) bool {
+	_, met := p.met.Load(clusterName)
+	return met
+}
+
+// TestTarpits: physical clusters that answer each call just in time, in many workspaces, do not delay another SyncTarget much.
+func TestTarpits(t *testing.T) {
+	const (
+		workers   = 100
+		perTarget = 5 // passes until a target is ready
+		usual     = 200 * time.Millisecond
+	)
+	timeToReady := func(workspaces, tarpitsOfEach int) (took time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			slow := &tarpits{}
+			r := &Reconciler{physical: slow}
+			q := r.newFairQueue("", workqueue.DefaultTypedControllerRateLimiter[mcreconcile.Request](), workers)
+			ready := make(chan struct{})
+			left := perTarget
+			var running sync.WaitGroup
+			for range workers {
+				running.Go(func() {
+					for {
+						req, shutdown := q.Get()
+						switch {
+						case shutdown:
+							return
+						case req.ClusterName != testCluster:
+							time.Sleep(pcluster.Budget)
+							slow.met.Store(req.ClusterName.String(), true)
+							q.AddAfter(req, time.Second)
+						default:
+							time.Sleep(usual)
+							if left--; left == 0 {
+								close(ready)
+							} else {
+								q.AddAfter(req, time.Millisecond)
+							}
+						}
+						q.Done(req)
+					}
+				})
+			}
+			for i := range workspaces {
+				for j := range tarpitsOfEach {
+					q.Add(request(multicluster.ClusterName(fmt.Sprint("workspace-", i)), fmt.Sprint("edge-", j)))
+				}
+			}
+			time.Sleep(time.Minute + 3*time.Second) // in the middle of their passes
+			began := time.Now()
+			q.Add(request(testCluster, testName))
+			<-ready
+			took = time.Since(began)
+			q.ShutDown()
+			running.Wait()
+		})
+		return took
+	}
+	alone := timeToReady(0, 0)
+	for name, among := range map[string]time.Duration{
+		"70 in 14 workspaces":   timeToReady(14, 5),
+		"400 in 200 workspaces": timeToReady(200, 2),
+	} {
+		if among > 2*alone {
+			t.Errorf("%s: ready after %s, and after %s without them", name, among, alone)
+		}
 	}
 }

@@ -10,10 +10,11 @@ import (
 
 // newFairQueue makes the controller's queue. Workspaces take turns in it, and a SyncTarget whose workspace has its share of the
 // workers waits there: a physical cluster that takes its time with each answer holds a worker for the whole budget of a pass,
-// and a workspace may have many.
-func newFairQueue(name string, limiter workqueue.TypedRateLimiter[mcreconcile.Request], workers int) queue {
+// and a workspace may have many. Those that are known to do so have a share of their own.
+func (r *Reconciler) newFairQueue(name string, limiter workqueue.TypedRateLimiter[mcreconcile.Request], workers int) queue {
 	return fairness.New(fairness.Options[mcreconcile.Request, multicluster.ClusterName]{
 		Name: name, RateLimiter: limiter, Workers: workers,
-		Group: func(req mcreconcile.Request) multicluster.ClusterName { return req.ClusterName },
+		Group:  func(req mcreconcile.Request) multicluster.ClusterName { return req.ClusterName },
+		IsSlow: func(req mcreconcile.Request) bool { return r.physical.IsSlow(req.ClusterName.String(), req.Name) },
 	})
 }

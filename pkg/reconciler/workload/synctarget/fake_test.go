@@ -308,6 +308,8 @@ func (p *physicals) Get(context.Context, pcluster.ID, []byte) (physicalCluster, 
 	return p.cluster, nil
 }
 
+func (p *physicals) IsSlow(string, string) bool { return false }
+
 func (p *physicals) Forget(id pcluster.ID) { p.forgotten = append(p.forgotten, id) }
 
 // physical is a physical cluster.

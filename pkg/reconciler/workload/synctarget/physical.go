@@ -13,6 +13,7 @@ import (
 type physicalClusters interface {
 	Get(ctx context.Context, id pcluster.ID, kubeconfig []byte) (physicalCluster, error)
 	Forget(id pcluster.ID)
+	IsSlow(clusterName, name string) bool
 }
 
 // physicalCluster is one physical cluster; see pcluster.Cluster.

@@ -60,7 +60,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager
 		MaxConcurrentReconciles: workers,
 		ReconciliationTimeout:   passTimeout,
 		NewQueue: func(name string, limiter workqueue.TypedRateLimiter[mcreconcile.Request]) queue {
-			return newFairQueue(name, limiter, workers)
+			return r.newFairQueue(name, limiter, workers)
 		},
 		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](retryBase, retryMax),
 		LogConstructor: func(req *mcreconcile.Request) logr.Logger {
