@@ -7,8 +7,10 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
 	mcreconcile "sigs.k8s.io/multicluster-runtime/pkg/reconcile"
@@ -82,7 +84,11 @@ func (r *Reconciler) pass(ctx context.Context, s *scope) (reconcile.Result, erro
 	if err := r.updateStatus(ctx, s, verdicts); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: soonest(verdicts)}, cmp.Or(failure, s.unclosed)
+	result := reconcile.Result{RequeueAfter: soonest(verdicts)}
+	if verdicts[workloadv1alpha1.ConditionDeployed].ok() && verdicts[workloadv1alpha1.ConditionReady].ok() {
+		result.Priority = ptr.To(handler.LowPriority) // the next pass only reads again what is there
+	}
+	return result, cmp.Or(failure, s.unclosed)
 }
 
 // patchFinalizers changes the SyncTarget's finalizers and nothing else.

@@ -151,7 +151,7 @@ func (r *Reconciler) targetEvents(clusterName multicluster.ClusterName, cl clust
 			target := e.Object.(*workloadv1alpha1.SyncTarget)
 			r.observeHeartbeat(ctx, clusterName, target)
 			r.deletions.observe(target)
-			q.Add(request(clusterName, target.Name))
+			addListed(q, clusterName, target)
 			queueOpened(ctx, clusterName, cl, q, target)
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
@@ -227,7 +227,7 @@ func withoutHeartbeat(target *workloadv1alpha1.SyncTarget) *workloadv1alpha1.Syn
 
 // secretEvents queues the targets that refer to a Secret, and the target that a token belongs to.
 func (r *Reconciler) secretEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
-	return handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, secret client.Object) []mcreconcile.Request {
+	return enqueueFor(clusterName, func(ctx context.Context, secret client.Object) []workloadv1alpha1.SyncTarget {
 		var targets workloadv1alpha1.SyncTargetList
 		if err := cl.GetCache().List(ctx, &targets, client.MatchingFields{indexSecret: secret.GetNamespace() + "/" + secret.GetName()}); err != nil {
 			return nil
@@ -239,13 +239,13 @@ func (r *Reconciler) secretEvents(clusterName multicluster.ClusterName, cl clust
 			r.installed.forgetIdentity(owner.UID)
 			targets.Items = append(targets.Items, owner)
 		}
-		return requests(clusterName, &targets)
+		return targets.Items
 	})
 }
 
 // namespaceEvents queues the targets that a Namespace is opened to, or was.
 func namespaceEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
-	return handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, namespace client.Object) []mcreconcile.Request {
+	return enqueueFor(clusterName, func(ctx context.Context, namespace client.Object) []workloadv1alpha1.SyncTarget {
 		keys := map[string]bool{}
 		for label := range namespace.GetLabels() {
 			if key, ok := strings.CutPrefix(label, workloadv1alpha1.LabelStatePrefix); ok {
@@ -256,10 +256,9 @@ func namespaceEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) h
 		if len(keys) == 0 || cl.GetCache().List(ctx, &targets) != nil {
 			return nil
 		}
-		targets.Items = slices.DeleteFunc(targets.Items, func(target workloadv1alpha1.SyncTarget) bool {
+		return slices.DeleteFunc(targets.Items, func(target workloadv1alpha1.SyncTarget) bool {
 			return !keys[workloadv1alpha1.Key(clusterName.String(), target.Name)]
 		})
-		return requests(clusterName, &targets)
 	})
 }
 
