@@ -28,19 +28,33 @@ func NewLimiter[G comparable](total *semaphore.Weighted, perGroup int64) *Limite
 	return &Limiter[G]{total: total, perGroup: perGroup, groups: map[G]*places{}}
 }
 
-// Do waits for a place, first come, first served, and makes the call. The error is the context's, if that ends before there
-// is a place.
-func (l *Limiter[G]) Do(ctx context.Context, group G, call func()) error {
+// Acquire waits for a place, first come, first served, and returns how to give it back. The error is the context's, if that
+// ends before there is a place.
+func (l *Limiter[G]) Acquire(ctx context.Context, group G) (release func(), err error) {
 	own := l.join(group)
-	defer l.leave(group, own)
 	if err := own.Acquire(ctx, 1); err != nil {
-		return err
+		l.leave(group, own)
+		return nil, err
 	}
-	defer own.Release(1)
 	if err := l.total.Acquire(ctx, 1); err != nil {
+		own.Release(1)
+		l.leave(group, own)
+		return nil, err
+	}
+	return func() {
+		l.total.Release(1)
+		own.Release(1)
+		l.leave(group, own)
+	}, nil
+}
+
+// Do makes a call when there is a place for it; see Acquire.
+func (l *Limiter[G]) Do(ctx context.Context, group G, call func()) error {
+	release, err := l.Acquire(ctx, group)
+	if err != nil {
 		return err
 	}
-	defer l.total.Release(1)
+	defer release()
 	call()
 	return nil
 }

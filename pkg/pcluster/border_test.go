@@ -7,7 +7,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -108,4 +111,77 @@ func TestBodyEndsWithRequest(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLargeAnswers: large answers take places, which they keep until their call ends, and small ones need none.
+func TestLargeAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clusters, _ := startClusters(t, nil, nil)
+		read := func(clusterName string, size int, limit time.Duration) (end context.CancelFunc, answer chan error) {
+			b := &border{
+				host:    "edge:6443",
+				reserve: func(ctx context.Context) error { return clusters.reserve(ctx, clusterName) },
+				next: roundTripper(func(r *http.Request) (*http.Response, error) {
+					return &http.Response{
+						StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Request: r,
+						Body: io.NopCloser(strings.NewReader(strings.Repeat("x", size))),
+					}, nil
+				}),
+			}
+			ctx, end := context.WithTimeout(t.Context(), limit)
+			answer = make(chan error, 1)
+			go func() {
+				r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://edge:6443/api", nil)
+				if err == nil {
+					var response *http.Response
+					if response, err = b.RoundTrip(r); err == nil && response.ContentLength != int64(size) {
+						err = fmt.Errorf("%d bytes", response.ContentLength)
+					}
+				}
+				answer <- err
+			}()
+			synctest.Wait()
+			return end, answer
+		}
+		var ends []context.CancelFunc
+		for range largeAnswersPerWorkspace {
+			end, answer := read("a", maxResponseBytes, Budget)
+			ends = append(ends, end)
+			if err := <-answer; err != nil {
+				t.Fatal(err)
+			}
+		}
+		for what, tc := range map[string]struct {
+			clusterName string
+			size        int
+		}{"a small answer": {"a", largeAnswer - 1}, "another workspace": {"b", largeAnswer}} {
+			end, answer := read(tc.clusterName, tc.size, time.Second)
+			if len(answer) == 0 || <-answer != nil {
+				t.Errorf("%s waits, or failed", what)
+			}
+			end()
+		}
+		_, waits := read("a", largeAnswer, time.Second)
+		if len(waits) != 0 {
+			t.Error("more large answers than a workspace may have")
+		}
+		time.Sleep(time.Second)
+		if err := <-waits; err == nil || isDeadly(err) || !isVerdict(err) {
+			t.Errorf("after waiting in vain: %v", err)
+		}
+		_, waits = read("a", largeAnswer, time.Second)
+		ends[0]()
+		synctest.Wait()
+		if len(waits) == 0 || <-waits != nil {
+			t.Error("the place of a call that ended is not free")
+		}
+		for _, end := range ends {
+			end()
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := clusters.large.Calls("a") + clusters.large.Calls("b"); got != 0 {
+			t.Errorf("%d places are kept", got)
+		}
+	})
 }

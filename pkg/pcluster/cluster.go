@@ -55,7 +55,7 @@ func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
 		return nil, invalid("server is not a valid URL")
 	}
 	connections := &conns{}
-	border := &border{host: server.Host}
+	border := &border{host: server.Host, reserve: func(ctx context.Context) error { return c.reserve(ctx, id.ClusterName) }}
 	guarded := c.guard
 	guarded.onPrivate = func() { border.private.Store(true) }
 	if border.next, err = newTransport(config, connections.dialer(guarded.dialer(c.dial))); err != nil {

@@ -73,6 +73,7 @@ type Clusters struct {
 	guard    guard
 	meetings *fairness.Limiter[string] // of first contacts, by logical cluster
 	probes   *fairness.Limiter[string] // of probes of dead clusters, by logical cluster
+	large    *fairness.Limiter[string] // of large answers in memory, by logical cluster
 	onChange func(ID)
 	scheme   *runtime.Scheme
 	mapper   meta.RESTMapper
@@ -110,6 +111,7 @@ func New(options Options) *Clusters {
 		total = semaphore.NewWeighted(int64(options.MaxContacts))
 	}
 	c.meetings, c.probes = fairness.NewLimiter[string](total, meetingsPerWorkspace), fairness.NewLimiter[string](total, probesPerWorkspace)
+	c.large = fairness.NewLimiter[string](semaphore.NewWeighted(largeAnswers), largeAnswersPerWorkspace)
 	if c.onChange == nil {
 		c.onChange = func(ID) {}
 	}
@@ -211,6 +213,15 @@ func (c *Clusters) current(id ID) *Cluster {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.clusters[id]
+}
+
+// reserve waits for a place for a large answer, which is given back when the context ends.
+func (c *Clusters) reserve(ctx context.Context, clusterName string) error {
+	release, err := c.large.Acquire(ctx, clusterName)
+	if err == nil {
+		context.AfterFunc(ctx, release)
+	}
+	return err
 }
 
 // spawn runs f in the background, unless everything is to end, and reports whether it does.

@@ -92,7 +92,10 @@ func (c *Cluster) discover(ctx context.Context) ([]*metav1.APIResourceList, erro
 			if read.Load() > maxDiscoveryBytes {
 				return nil, tooMuch()
 			}
-			response, err := c.http.Transport.RoundTrip(r.WithContext(ctx)) // the library's calls take no context
+			// The library's calls take no context. Each answer is read when this returns, and gives its place back.
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			response, err := c.http.Transport.RoundTrip(r.WithContext(ctx))
 			if err == nil {
 				read.Add(response.ContentLength)
 			}

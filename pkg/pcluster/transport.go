@@ -24,6 +24,11 @@ const (
 	// everything in a namespace, by the hundred; and for what the cluster serves: about 500 bytes for each resource.
 	maxResponseBytes = 2 << 20
 	maxHeaderBytes   = 64 << 10
+	// Answers beyond largeAnswer are read when there is a place for them, which they keep until their call ends. So all large
+	// answers together take a bounded amount of memory, however many workers there are.
+	largeAnswer              = 64 << 10
+	largeAnswers             = 32
+	largeAnswersPerWorkspace = 8
 	// maxBufferedBytes bounds what an HTTP/2 server may send ahead of its reader, for each call and watch.
 	maxBufferedBytes = 256 << 10
 	idleTimeout      = 90 * time.Second
@@ -66,6 +71,9 @@ type border struct {
 	// private is set when the server is, or was, dialled at a private address. Then the sentences do not tell apart what
 	// would make this service a scanner of the ports of its own network.
 	private atomic.Bool
+	// reserve waits for a place for a large answer, until the context ends, with which it gives the place back. Nil: there
+	// always is one.
+	reserve func(context.Context) error
 }
 
 func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -91,7 +99,7 @@ func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Query().Has("watch") {
 		return response, nil // its reader bounds each event
 	}
-	body, err := readBody(r.Context(), response.Body)
+	body, err := b.readBody(r.Context(), response.Body)
 	if err != nil {
 		return nil, b.explain(r.Context(), err)
 	}
@@ -104,10 +112,18 @@ func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // readBody reads an answer, or one byte more than is allowed of it, and ends with the context: by closing the body, which
 // holds for every kind of connection.
-func readBody(ctx context.Context, body io.ReadCloser) ([]byte, error) {
+func (b *border) readBody(ctx context.Context, body io.ReadCloser) ([]byte, error) {
 	defer func() { _ = body.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = body.Close() })()
-	read, err := io.ReadAll(io.LimitReader(body, maxResponseBytes+1))
+	read, err := io.ReadAll(io.LimitReader(body, largeAnswer))
+	if err == nil && len(read) == largeAnswer {
+		if b.reserve != nil && b.reserve(ctx) != nil {
+			return nil, &problem{text: "the service is reading many large answers of clusters at the moment; it is tried again"}
+		}
+		var rest []byte
+		rest, err = io.ReadAll(io.LimitReader(body, maxResponseBytes+1-largeAnswer))
+		read = append(read, rest...)
+	}
 	if err != nil && ctx.Err() != nil {
 		return nil, ctx.Err() // the reason why it was closed
 	}
