@@ -76,7 +76,7 @@ func newOptions() *options {
 		heartbeatInterval: syncer.DefaultHeartbeatInterval,
 		deleteDeadline:    15 * time.Minute,
 		maxTargets:        100,
-		workers:           10,
+		workers:           100,
 	}
 }
 

@@ -41,7 +41,7 @@ func TestFlags(t *testing.T) {
 		"heartbeat-threshold":       "5m0s",
 		"delete-deadline":           "15m0s",
 		"max-targets-per-workspace": "100",
-		"workers":                   "10",
+		"workers":                   "100",
 		"allow-pcluster-cidr":       "[]",
 		"deny-pcluster-cidr":        "[]",
 		"version":                   "false",
