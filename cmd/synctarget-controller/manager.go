@@ -24,7 +24,7 @@ import (
 	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/fleet"
+	"github.com/synctarget/synctarget/pkg/kcpprovider"
 	"github.com/synctarget/synctarget/pkg/liveness"
 	"github.com/synctarget/synctarget/pkg/pcluster"
 	"github.com/synctarget/synctarget/pkg/reconciler/workload/synctarget"
@@ -46,7 +46,7 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 	}
 	watches := liveness.NewWatches(clock.RealClock{})
 	opts.kcp.Wrap(watches.Wrap)
-	supervisor := fleet.New(opts.kcp, opts.endpointSlice, scheme, log.FromContext(ctx).WithName("fleet"))
+	supervisor := kcpprovider.New(opts.kcp, opts.endpointSlice, scheme, log.FromContext(ctx).WithName("kcpprovider"))
 	mgr, err := mcmanager.New(opts.kcp, supervisor, manager.Options{
 		Scheme:                        scheme,
 		Metrics:                       metricsOptions(opts),

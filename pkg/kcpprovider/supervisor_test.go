@@ -1,4 +1,4 @@
-package fleet
+package kcpprovider
 
 import (
 	"context"
@@ -32,6 +32,9 @@ func TestBeforeAnyRun(t *testing.T) {
 	}
 	if got := s.Served(); got != 0 {
 		t.Errorf("Served() = %d", got)
+	}
+	if got, ok := s.EndpointOf("one"); ok {
+		t.Errorf("EndpointOf() = %q", got)
 	}
 	if err := s.IndexField(t.Context(), &corev1.Secret{}, "field", nil); err != nil {
 		t.Errorf("IndexField() = %v", err)
@@ -140,6 +143,9 @@ func TestRun(t *testing.T) {
 			if got := s.Served(); got != 1 {
 				t.Errorf("Served() = %d in a run", got)
 			}
+			if got, ok := s.EndpointOf("one"); got != "https://shard-1/services/apiexport/a/b" || !ok {
+				t.Errorf("EndpointOf() = %q, %t in a run", got, ok)
+			}
 			if err := s.IndexField(t.Context(), &corev1.Secret{}, "during "+engaged.name, nil); err != nil {
 				t.Errorf("IndexField() = %v in a run", err)
 			}
@@ -187,7 +193,10 @@ type stub struct {
 	indexes []string
 }
 
-func (s *stub) Start(ctx context.Context) error      { <-ctx.Done(); return nil }
+func (s *stub) Start(ctx context.Context) error { <-ctx.Done(); return nil }
+func (s *stub) GetConfig() *rest.Config {
+	return &rest.Config{Host: "https://shard-1/services/apiexport/a/b/clusters/one"}
+}
 func (s *stub) GetCache() cache.Cache                { return &synced{} }
 func (s *stub) GetFieldIndexer() client.FieldIndexer { return s }
 func (s *stub) IndexField(_ context.Context, _ client.Object, field string, _ client.IndexerFunc) error {

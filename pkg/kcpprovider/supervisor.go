@@ -1,9 +1,10 @@
-package fleet
+package kcpprovider
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,6 +92,15 @@ func (s *Supervisor) Served() int {
 		return 0
 	}
 	return len(s.current.Clusters.ClusterNames())
+}
+
+// EndpointOf returns the URL of the endpoint of the virtual workspace that serves a logical cluster; ok is false if none does.
+func (s *Supervisor) EndpointOf(clusterName multicluster.ClusterName) (url string, ok bool) {
+	cl, err := s.Get(context.Background(), clusterName)
+	if err != nil {
+		return "", false
+	}
+	return strings.TrimSuffix(cl.GetConfig().Host, "/clusters/"+clusterName.String()), true
 }
 
 // Start implements multicluster.ProviderRunnable: it runs the provider until ctx ends.
