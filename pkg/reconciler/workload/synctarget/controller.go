@@ -73,12 +73,13 @@ type Reconciler struct {
 	install []phase
 	remove  []step
 
-	physical   physicalClusters
-	heartbeats *heartbeatTracker
-	deletions  *deletions
-	installed  *installed
-	tokens     *tokens
-	hiccups    hiccups
+	physical    physicalClusters
+	engagements *engagements
+	heartbeats  *heartbeatTracker
+	deletions   *deletions
+	installed   *installed
+	tokens      *tokens
+	hiccups     hiccups
 	// races slow down passes that lose one race after another for the same object.
 	races workqueue.TypedRateLimiter[mcreconcile.Request]
 	// stripWith is agent.Strip; a field so that unit tests need no server.
@@ -96,7 +97,7 @@ func New(cfg Config) (*Reconciler, error) {
 		cfg.Clock = clock.RealClock{}
 	}
 	r := &Reconciler{
-		Config: cfg, physical: connections{cfg.PClusters},
+		Config: cfg, physical: connections{cfg.PClusters}, engagements: newEngagements(),
 		heartbeats: newHeartbeatTracker(cfg.Clock, cfg.HeartbeatThreshold), deletions: newDeletions(cfg.Clock), installed: newInstalled(), tokens: newTokens(),
 		races:     workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](conflictRetry, retryMax),
 		stripWith: agent.Strip, self: &self{config: cfg.Kcp, review: reviewSelf},

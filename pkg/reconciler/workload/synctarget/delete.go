@@ -158,8 +158,10 @@ func (r *Reconciler) giveUp(ctx context.Context, s *scope, failed step, v verdic
 	r.Events.Event(s.clusterName, s.target, corev1.EventTypeWarning, workloadv1alpha1.ReasonAbandoned, message)
 }
 
-// forget drops everything remembered of a target.
+// forget drops all state that this process holds of a SyncTarget, and closes the connections to its physical cluster.
 func (r *Reconciler) forget(s *scope) {
+	r.engagements.remove(s.clusterName, s.target.UID)
+	r.races.Forget(request(s.clusterName, s.target.Name))
 	r.heartbeats.forget(s.target.UID)
 	r.installed.drop(s.target.UID)
 	r.tokens.forget(s.target.UID)

@@ -146,8 +146,7 @@ func (r *Reconciler) verifySilence(ctx context.Context, s *scope) error {
 }
 
 // observeHeartbeat takes in a version of the target that the watch has delivered.
-func (r *Reconciler) observeHeartbeat(ctx context.Context, clusterName multicluster.ClusterName, target *workloadv1alpha1.SyncTarget) {
-	endpoint := r.endpointOf(clusterName)
+func (r *Reconciler) observeHeartbeat(ctx context.Context, endpoint string, target *workloadv1alpha1.SyncTarget) {
 	if r.heartbeats.observe(endpoint, target) {
 		log.FromContext(ctx).Info("The watch of SyncTargets delivers again", "endpoint", endpoint)
 	}

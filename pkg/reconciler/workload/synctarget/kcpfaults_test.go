@@ -76,6 +76,7 @@ func TestPersistentFailureInPullMode(t *testing.T) {
 	for range 3 {
 		w.clock.Step(threshold / 2)
 		w.wake()
+		w.r.installed.forgetIdentity(testUID)
 		if _, err := w.reconcile(); err == nil {
 			t.Fatal("no error")
 		}
@@ -99,6 +100,7 @@ func TestInternalError(t *testing.T) {
 	fail := func() {
 		t.Helper()
 		w.wake()
+		w.r.installed.forgetIdentity(testUID)
 		if _, err := w.reconcile(); err == nil {
 			t.Fatal("no error")
 		}

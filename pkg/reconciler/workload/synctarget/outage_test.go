@@ -66,6 +66,7 @@ func TestKcpOutage(t *testing.T) {
 		for range 2 {
 			w.clock.Step(threshold / 2)
 			w.wake()
+			w.r.installed.forgetIdentity(testUID)
 			if _, err := w.reconcile(); err == nil {
 				t.Error("no error")
 			}
@@ -106,7 +107,7 @@ func TestHiccup(t *testing.T) {
 			t.Run(name+", "+request, func(t *testing.T) {
 				w := usual(t)
 				w.ready()
-				w.r.installed.forget(testUID)
+				w.r.installed.forgetIdentity(testUID)
 				w.kcp.refuse = func(r string) error {
 					if strings.HasPrefix(r, request) {
 						return err

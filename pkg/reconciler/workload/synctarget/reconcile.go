@@ -45,8 +45,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req mcreconcile.Request) (re
 		clusterID:   cached.Status.ClusterID,
 	}
 	result, err := r.pass(ctx, s)
-	if apierrors.IsNotFound(workspace.GetCache().Get(ctx, req.NamespacedName, cached)) {
-		r.forget(s) // it left while we were at it, and what we have just learned with it
+	if r.isGone(ctx, req, s.target.UID) {
+		r.forget(s) // what this pass has recorded too
 	}
 	if apierrors.IsConflict(err) {
 		// A lost race: the decision rested on an old object. The event of what was faster may be a heartbeat, which

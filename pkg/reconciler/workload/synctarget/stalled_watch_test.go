@@ -46,7 +46,7 @@ func TestStalledWatch(t *testing.T) {
 	}
 
 	w.cache.reader, w.kcp.refuse = w.kcp.raw, func(string) error { return nil }
-	w.r.observeHeartbeat(t.Context(), testCluster, w.target())
+	w.r.observeHeartbeat(t.Context(), w.r.endpointOf(testCluster), w.target())
 	if got, want := w.r.HealthDetails(), []string{`endpoint "default": heartbeats are judged`}; !slices.Equal(got, want) {
 		t.Errorf("HealthDetails() = %q after an event, want %q", got, want)
 	}
@@ -182,12 +182,12 @@ func TestEndpoints(t *testing.T) {
 	w.r.EndpointOf = func(clusterName multicluster.ClusterName) string {
 		return map[multicluster.ClusterName]string{testCluster: "https://a", "other": "https://b"}[clusterName]
 	}
-	w.r.observeHeartbeat(t.Context(), testCluster, w.target())
+	w.r.observeHeartbeat(t.Context(), w.r.endpointOf(testCluster), w.target())
 	w.ready()
 	for _, uid := range []string{"1", "2", "3", "4"} {
-		w.r.observeHeartbeat(t.Context(), "other", otherTarget(uid, someReady(workloadv1alpha1.ReasonReady)))
+		w.r.observeHeartbeat(t.Context(), w.r.endpointOf("other"), otherTarget(uid, someReady(workloadv1alpha1.ReasonReady)))
 	}
-	w.r.observeHeartbeat(t.Context(), testCluster, w.target())
+	w.r.observeHeartbeat(t.Context(), w.r.endpointOf(testCluster), w.target())
 	w.clock.Step(threshold)
 	w.pass()
 	if got := w.condition(workloadv1alpha1.ConditionReady); !strings.HasPrefix(got, "False Unhealthy: ") {

@@ -55,6 +55,10 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
+	// Before the controller, so that a workspace is engaged here when the first event of it arrives.
+	if err := mgr.Add(r); err != nil {
+		return fmt.Errorf("adding the reconciler: %w", err)
+	}
 	options := mccontroller.Options{
 		Reconciler:              r,
 		MaxConcurrentReconciles: workers,
@@ -149,15 +153,17 @@ func (r *Reconciler) targetEvents(clusterName multicluster.ClusterName, cl clust
 	return handler.TypedFuncs[client.Object, mcreconcile.Request]{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 			target := e.Object.(*workloadv1alpha1.SyncTarget)
-			r.observeHeartbeat(ctx, clusterName, target)
-			r.deletions.observe(target)
+			r.observe(ctx, clusterName, target)
 			addListed(q, clusterName, target)
 			queueOpened(ctx, clusterName, cl, q, target)
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			before, after := e.ObjectOld.(*workloadv1alpha1.SyncTarget), e.ObjectNew.(*workloadv1alpha1.SyncTarget)
-			r.observeHeartbeat(ctx, clusterName, after)
-			r.deletions.observe(after)
+			if before.UID != after.UID {
+				// Deleted and created anew between two lists.
+				r.forget(&scope{clusterName: clusterName, target: before})
+			}
+			r.observe(ctx, clusterName, after)
 			if mayChangeVerdict(before, after) {
 				q.Add(request(clusterName, after.Name))
 			}
@@ -177,6 +183,15 @@ func (r *Reconciler) targetEvents(clusterName multicluster.ClusterName, cl clust
 			}
 		},
 	}
+}
+
+// observe takes in the version of a SyncTarget that an event brought.
+func (r *Reconciler) observe(ctx context.Context, clusterName multicluster.ClusterName, target *workloadv1alpha1.SyncTarget) {
+	endpoint := r.endpointOf(clusterName)
+	r.engagements.observe(clusterName, target, func(target *workloadv1alpha1.SyncTarget) {
+		r.observeHeartbeat(ctx, endpoint, target)
+		r.deletions.observe(target)
+	})
 }
 
 // keptIn is the Namespace that holds the kubeconfig of a target, empty for none.

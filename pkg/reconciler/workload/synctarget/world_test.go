@@ -111,6 +111,15 @@ func (w *world) restart() {
 		return w.tokenErr
 	}
 	w.r = r
+	w.engage(w.t.Context())
+}
+
+// engage engages the workspace until ctx ends.
+func (w *world) engage(ctx context.Context) {
+	w.t.Helper()
+	if err := w.r.Engage(ctx, testCluster, w.cache); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func newTestMetrics() *Metrics { return NewMetrics(prometheus.NewRegistry(), func() int { return 1 }) }
