@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	mcmanager "sigs.k8s.io/multicluster-runtime/pkg/manager"
+	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
 
 	apisv1alpha1 "github.com/kcp-dev/sdk/apis/apis/v1alpha1"
 	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
@@ -46,19 +47,14 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 	}
 	watches := liveness.NewWatches(clock.RealClock{})
 	opts.kcp.Wrap(watches.Wrap)
-	supervisor := kcpprovider.New(opts.kcp, opts.endpointSlice, scheme, log.FromContext(ctx).WithName("kcpprovider"))
-	mgr, err := mcmanager.New(opts.kcp, supervisor, manager.Options{
-		Scheme:                        scheme,
-		Metrics:                       metricsOptions(opts),
-		HealthProbeBindAddress:        "0", // probes.go serves them, with details
-		LeaderElection:                opts.leaderElect,
-		LeaderElectionID:              leaseName,
-		LeaderElectionNamespace:       opts.leaderElectNS,
-		LeaderElectionConfig:          opts.hosting,
-		LeaderElectionReleaseOnCancel: true,
-		// The local manager's config leads to kcp, where this process needs no discovery of its own.
-		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return newMapper(), nil },
+	supervisor, err := kcpprovider.New(kcpprovider.Options{
+		Config: opts.kcp, EndpointSlice: opts.endpointSlice, Kinds: synctarget.WatchedKinds(),
+		Scheme: scheme, Mapper: newMapper(), Log: log.FromContext(ctx).WithName("kcpprovider"),
 	})
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := mcmanager.New(opts.kcp, supervisor, managerOptions(opts, scheme))
 	if err != nil {
 		return nil, fmt.Errorf("creating the manager: %w", err)
 	}
@@ -92,6 +88,7 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 		PClusters:  pclusters,
 		Upstream:   upstream,
 		Events:     synctarget.NewEvents(ctx, scheme, mgr, upstream),
+		EndpointOf: endpointOf(supervisor),
 		Metrics:    synctarget.NewMetrics(metrics.Registry, supervisor.Served),
 	})
 	if err != nil {
@@ -104,6 +101,30 @@ func newManager(ctx context.Context, opts *options) (mcmanager.Manager, error) {
 		return nil, err
 	}
 	return mgr, nil
+}
+
+// endpointOf names the endpoint that serves a logical cluster, empty for none.
+func endpointOf(supervisor *kcpprovider.Supervisor) func(multicluster.ClusterName) string {
+	return func(clusterName multicluster.ClusterName) string {
+		url, _ := supervisor.EndpointOf(clusterName)
+		return url
+	}
+}
+
+// managerOptions are those of the local manager.
+func managerOptions(opts *options, scheme *runtime.Scheme) manager.Options {
+	return manager.Options{
+		Scheme:                        scheme,
+		Metrics:                       metricsOptions(opts),
+		HealthProbeBindAddress:        "0", // probes.go serves them, with details
+		LeaderElection:                opts.leaderElect,
+		LeaderElectionID:              leaseName,
+		LeaderElectionNamespace:       opts.leaderElectNS,
+		LeaderElectionConfig:          opts.hosting,
+		LeaderElectionReleaseOnCancel: true,
+		// The local manager's config leads to kcp, where this process needs no discovery of its own.
+		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return newMapper(), nil },
+	}
 }
 
 // newPClusters connects to physical clusters, and sends to woken which of them have changed.
@@ -152,6 +173,8 @@ func newScheme() (*runtime.Scheme, error) {
 func newMapper() meta.RESTMapper {
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(workloadv1alpha1.SchemeGroupVersion.WithKind("SyncTarget"), meta.RESTScopeRoot)
+	mapper.Add(apisv1alpha2.SchemeGroupVersion.WithKind("APIBinding"), meta.RESTScopeRoot)
+	mapper.Add(apisv1alpha1.SchemeGroupVersion.WithKind("APIExportEndpointSlice"), meta.RESTScopeRoot)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
 	for _, kind := range []string{"Secret", "ServiceAccount", "Event"} {
 		mapper.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeNamespace)

@@ -1,7 +1,10 @@
-// Package kcpprovider keeps the kcp provider of multicluster-runtime serving.
+// Package kcpprovider provides the logical clusters that bind an APIExport to multicluster-runtime.
 //
-// The provider finds the logical clusters that bind an APIExport. On its own it ends the process when kcp is not
-// there at the start, never retries an endpoint that it could not watch, and retries a logical cluster that it could
-// not engage only with the next event of its APIBinding. The Supervisor runs it, notices, and runs it anew with
-// backoff; what is engaged and healthy meanwhile goes on until then.
+// The Supervisor watches the APIExportEndpointSlice of the export and runs one endpoint for each URL in it. An endpoint
+// waits until every kind can be listed there, fills its caches, and engages the logical clusters with a bound APIBinding.
+// Endpoints are independent of each other: one that does not answer delays none of the others, and is served as soon as it does.
+//
+// The caches are those of the kcp provider of multicluster-runtime, github.com/kcp-dev/multicluster-provider. Its
+// pkg/provider is not used: it waits for all endpoints in one goroutine, gives up on one that it could not watch, and adds
+// one handler per logical cluster to each informer, so that an event costs as much as there are logical clusters.
 package kcpprovider

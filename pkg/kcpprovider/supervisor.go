@@ -4,24 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/go-logr/logr"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
 
-	"github.com/kcp-dev/logicalcluster/v3"
-	"github.com/kcp-dev/multicluster-provider/apiexport"
-	"github.com/kcp-dev/multicluster-provider/pkg/handlers"
-	"github.com/kcp-dev/multicluster-provider/pkg/provider"
+	mcrecorder "github.com/kcp-dev/multicluster-provider/pkg/events/recorder"
 	apisv1alpha1 "github.com/kcp-dev/sdk/apis/apis/v1alpha1"
 	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
 )
@@ -31,184 +32,236 @@ var (
 	_ multicluster.ProviderRunnable = (*Supervisor)(nil)
 )
 
-// steady is how long a run must last for the backoff to begin anew.
-const steady = time.Minute
-
-// Supervisor is a multicluster provider that does not give up.
-type Supervisor struct {
-	config        *rest.Config
-	endpointSlice string
-	scheme        *runtime.Scheme
-	log           logr.Logger
-	clock         clock.Clock
-	// serve makes one run; run, unless a test puts another there.
-	serve func(context.Context, multicluster.Aware) error
-
-	mu      sync.RWMutex
-	current *apiexport.Provider
-	indexes []index
+// Options are what a Supervisor is made from.
+type Options struct {
+	// Config leads to the workspace of the APIExport.
+	Config *rest.Config
+	// EndpointSlice is the name of the export's APIExportEndpointSlice. It need not exist yet.
+	EndpointSlice string
+	// Kinds are watched at every endpoint, beside APIBindings. The caches of logical clusters have these kinds and no others.
+	Kinds  []client.Object
+	Scheme *runtime.Scheme
+	// Mapper knows the Kinds, APIBindings and APIExportEndpointSlices, so that nothing has to be discovered.
+	Mapper meta.RESTMapper
+	Log    logr.Logger
 }
 
+// Supervisor is the provider of the logical clusters that are served at the endpoints of an APIExport.
+type Supervisor struct {
+	Options
+	httpClient *http.Client
+	recorders  *mcrecorder.Manager
+	clock      clock.Clock
+
+	mu        sync.RWMutex
+	indexes   []index
+	endpoints map[string]*endpoint // by URL
+	engaged   map[multicluster.ClusterName]engagement
+}
+
+// index is an index of the caches of all logical clusters.
 type index struct {
 	object  client.Object
 	field   string
 	extract client.IndexerFunc
 }
 
-// New returns a Supervisor. The config leads to the workspace of the APIExport; endpointSlice names the export's
-// APIExportEndpointSlice. Neither needs to exist yet.
-func New(config *rest.Config, endpointSlice string, scheme *runtime.Scheme, log logr.Logger) *Supervisor {
-	s := &Supervisor{config: config, endpointSlice: endpointSlice, scheme: scheme, log: log, clock: clock.RealClock{}}
-	s.serve = s.run
-	return s
+// engagement is a logical cluster that is served.
+type engagement struct {
+	cluster  *logicalCluster
+	endpoint *endpoint
+	// end cancels the context with which it was engaged.
+	end context.CancelFunc
+}
+
+// New returns a Supervisor. It sends no request.
+func New(opts Options) (*Supervisor, error) {
+	httpClient, err := rest.HTTPClientFor(opts.Config)
+	if err != nil {
+		return nil, fmt.Errorf("creating the HTTP client for %q: %w", opts.Config.Host, err)
+	}
+	if !slices.ContainsFunc(opts.Kinds, isBinding) {
+		opts.Kinds = append(slices.Clone(opts.Kinds), &apisv1alpha2.APIBinding{})
+	}
+	return &Supervisor{
+		Options: opts, httpClient: httpClient, clock: clock.RealClock{},
+		recorders: mcrecorder.NewManager(opts.Scheme, opts.Log),
+		endpoints: map[string]*endpoint{}, engaged: map[multicluster.ClusterName]engagement{},
+	}, nil
+}
+
+func isBinding(object client.Object) bool {
+	_, ok := object.(*apisv1alpha2.APIBinding)
+	return ok
 }
 
 // Get implements multicluster.Provider.
-func (s *Supervisor) Get(ctx context.Context, clusterName multicluster.ClusterName) (cluster.Cluster, error) {
+func (s *Supervisor) Get(_ context.Context, clusterName multicluster.ClusterName) (cluster.Cluster, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.current == nil {
+	found, ok := s.engaged[clusterName]
+	if !ok {
 		return nil, fmt.Errorf("logical cluster %q: %w", clusterName, multicluster.ErrClusterNotFound)
 	}
-	return s.current.Get(ctx, clusterName)
+	return found.cluster, nil
 }
 
-// IndexField implements multicluster.Provider. An index outlives every run of the provider.
-func (s *Supervisor) IndexField(ctx context.Context, object client.Object, field string, extract client.IndexerFunc) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.indexes = append(s.indexes, index{object, field, extract})
-	if s.current == nil {
-		return nil
+// EndpointOf returns the URL of the endpoint that serves a logical cluster; ok is false if none does.
+func (s *Supervisor) EndpointOf(clusterName multicluster.ClusterName) (url string, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	found, ok := s.engaged[clusterName]
+	if !ok {
+		return "", false
 	}
-	return s.current.IndexField(ctx, object, field, extract)
+	return found.endpoint.url, true
 }
 
 // Served counts the logical clusters that are served now.
 func (s *Supervisor) Served() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.current == nil {
-		return 0
-	}
-	return len(s.current.Clusters.ClusterNames())
+	return len(s.engaged)
 }
 
-// EndpointOf returns the URL of the endpoint of the virtual workspace that serves a logical cluster; ok is false if none does.
-func (s *Supervisor) EndpointOf(clusterName multicluster.ClusterName) (url string, ok bool) {
-	cl, err := s.Get(context.Background(), clusterName)
-	if err != nil {
-		return "", false
+// IndexField implements multicluster.Provider, for all endpoints of now and later.
+func (s *Supervisor) IndexField(ctx context.Context, object client.Object, field string, extract client.IndexerFunc) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.indexes = append(s.indexes, index{object, field, extract})
+	var errs []error
+	for url, e := range s.endpoints {
+		if e.cache == nil {
+			continue
+		}
+		if err := e.cache.IndexField(ctx, object, field, extract); err != nil {
+			errs = append(errs, fmt.Errorf("indexing %T by %s at %s: %w", object, field, url, err))
+		}
 	}
-	return strings.TrimSuffix(cl.GetConfig().Host, "/clusters/"+clusterName.String()), true
+	return errors.Join(errs...)
 }
 
-// Start implements multicluster.ProviderRunnable: it runs the provider until ctx ends.
+// Start implements multicluster.ProviderRunnable: it serves the endpoints until ctx ends.
 func (s *Supervisor) Start(ctx context.Context, aware multicluster.Aware) error {
-	fresh := wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 8, Cap: time.Minute}
-	backoff := fresh
-	for {
-		began := s.clock.Now()
-		err := s.serve(ctx, aware)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if s.clock.Since(began) > steady {
-			backoff = fresh
-		}
-		pause := backoff.Step()
-		s.log.Info("Running the kcp provider anew", "reason", fmt.Sprint(err), "after", pause.Round(time.Millisecond).String())
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.clock.After(pause):
-		}
-	}
-}
+	var running sync.WaitGroup
+	defer running.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 
-// run makes a provider and runs it until it fails, or until something that it will not retry has failed in it.
-func (s *Supervisor) run(ctx context.Context, aware multicluster.Aware) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-
-	listed := &endpoints{ask: s.ask, stop: stop, clock: s.clock, log: s.log, answered: map[string]bool{}}
-	verbose := s.log.V(4)
-	var current *apiexport.Provider
-	p, err := provider.NewProvider(s.config, s.endpointSlice, provider.Options{
-		Scheme:              s.scheme,
-		Log:                 &verbose,
-		EndpointSliceObject: &apisv1alpha1.APIExportEndpointSlice{},
-		ExtractURLsFromEndpointSlice: func(slice client.Object) ([]string, error) {
-			urls, err := provider.DefaultExtractURLsFromEndpointSlice(slice)
-			if err != nil {
-				return nil, err
-			}
-			return listed.answering(ctx, urls), nil
+	endpointSlices, err := cache.New(s.Config, cache.Options{
+		HTTPClient: s.httpClient, Scheme: s.Scheme, Mapper: s.Mapper,
+		ByObject: map[client.Object]cache.ByObject{
+			&apisv1alpha1.APIExportEndpointSlice{}: {Field: fields.OneTermEqualSelector("metadata.name", s.EndpointSlice)},
 		},
-		ObjectToWatch: &apisv1alpha2.APIBinding{},
-		AddFilter:     bound,
-		UpdateFilter:  bound,
-		Handlers: handlers.Handlers{&engagementCheck{engaged: func(clusterName multicluster.ClusterName) bool {
-			_, err := current.Get(ctx, clusterName)
-			return err == nil || ctx.Err() != nil
-		}, failed: func(clusterName multicluster.ClusterName) {
-			stop(fmt.Errorf("logical cluster %q could not be engaged", clusterName))
-		}}},
 	})
 	if err != nil {
-		return fmt.Errorf("creating the provider: %w", err)
+		return fmt.Errorf("creating the cache of the APIExportEndpointSlice: %w", err)
 	}
-	current = &apiexport.Provider{Provider: p}
+	informer, err := endpointSlices.GetInformer(ctx, &apisv1alpha1.APIExportEndpointSlice{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("creating the informer of the APIExportEndpointSlice: %w", err)
+	}
+	set := func(urls []string) {
+		for _, started := range s.setEndpoints(ctx, urls, &retryingAware{aware: aware, log: s.Log, clock: s.clock}) {
+			running.Go(started.run)
+		}
+	}
+	if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(slice any) { set(urlsOf(slice)) },
+		UpdateFunc: func(_, slice any) { set(urlsOf(slice)) },
+		DeleteFunc: func(any) { set(nil) },
+	}); err != nil {
+		return fmt.Errorf("watching the APIExportEndpointSlice: %w", err)
+	}
+	return endpointSlices.Start(ctx)
+}
 
+// urlsOf returns the URLs of an APIExportEndpointSlice.
+func urlsOf(slice any) (urls []string) {
+	for _, e := range slice.(*apisv1alpha1.APIExportEndpointSlice).Status.APIExportEndpoints {
+		urls = append(urls, strings.TrimSuffix(e.URL, "/"))
+	}
+	return urls
+}
+
+// setEndpoints ends the endpoints that are no longer listed, and returns those that are new and have to be run.
+func (s *Supervisor) setEndpoints(ctx context.Context, urls []string, aware multicluster.Aware) (started []*endpoint) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	for url, e := range s.endpoints {
+		if !slices.Contains(urls, url) {
+			e.end()
+			delete(s.endpoints, url)
+			s.Log.Info("An endpoint of the virtual workspace is no longer listed", "url", url)
+		}
+	}
+	for _, url := range urls {
+		if s.endpoints[url] == nil {
+			e := newEndpoint(ctx, s, url, aware)
+			s.endpoints[url] = e
+			started = append(started, e)
+		}
+	}
+	return started
+}
+
+// addCache gives an endpoint its cache, with all indexes of now; later ones are added by IndexField.
+func (s *Supervisor) addCache(ctx context.Context, e *endpoint, added *wildcardCache) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, i := range s.indexes {
-		if err := current.IndexField(ctx, i.object, i.field, i.extract); err != nil {
-			s.mu.Unlock()
+		if err := added.IndexField(ctx, i.object, i.field, i.extract); err != nil {
 			return fmt.Errorf("indexing %T by %s: %w", i.object, i.field, err)
 		}
 	}
-	s.current = current
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.current = nil
-		s.mu.Unlock()
-	}()
-
-	err = current.Start(ctx, &patientAware{aware: aware, log: s.log, clock: s.clock})
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return err
+	e.cache = added
+	return nil
 }
 
-// bound lets a logical cluster in once its APIBinding is bound, and keeps it while the binding is being deleted: its
-// SyncTargets have finalizers of ours.
-func bound(o client.Object) (bool, error) {
-	binding, ok := o.(*apisv1alpha2.APIBinding)
-	if !ok {
-		return false, fmt.Errorf("expected an APIBinding, got %T", o)
+// add records that an endpoint serves a logical cluster. It returns false if one serves it already.
+func (s *Supervisor) add(name multicluster.ClusterName, added engagement) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.engaged[name]; ok {
+		return false
 	}
-	return binding.Status.Phase == apisv1alpha2.APIBindingPhaseBound, nil
+	s.engaged[name] = added
+	return true
 }
 
-// engagementCheck is called by the provider behind every try to engage a logical cluster.
-type engagementCheck struct {
-	engaged func(multicluster.ClusterName) bool
-	failed  func(multicluster.ClusterName)
+// remove ends the engagement of a logical cluster that the endpoint serves. It returns false if the endpoint does not.
+func (s *Supervisor) remove(name multicluster.ClusterName, server *endpoint) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, ok := s.engaged[name]
+	if !ok || found.endpoint != server {
+		return false
+	}
+	delete(s.engaged, name)
+	found.end()
+	return true
 }
 
-// OnAdd implements handlers.Handler.
-func (e *engagementCheck) OnAdd(o client.Object) { e.check(o) }
-
-// OnUpdate implements handlers.Handler.
-func (e *engagementCheck) OnUpdate(_, o client.Object) { e.check(o) }
-
-// OnDelete implements handlers.Handler.
-func (e *engagementCheck) OnDelete(client.Object) {}
-
-func (e *engagementCheck) check(o client.Object) {
-	if name := multicluster.ClusterName(logicalcluster.From(o).String()); !e.engaged(name) {
-		e.failed(name)
+// servedBy returns the logical clusters that an endpoint serves.
+func (s *Supervisor) servedBy(server *endpoint) (names []multicluster.ClusterName) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for name, found := range s.engaged {
+		if found.endpoint == server {
+			names = append(names, name)
+		}
 	}
+	return names
+}
+
+// othersThan returns the endpoints but one.
+func (s *Supervisor) othersThan(one *endpoint) (others []*endpoint) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, e := range s.endpoints {
+		if e != one {
+			others = append(others, e)
+		}
+	}
+	return others
 }

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 	mccontroller "sigs.k8s.io/multicluster-runtime/pkg/controller"
+	mchandler "sigs.k8s.io/multicluster-runtime/pkg/handler"
 	mcmanager "sigs.k8s.io/multicluster-runtime/pkg/manager"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
 	mcreconcile "sigs.k8s.io/multicluster-runtime/pkg/reconcile"
@@ -49,6 +50,29 @@ const (
 )
 
 type queue = workqueue.TypedRateLimitingInterface[mcreconcile.Request]
+
+// watch is a kind that is watched in each workspace, and what handles its events.
+type watch struct {
+	kind   client.Object
+	events mchandler.EventHandlerFunc
+}
+
+func (r *Reconciler) watches() []watch {
+	return []watch{
+		{&workloadv1alpha1.SyncTarget{}, r.targetEvents},
+		{secretMeta(), r.secretEvents},
+		{namespaceMeta(), namespaceEvents},
+		{&apisv1alpha2.APIBinding{}, bindingEvents},
+	}
+}
+
+// WatchedKinds are the kinds that the controller watches in each workspace. It reads no others from the cache.
+func WatchedKinds() (kinds []client.Object) {
+	for _, w := range (&Reconciler{}).watches() {
+		kinds = append(kinds, w.kind)
+	}
+	return kinds
+}
 
 // SetupWithManager wires the watches and the indexes. Events on woken reconcile the target that they name.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager, workers int, woken <-chan pcluster.ID) error {
@@ -80,13 +104,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager
 	if err != nil {
 		return fmt.Errorf("creating the controller: %w", err)
 	}
-	for _, src := range []mcsource.Source{
-		mcsource.Kind[client.Object](&workloadv1alpha1.SyncTarget{}, r.targetEvents),
-		mcsource.Kind[client.Object](secretMeta(), r.secretEvents),
-		mcsource.Kind[client.Object](namespaceMeta(), namespaceEvents),
-		mcsource.Kind[client.Object](&apisv1alpha2.APIBinding{}, bindingEvents),
-	} {
-		if err := c.MultiClusterWatch(src); err != nil {
+	for _, w := range r.watches() {
+		if err := c.MultiClusterWatch(mcsource.Kind(w.kind, w.events)); err != nil {
 			return fmt.Errorf("watching: %w", err)
 		}
 	}
