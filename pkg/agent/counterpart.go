@@ -8,6 +8,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -92,19 +95,70 @@ type Counterparts struct {
 // may be called again after any failure; waiting and done are those of the function Remove. ended is how many were dealt with
 // that were not being deleted before.
 func (p Counterparts) Remove(ctx context.Context, counterparts []metav1.PartialObjectMetadata, orphan bool) (waiting string, ended int, done bool, err error) {
-	var failures []error
+	s := &search{resources: p.Resources, unknown: p.Unknown}
+	outcomes := make([]outcome, len(counterparts))
+	var group errgroup.Group
+	group.SetLimit(removers)
 	for i := range counterparts {
-		wait, err := p.remove(ctx, &counterparts[i], orphan)
-		failures = append(failures, err)
-		if wait != "" {
-			waiting = p.Clean(wait)
+		group.Go(func() error {
+			outcomes[i] = p.remove(ctx, s, &counterparts[i], orphan)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	var failures []error
+	for i, o := range outcomes {
+		failures = append(failures, o.err)
+		if o.waiting != "" {
+			waiting = p.Clean(o.waiting)
 		}
-		if err == nil && counterparts[i].DeletionTimestamp == nil {
+		if o.left != "" {
+			p.Left(o.left)
+		}
+		if o.err == nil && counterparts[i].DeletionTimestamp == nil {
 			ended++
 		}
 	}
 	err = errors.Join(failures...)
 	return waiting, ended, waiting == "" && err == nil, err
+}
+
+// removers is how many counterparts are removed at the same time: each needs a list of every resource.
+const removers = 8
+
+// outcome is what came of removing one counterpart.
+type outcome struct {
+	// waiting says what is waited for, empty for nothing.
+	waiting string
+	// left says why the Namespace is left standing, empty if it is not.
+	left string
+	err  error
+}
+
+// search is what the removals of several counterparts share: a resource that was not listed in time is not asked for again.
+type search struct {
+	mu        sync.Mutex
+	resources []metav1.APIResource
+	unknown   error
+}
+
+// in lists everything in a counterpart.
+func (s *search) in(ctx context.Context, p Counterparts, namespace string) contents {
+	s.mu.Lock()
+	p.Resources, p.Unknown = s.resources, s.unknown
+	s.mu.Unlock()
+	found := p.look(ctx, namespace)
+	if found.late != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.resources = slices.DeleteFunc(slices.Clone(s.resources), func(r metav1.APIResource) bool { return !isListed(found.listed, r) })
+		s.unknown = errors.Join(s.unknown, found.late)
+	}
+	return found
+}
+
+func isListed(listed []metav1.APIResource, resource metav1.APIResource) bool {
+	return slices.ContainsFunc(listed, func(r metav1.APIResource) bool { return r.Group == resource.Group && r.Name == resource.Name })
 }
 
 // Strays returns the counterparts of Namespaces that are not known.
@@ -133,7 +187,11 @@ func (p Counterparts) Clear(ctx context.Context, counterpart *metav1.PartialObje
 		return false, err
 	}
 	if why := found.stays(); why != "" {
-		return false, p.leave(ctx, live, why)
+		left, err := p.leave(ctx, live, why)
+		if left != "" {
+			p.Left(left)
+		}
+		return false, err
 	}
 	_, err = discard(ctx, p.Client, live, "")
 	return false, err
@@ -153,20 +211,21 @@ func (p Counterparts) List(ctx context.Context) ([]metav1.PartialObjectMetadata,
 	return counterparts, nil
 }
 
-// remove says what is waited for, empty for nothing.
-func (p *Counterparts) remove(ctx context.Context, counterpart *metav1.PartialObjectMetadata, orphan bool) (waiting string, err error) {
+// remove removes one counterpart.
+func (p Counterparts) remove(ctx context.Context, s *search, counterpart *metav1.PartialObjectMetadata, orphan bool) (o outcome) {
 	live, err := get(ctx, p.Client, counterpart)
 	if err != nil || live == nil || live.GetUID() != counterpart.UID {
-		return "", err
+		return outcome{err: err}
 	}
 	if live.GetDeletionTimestamp() != nil {
-		return p.discard(ctx, live)
+		o.waiting, o.err = p.discard(ctx, live)
+		return o
 	}
-	found := p.look(ctx, counterpart.Name)
-	p.Resources, p.Unknown = found.listed, errors.Join(p.Unknown, found.late) // the next one does not wait again
+	found := s.in(ctx, p, counterpart.Name)
 	why := found.stays()
 	if !orphan && why == "" && found.unknown == nil {
-		return p.discard(ctx, live) // the copies go with their Namespace
+		o.waiting, o.err = p.discard(ctx, live) // the copies go with their Namespace
+		return o
 	}
 	for _, object := range found.copies {
 		if orphan {
@@ -175,19 +234,20 @@ func (p *Counterparts) remove(ctx context.Context, counterpart *metav1.PartialOb
 			err = p.delete(ctx, object)
 		}
 		if err != nil {
-			return "", err
+			return outcome{err: err}
 		}
 	}
 	switch {
 	case found.unknown != nil:
-		return "", found.unknown
+		o.err = found.unknown
 	case found.more:
-		return describe(live) + " holds more copies than are removed at once", nil
+		o.waiting = describe(live) + " holds more copies than are removed at once"
 	case orphan:
-		return "", p.letGo(ctx, live)
+		o.err = p.letGo(ctx, live)
 	default:
-		return "", p.leave(ctx, live, why)
+		o.left, o.err = p.leave(ctx, live, why)
 	}
+	return o
 }
 
 func (p Counterparts) discard(ctx context.Context, live *unstructured.Unstructured) (waiting string, err error) {
@@ -234,13 +294,12 @@ func marksOf(in map[string]string) map[string]string {
 }
 
 // leave lets a counterpart go and says why.
-func (p Counterparts) leave(ctx context.Context, live *unstructured.Unstructured, why string) error {
+func (p Counterparts) leave(ctx context.Context, live *unstructured.Unstructured, why string) (left string, err error) {
 	if err := p.letGo(ctx, live); err != nil {
-		return err
+		return "", err
 	}
-	p.Left(p.Clean(fmt.Sprintf("Namespace %q in the physical cluster, which stood for Namespace %q, is left standing: %s",
-		live.GetName(), live.GetAnnotations()[workloadv1alpha1.AnnotationNamespace], why)))
-	return nil
+	return p.Clean(fmt.Sprintf("Namespace %q in the physical cluster, which stood for Namespace %q, is left standing: %s",
+		live.GetName(), live.GetAnnotations()[workloadv1alpha1.AnnotationNamespace], why)), nil
 }
 
 // letGo leaves a counterpart standing, without our rights in it. Its annotations stay: by them it is found again when the

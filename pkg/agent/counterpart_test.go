@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -314,13 +315,25 @@ func TestAccountOfTheClusterStays(t *testing.T) {
 	}
 }
 
+// undeletable fails to delete what has this name.
+type undeletable struct {
+	client.Client
+	name string
+}
+
+func (u *undeletable) Delete(ctx context.Context, object client.Object, opts ...client.DeleteOption) error {
+	if object.GetName() == u.name {
+		return errInjected
+	}
+	return u.Client.Delete(ctx, object, opts...)
+}
+
 // TestOneCounterpartKeepsNoOther: where one cannot be removed, the next is.
 func TestOneCounterpartKeepsNoOther(t *testing.T) {
 	s, counterparts, _ := furnished(t, "foreign")
 	first := Counterpart(testConfig(), "zoo")
 	mustApply(t, s, first)
-	s.forget()
-	s.failWrite = 1
+	counterparts.Client = &undeletable{Client: s, name: first[0].GetName()}
 	if _, _, err := counterparts.removeAll(t, false); !errors.Is(err, errInjected) {
 		t.Errorf("Remove() = %v", err)
 	}

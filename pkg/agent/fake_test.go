@@ -39,7 +39,7 @@ type server struct {
 	sentUIDs map[string]types.UID
 	// failApply is what every apply of a kind answers, and failList every list.
 	failApply, failList map[string]error
-	mu                  sync.Mutex // some lists are made at the same time
+	mu                  sync.Mutex // some requests are made at the same time; here they come one after the other
 }
 
 func newServer(t *testing.T, objects ...client.Object) *server {
@@ -56,6 +56,8 @@ func newServer(t *testing.T, objects ...client.Object) *server {
 	}
 	s.Client = interceptor.NewClient(s.raw, interceptor.Funcs{
 		Get: func(ctx context.Context, raw client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			s.reads = append(s.reads, kindOf(obj)+" "+key.String())
 			return raw.Get(ctx, key, obj, opts...)
 		},
@@ -91,6 +93,8 @@ func (s *server) nextUID() types.UID {
 }
 
 func (s *server) write(verb string, obj client.Object, do func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.writes = append(s.writes, verb+" "+describe(obj))
 	if len(s.writes) == s.failWrite {
 		if s.lost {
