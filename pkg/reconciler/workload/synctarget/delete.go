@@ -185,6 +185,16 @@ func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error)
 		return verdict{}, err
 	}
 
+	v, err := r.removeFromCluster(ctx, s)
+	if outcomeOf(v, err) == underWay && !v.ok() {
+		// A Namespace takes its time on each side. Nothing needs the identity any more; its own step tells what fails.
+		_, _, _ = agent.RemoveIdentity(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
+	}
+	return v, err
+}
+
+// removeFromCluster takes the syncer out of the physical cluster to which the kubeconfig leads.
+func (r *Reconciler) removeFromCluster(ctx context.Context, s *scope) (verdict, error) {
 	ctx, cancel := pcluster.WithBudget(ctx)
 	defer cancel()
 	cluster, err := r.physical.Get(ctx, s.pclusterID(), s.kubeconfig)

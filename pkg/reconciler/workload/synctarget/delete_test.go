@@ -147,9 +147,6 @@ func TestSlowNamespacesAreWaitedFor(t *testing.T) {
 	if got, want := w.condition(workloadv1alpha1.ConditionDeployed), `False Removing: Namespace "`+testNamespace()+`" is still being deleted: held by finalizer kubernetes`; got != want {
 		t.Errorf("Deployed = %s, want %s", got, want)
 	}
-	if got := w.kcp.names(t); len(got) != 7 {
-		t.Errorf("the identity went before the agent: %q", got)
-	}
 	w.there.finishNamespaces(t)
 	w.settle()
 	if w.gone() {

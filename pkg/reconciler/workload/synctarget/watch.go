@@ -266,20 +266,31 @@ func (r *Reconciler) secretEvents(clusterName multicluster.ClusterName, cl clust
 		if err := cl.GetCache().List(ctx, &targets, client.MatchingFields{indexSecret: secret.GetNamespace() + "/" + secret.GetName()}); err != nil {
 			return nil
 		}
-		// The tenant may write these metadata, too: they lead to a target of this workspace, or to none.
-		var owner workloadv1alpha1.SyncTarget
-		name := secret.GetAnnotations()[workloadv1alpha1.AnnotationSyncTarget]
-		if name != "" && cl.GetCache().Get(ctx, types.NamespacedName{Name: name}, &owner) == nil {
+		if owner := ownerOf(ctx, cl, secret); owner != nil {
 			r.installed.forgetIdentity(owner.UID)
-			targets.Items = append(targets.Items, owner)
+			targets.Items = append(targets.Items, *owner)
 		}
 		return targets.Items
 	})
 }
 
-// namespaceEvents queues the targets that a Namespace is opened to, or was.
+// ownerOf is the target that an object of an identity belongs to, nil for none. The tenant may write its annotation, too: it
+// leads to a target of this workspace, or to none.
+func ownerOf(ctx context.Context, cl cluster.Cluster, object client.Object) *workloadv1alpha1.SyncTarget {
+	var owner workloadv1alpha1.SyncTarget
+	name := object.GetAnnotations()[workloadv1alpha1.AnnotationSyncTarget]
+	if name == "" || cl.GetCache().Get(ctx, types.NamespacedName{Name: name}, &owner) != nil {
+		return nil
+	}
+	return &owner
+}
+
+// namespaceEvents queues the targets that a Namespace is opened to, or was, and the target whose identity it holds.
 func namespaceEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
 	return enqueueFor(clusterName, func(ctx context.Context, namespace client.Object) []workloadv1alpha1.SyncTarget {
+		if owner := ownerOf(ctx, cl, namespace); owner != nil {
+			return []workloadv1alpha1.SyncTarget{*owner}
+		}
 		keys := map[string]bool{}
 		for label := range namespace.GetLabels() {
 			if key, ok := strings.CutPrefix(label, workloadv1alpha1.LabelStatePrefix); ok {
