@@ -44,13 +44,8 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 	if !controllerutil.ContainsFinalizer(s.target, workloadv1alpha1.Finalizer) {
 		return reconcile.Result{}, nil
 	}
-	if s.target.Status.Phase != workloadv1alpha1.PhaseTerminating || slices.ContainsFunc(s.target.Status.Namespaces, isOpen) {
-		// Said before anything is removed, and to the syncer too: what it believes to be open, it would hold again. The event
-		// of this write brings us back.
-		s.closeAll(isOpen)
-		if stored, err := r.reportDeletion(ctx, s, removing(s)); stored || err != nil {
-			return reconcile.Result{}, err
-		}
+	if stored, err := r.announceDeletion(ctx, s); stored || err != nil {
+		return reconcile.Result{}, err
 	}
 
 	d := r.deletionOf(s)
@@ -61,11 +56,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 			v = failing(workloadv1alpha1.ReasonRemovalFailed, err)
 		}
 		if v.ok() {
-			if s.clusterID == s.target.Status.ClusterID {
-				continue
-			}
-			// Written before the next step: once the Secret is released, nothing else tells that the agent is gone.
-			if stored, err := r.reportDeletion(ctx, s, blocked(v.reason, "%s", v.message)); stored || err != nil {
+			if stored, err := r.reportUnpinned(ctx, s, v); stored || err != nil {
 				return reconcile.Result{}, err
 			}
 			continue
@@ -82,6 +73,25 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 	return reconcile.Result{}, r.patchFinalizers(ctx, s, func(o client.Object) bool {
 		return controllerutil.RemoveFinalizer(o, workloadv1alpha1.Finalizer)
 	})
+}
+
+// announceDeletion says that the SyncTarget is being deleted before anything is removed, and to the syncer too: what it
+// believes to be open, it would hold again. The event of this write brings us back.
+func (r *Reconciler) announceDeletion(ctx context.Context, s *scope) (stored bool, err error) {
+	if s.target.Status.Phase == workloadv1alpha1.PhaseTerminating && !slices.ContainsFunc(s.target.Status.Namespaces, isOpen) {
+		return false, nil
+	}
+	s.closeAll(isOpen)
+	return r.reportDeletion(ctx, s, removing(s))
+}
+
+// reportUnpinned writes that the agent is gone before the next step: once the Secret is released, nothing else tells. v is the
+// verdict of the step that is done.
+func (r *Reconciler) reportUnpinned(ctx context.Context, s *scope, v verdict) (stored bool, err error) {
+	if s.clusterID == s.target.Status.ClusterID {
+		return false, nil
+	}
+	return r.reportDeletion(ctx, s, blocked(v.reason, "%s", v.message))
 }
 
 // withMissingClaims adds to the verdict of a step that failed which permission claims are not accepted: without them, what was

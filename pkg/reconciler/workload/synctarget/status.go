@@ -32,7 +32,7 @@ func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, ve
 	lasting := r.hiccups.observe(target.UID, failedByHiccup(verdicts), r.Clock.Now()) >= hiccupTime
 	for _, condition := range []string{workloadv1alpha1.ConditionValid, workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ConditionReady} {
 		v, found := verdicts[condition]
-		undecided := v.undecided && !(v.hiccup && lasting)
+		undecided := v.undecided && (!v.hiccup || !lasting)
 		if !found || undecided && meta.FindStatusCondition(status.Conditions, condition) != nil {
 			continue
 		}
