@@ -40,7 +40,7 @@ type Cluster struct {
 	meeting *meeting              // the first contact that is under way, or nil
 	watches map[watchKey]*watcher // those that run
 	noted   map[watchKey]string   // resourceVersions as the caller last read or applied them, "" if there is no such object
-	answers waiting               // for the answers of the cluster
+	calls   callTimes             // of the cluster
 	telling bool                  // a goroutine calls OnChange, or waits until it may again
 	news    bool                  // it has something to tell
 }
@@ -112,22 +112,18 @@ func (c *Cluster) call(ctx context.Context, limit time.Duration, r request, call
 	defer context.AfterFunc(c.ctx, cancel)()
 
 	began := time.Now() //nolint:forbidigo // the deadline of the context is in real time too
+	c.callBegins()
 	err := call(bounded)
-	took := time.Since(began) //nolint:forbidigo // as began
-	if err == nil {
-		c.waited(took)
-		return nil
-	}
 	var known *problem
 	var answer apierrors.APIStatus
 	isAnswer := errors.As(err, &answer)
-	if isAnswer {
-		c.waited(took)
-	}
+	c.callEnds(err == nil || isAnswer)
 	switch {
+	case err == nil:
+		return nil
 	case c.ctx.Err() != nil:
 		return ErrReplaced
-	case !isAnswer && errors.Is(ctx.Err(), context.DeadlineExceeded) && took < Budget/2:
+	case !isAnswer && errors.Is(ctx.Err(), context.DeadlineExceeded) && time.Since(began) < Budget/2: //nolint:forbidigo // as began
 		return ctx.Err() // earlier calls used up the caller's time: that says nothing about this one
 	case errors.As(err, &known):
 		return known

@@ -3,6 +3,7 @@ package pcluster
 import (
 	"context"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	clocktesting "k8s.io/utils/clock/testing"
 )
 
 // TestIsSlow: a cluster that answers just in time is slow, by its answers and for a while.
@@ -56,11 +58,35 @@ func TestIsSlow(t *testing.T) {
 	}
 }
 
+// TestCallsAtOnce: many short calls at the same time, as for many Namespaces, hold no worker for long.
+func TestCallsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clusters, _ := startClusters(t, nil, nil)
+		id := testID("a")
+		cluster := clusters.replace(id, mustCluster(t, clusters, id, "t"))
+		var calls sync.WaitGroup
+		for range 100 {
+			calls.Go(func() {
+				_ = cluster.call(t.Context(), Budget, request{verb: "get"}, func(context.Context) error { time.Sleep(time.Second); return nil })
+			})
+		}
+		calls.Wait()
+		if clusters.IsSlow(id.ClusterName, id.Name) {
+			t.Error("a second is slow")
+		}
+	})
+}
+
 // TestSlowIsForgotten: nothing is kept of a SyncTarget that is gone.
 func TestSlowIsForgotten(t *testing.T) {
 	clusters, _ := startClusters(t, nil, nil)
 	id := testID("a")
-	clusters.replace(id, mustCluster(t, clusters, id, "t")).waited(slowAfter)
+	clock := clocktesting.NewFakeClock(time.Now())
+	clusters.clock = clock
+	cluster := clusters.replace(id, mustCluster(t, clusters, id, "t"))
+	cluster.callBegins()
+	clock.Step(slowAfter)
+	cluster.callEnds(true)
 	if !clusters.IsSlow(id.ClusterName, id.Name) || clusters.IsSlow("other", id.Name) {
 		t.Error("the cluster is not slow, or another is")
 	}

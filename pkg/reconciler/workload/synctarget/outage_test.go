@@ -65,7 +65,6 @@ func TestKcpOutage(t *testing.T) {
 		}
 		for range 2 {
 			w.clock.Step(threshold / 2)
-			w.wake()
 			w.r.installed.forgetIdentity(testUID)
 			if _, err := w.reconcile(); err == nil {
 				t.Error("no error")
