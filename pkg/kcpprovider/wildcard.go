@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,7 +45,7 @@ func kindOf(object runtime.Object, scheme *runtime.Scheme) (kind, error) {
 		return kind{}, fmt.Errorf("finding the kind of %T: %w", object, err)
 	}
 	if meta.IsListType(object) {
-		gvk.Kind = gvk.Kind[:len(gvk.Kind)-len("List")]
+		gvk.Kind = strings.TrimSuffix(gvk.Kind, "List") // a list of metadata may have the kind of its items
 	}
 	switch object.(type) {
 	case *metav1.PartialObjectMetadata, *metav1.PartialObjectMetadataList:

@@ -155,6 +155,13 @@ func TestLogicalCluster(t *testing.T) {
 		if maps.Items[0].ManagedFields != nil {
 			t.Error("managedFields take memory for nothing")
 		}
+		for _, kind := range []string{"Secret", "SecretList"} {
+			secrets := &metav1.PartialObjectMetadataList{}
+			secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+			if err := one.GetCache().List(t.Context(), secrets); err != nil {
+				t.Errorf("List() of metadata of kind %s = %v", kind, err)
+			}
+		}
 		const notWatched = "are not watched in logical clusters"
 		if err := one.GetCache().List(t.Context(), &corev1.SecretList{}); err == nil || !strings.Contains(err.Error(), notWatched) {
 			t.Errorf("List() of whole Secrets = %v", err)
