@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -24,9 +25,10 @@ func (c *Config) deployment() *appsv1.Deployment {
 	}
 	selector := map[string]string{"app.kubernetes.io/name": "syncer", workloadv1alpha1.LabelKey: c.key()}
 	pod := c.meta("", "")
-	// A changed address of kcp rolls out; a rotated token does not, for the syncer reads it again.
-	address := sha256.Sum256(c.kubeconfig())
-	pod.Annotations["workload.kcp.io/kubeconfig-hash"] = fmt.Sprintf("%x", address[:8])
+	// Another address of kcp is rolled out, and another token too: kcp issues one only when it no longer accepts the one before,
+	// and a running Pod gets a changed Secret up to 90 s later.
+	credentials := sha256.Sum256(slices.Concat(c.kubeconfig(), c.Token))
+	pod.Annotations["workload.kcp.io/credentials-hash"] = fmt.Sprintf("%x", credentials[:8])
 	return &appsv1.Deployment{
 		TypeMeta: typeMeta("apps/v1", "Deployment"), ObjectMeta: c.meta(c.namespace(), DeploymentName),
 		Spec: appsv1.DeploymentSpec{

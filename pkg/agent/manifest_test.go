@@ -230,7 +230,7 @@ func TestWhatRollsOut(t *testing.T) {
 		change func(*Config)
 		want   bool
 	}{
-		"token":   {"The syncer reads a rotated token again.", func(c *Config) { c.Token = []byte("another") }, false},
+		"token":   {"The one before is no longer accepted, and a running Pod gets another late.", func(c *Config) { c.Token = []byte("another") }, true},
 		"address": {"A kubeconfig is read once, at start.", func(c *Config) { c.KcpURL = "https://other.example.com" }, true},
 		"CA":      {"So is the CA in it.", func(c *Config) { c.KcpCA = []byte("other") }, true},
 		"proxy":   {"The environment is the pod's.", func(c *Config) { c.Proxy.HTTPSProxy = "http://p:1" }, true},
