@@ -103,15 +103,18 @@ func (r *Reconciler) installBothSides(ctx context.Context, s *scope, cfg agent.C
 		return verdict{}, err
 	}
 	if s.pullMode() {
-		return awaitInstall(s), nil
+		return awaitInstall(s, r.isSilent(s)), nil
 	}
 	return r.installAgent(ctx, s, cfg)
 }
 
 // awaitInstall is the verdict in pull mode: that the syncer is installed is known by its heartbeat.
-func awaitInstall(s *scope) verdict {
+func awaitInstall(s *scope, silent bool) verdict {
 	if s.target.Status.LastHeartbeatTime != nil {
 		v := passed(workloadv1alpha1.ReasonDeployed, "Syncer deployment successful")
+		if silent {
+			v.message += "; it sends no heartbeats any more: if its Pods run, print and apply the manifests again, since kcp may have issued another token"
+		}
 		if len(s.admitted()) > 0 {
 			v.message += "; for each Namespace that you open, print and apply the manifests again: they hold its counterpart"
 		}

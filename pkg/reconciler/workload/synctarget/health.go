@@ -23,6 +23,9 @@ func (r *Reconciler) health(_ context.Context, s *scope) (verdict, error) {
 		// Nobody but the syncer can tell in pull mode which cluster it is.
 		s.clusterID = status.Syncer.ClusterID
 	}
+	if isScaledToZero(s.target) {
+		return decideScaledToZero(s.target, r.heartbeat(s), r.Clock.Now(), r.HeartbeatInterval), nil
+	}
 	return decideHealth(s.target, r.heartbeat(s), r.Clock.Now(), r.HeartbeatThreshold, workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)), nil
 }
 
@@ -43,13 +46,10 @@ func decideHealth(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, n
 		silent = now.Sub(record.silentSince())
 	)
 	before := meta.FindStatusCondition(status.Conditions, workloadv1alpha1.ConditionReady)
-	switch quiet := silent >= scaledToZeroSilence; {
-	case isScaledToZero(target) && (quiet || status.LastHeartbeatTime == nil):
-		return blocked(workloadv1alpha1.ReasonScaledToZero, "spec.syncer.replicas is 0, so no syncer runs; set it to 1 or more")
-	case isScaledToZero(target) && fresh > 0:
-		return ready.after(min(fresh, scaledToZeroSilence-silent))
-	case fresh > 0 && quiet && before != nil && (before.Reason == workloadv1alpha1.ReasonScaledToZero || before.Reason == awaiting.reason):
-		return awaiting // the last heartbeat may be that of a syncer which was scaled to zero since
+	wasStopped := before != nil && (before.Reason == workloadv1alpha1.ReasonScaledToZero || before.Reason == awaiting.reason)
+	switch {
+	case fresh > 0 && wasStopped && silent >= stoppedSilence:
+		return awaiting.after(fresh) // the last heartbeat may be that of a syncer which was scaled to zero since
 	case fresh > 0:
 		return ready.after(fresh)
 	case fromOtherCluster(status):
@@ -80,9 +80,23 @@ func decideHealth(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, n
 	return v.after(untilVerified(threshold - silent))
 }
 
-// scaledToZeroSilence is how long a syncer is silent that has been scaled to zero, before that is told. Two heartbeats are due in
-// it, so one that still arrives shows that a syncer runs all the same.
-const scaledToZeroSilence = 45 * time.Second
+// stoppedSilence is how long a syncer is silent, at least, that has been scaled to zero, before that is told. Two heartbeats are
+// due in it at the default interval, so one that still arrives shows that a syncer runs all the same.
+const stoppedSilence = 45 * time.Second
+
+// decideScaledToZero returns the verdict on a target whose user wants no syncer to run. interval is the mean time between two
+// heartbeats, zero for the default.
+func decideScaledToZero(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, now time.Time, interval time.Duration) verdict {
+	stopped := blocked(workloadv1alpha1.ReasonScaledToZero, "spec.syncer.replicas is 0, so no syncer runs; set it to 1 or more")
+	enough := max(stoppedSilence, 9*interval/4)
+	left := enough - now.Sub(record.silentSince())
+	isHeard := now.Sub(record.changed) < enough
+	wasReady := meta.IsStatusConditionTrue(target.Status.Conditions, workloadv1alpha1.ConditionReady)
+	if left > 0 && target.Status.LastHeartbeatTime != nil && (isHeard || wasReady) {
+		return passed(workloadv1alpha1.ReasonReady, "Syncer is healthy and ready").after(left)
+	}
+	return stopped
+}
 
 // isScaledToZero tells whether the user wants no syncer to run.
 func isScaledToZero(target *workloadv1alpha1.SyncTarget) bool {

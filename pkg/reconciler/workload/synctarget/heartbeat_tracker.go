@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/utils/clock"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -31,6 +32,8 @@ type heartbeatRecord struct {
 	endpoint string
 	// heartbeat is the last one, by the syncer's clock: compared with the next one, never with our time.
 	heartbeat metav1.Time
+	// version is the resourceVersion of the target that has shown it.
+	version string
 	// watchedSince is since when a heartbeat would have been seen: since this controller first saw the target, or since
 	// kcp last failed to answer.
 	watchedSince time.Time
@@ -40,6 +43,8 @@ type heartbeatRecord struct {
 	alive bool
 	// silence is what a live read has shown of the present silence.
 	silence silence
+	// fellSilent: heartbeats were arriving before the present silence, so that it counts in a mass disconnect.
+	fellSilent bool
 	// phase as last seen, for the metrics.
 	phase workloadv1alpha1.SyncTargetPhase
 }
@@ -53,16 +58,21 @@ func (h heartbeatRecord) silentSince() time.Time {
 }
 
 // isNew tells whether the target shows a heartbeat that the record does not hold. A heartbeat of a syncer in another
-// cluster than the pinned one is none.
+// cluster than the pinned one is none. Nor is one of a version from before the one that was read live, which a lagging watch
+// delivers late.
 func (h heartbeatRecord) isNew(target *workloadv1alpha1.SyncTarget) bool {
 	heartbeat := target.Status.LastHeartbeatTime
-	return heartbeat != nil && !fromOtherCluster(&target.Status) && !heartbeat.Equal(&h.heartbeat)
+	if heartbeat == nil || fromOtherCluster(&target.Status) || heartbeat.Equal(&h.heartbeat) {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(target.ResourceVersion, h.version)
+	return err != nil || order >= 0
 }
 
 // received takes in a new heartbeat.
 func (h heartbeatRecord) received(target *workloadv1alpha1.SyncTarget, now time.Time) heartbeatRecord {
-	h.heartbeat, h.changed = *target.Status.LastHeartbeatTime, now
-	h.alive, h.silence = true, silenceUnverified
+	h.heartbeat, h.version, h.changed = *target.Status.LastHeartbeatTime, target.ResourceVersion, now
+	h.alive, h.silence, h.fellSilent = true, silenceUnverified, false
 	return h
 }
 
@@ -109,14 +119,14 @@ func (t *heartbeatTracker) add(endpoint string, target *workloadv1alpha1.SyncTar
 		record.watchedSince = t.clock.Now()
 		record.alive = meta.IsStatusConditionTrue(target.Status.Conditions, workloadv1alpha1.ConditionReady)
 		if record.isNew(target) {
-			record.heartbeat = *target.Status.LastHeartbeatTime
+			record.heartbeat, record.version = *target.Status.LastHeartbeatTime, target.ResourceVersion
 		}
 	case record.isNew(target):
 		record = record.received(target, t.clock.Now())
 	}
 	record.endpoint, record.phase = endpoint, target.Status.Phase
-	if !target.DeletionTimestamp.IsZero() {
-		record.alive = false // its syncer is about to be removed
+	if !target.DeletionTimestamp.IsZero() || isScaledToZero(target) {
+		record.alive = false // its syncer is removed, or stopped, on purpose
 	}
 	t.targets[target.UID] = record
 	return record
@@ -165,7 +175,7 @@ func (t *heartbeatTracker) verify(live *workloadv1alpha1.SyncTarget) (cause paus
 	if paused {
 		record.silence = silencePaused
 	}
-	record.alive = false
+	record.alive, record.fellSilent = false, record.alive || record.fellSilent
 	t.targets[live.UID] = record
 	return cause, began
 }
@@ -191,7 +201,7 @@ func (t *heartbeatTracker) massSilence(record heartbeatRecord, now time.Time) bo
 			continue
 		}
 		fell := other.silentSince().Add(t.threshold)
-		recently := other.silence != silenceUnverified && !fell.Before(at.Add(-massWindow))
+		recently := other.fellSilent && !fell.Before(at.Add(-massWindow))
 		if other.alive || recently {
 			alive++
 		}

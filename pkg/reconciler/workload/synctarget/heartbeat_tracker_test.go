@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -148,6 +149,10 @@ func TestVerify(t *testing.T) {
 		tracker.observe("a", target)
 	}
 	forgotten := func(tracker *heartbeatTracker, target *workloadv1alpha1.SyncTarget) { tracker.forget(target.UID) }
+	stopped := func(tracker *heartbeatTracker, target *workloadv1alpha1.SyncTarget) {
+		target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Replicas: ptr.To[int32](0)}
+		tracker.observe("a", target)
+	}
 	tests := map[string]struct {
 		reason string
 		groups []group
@@ -168,6 +173,7 @@ func TestVerify(t *testing.T) {
 		"only the dead":     {"", []group{{endpoint: "a", count: 30, notReady: true}}, 0},
 		"forgotten":         {"", []group{{endpoint: "a", count: 3}, {endpoint: "a", count: 30, change: forgotten}}, 0},
 		"deleted":           {"Their syncers are removed on purpose.", []group{{endpoint: "a", count: 3}, {endpoint: "a", count: 30, change: deleted}}, 0},
+		"scaled to zero":    {"So are these.", []group{{endpoint: "a", count: 3}, {endpoint: "a", count: 30, change: stopped}}, 0},
 		"dead do not dilute": {
 			"20 % of those that send heartbeats.",
 			[]group{{endpoint: "a", count: 5}, {endpoint: "a", count: 10, last: time.Hour}, {endpoint: "a", count: 100, notReady: true}}, 5,
@@ -177,7 +183,7 @@ func TestVerify(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			clock := clocktesting.NewFakePassiveClock(start)
 			tracker := newHeartbeatTracker(clock, threshold)
-			var first []*workloadv1alpha1.SyncTarget
+			var first, dead []*workloadv1alpha1.SyncTarget
 			for i, g := range tc.groups {
 				for n := range g.count {
 					before := workloadv1alpha1.ReasonReady
@@ -192,8 +198,14 @@ func TestVerify(t *testing.T) {
 					}
 					if i == 0 {
 						first = append(first, target)
+					} else if g.notReady || g.change != nil {
+						dead = append(dead, target)
 					}
 				}
+			}
+			clock.SetTime(start.Add(threshold + time.Minute))
+			for _, target := range dead {
+				tracker.verify(target)
 			}
 			paused := 0
 			for n, target := range first {
@@ -263,5 +275,32 @@ func TestVerifyMissedHeartbeat(t *testing.T) {
 	}
 	if tracker.summary().paused["a"][pauseWatchStalled] {
 		t.Error("the stall is told after its end")
+	}
+}
+
+// TestOldVersion: what a lagging watch delivers after the live read is no new heartbeat.
+func TestOldVersion(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
+	tracker := newHeartbeatTracker(clock, threshold)
+	version := func(resourceVersion string, heartbeat time.Duration) *workloadv1alpha1.SyncTarget {
+		target := otherTarget("1", nil)
+		target.ResourceVersion = resourceVersion
+		target.Status.LastHeartbeatTime.Time = target.Status.LastHeartbeatTime.Add(heartbeat)
+		return target
+	}
+	tracker.observe("a", version("10", 0))
+	clock.SetTime(clock.Now().Add(threshold))
+	tracker.verify(version("19", time.Hour))
+	changed := tracker.targets["1"].changed
+	clock.SetTime(clock.Now().Add(time.Minute))
+	tracker.observe("a", version("11", time.Minute))
+	tracker.observe("a", version("19", time.Hour))
+	if got := tracker.targets["1"].changed; got != changed {
+		t.Errorf("the heartbeat changed at %s, want %s", got, changed)
+	}
+	// A syncer whose clock was set back is as alive as before.
+	tracker.observe("a", version("20", -time.Hour))
+	if got := tracker.targets["1"].changed; got != clock.Now() {
+		t.Errorf("the heartbeat changed at %s, want %s", got, clock.Now())
 	}
 }

@@ -112,7 +112,7 @@ func (r *Reconciler) refusedToken(ctx context.Context, s *scope, cfg agent.Confi
 	switch {
 	case age < issuing:
 		v = blocked(workloadv1alpha1.ReasonRollingOut, "Waiting for kcp to accept the syncer's token").after(r.backOff(s, tokenRetry))
-	case apierrors.IsUnauthorized(refusal) && age >= reissueAfter:
+	case apierrors.IsUnauthorized(refusal) && age >= reissueAfter && r.isSilent(s): // while heartbeats arrive, kcp accepts it elsewhere
 		if err := agent.DiscardToken(ctx, s.upstream, s.target.Name, s.key, s.target.UID); err != nil {
 			return nil, fmt.Errorf("having the syncer's token issued anew: %w", err)
 		}

@@ -28,7 +28,7 @@ func TestScaledToZero(t *testing.T) {
 			w.edit(func(target *workloadv1alpha1.SyncTarget) {
 				target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Replicas: ptr.To[int32](0)}
 			})
-			w.clock.Step(scaledToZeroSilence)
+			w.clock.Step(stoppedSilence)
 			w.pass()
 			const want = "False ScaledToZero: spec.syncer.replicas is 0, so no syncer runs; set it to 1 or more"
 			if diff := cmp.Diff(want, w.condition(workloadv1alpha1.ConditionReady)); diff != "" {
@@ -37,12 +37,20 @@ func TestScaledToZero(t *testing.T) {
 			if len(w.events.events) == 0 || !strings.HasPrefix(w.events.events[0], "Warning ScaledToZero") {
 				t.Errorf("Events: %q", w.events.events)
 			}
+			w.settle()
+			for _, reset := range []func(){w.restart, func() { w.r.heartbeats.resetSilence(testUID) }} {
+				reset()
+				w.settle()
+				if diff := cmp.Diff(want, w.condition(workloadv1alpha1.ConditionReady)); diff != "" {
+					t.Errorf("Ready after a restart of the controller, or when kcp did not answer: -want +got\n%s", diff)
+				}
+			}
 			w.beat(w.clock.Now())
 			w.settle()
 			if !w.isReady() {
 				t.Errorf("a syncer runs all the same: Ready = %s", w.condition(workloadv1alpha1.ConditionReady))
 			}
-			w.clock.Step(scaledToZeroSilence)
+			w.clock.Step(stoppedSilence)
 			w.settle()
 			w.edit(func(target *workloadv1alpha1.SyncTarget) { target.Spec.Syncer.Replicas = nil })
 			w.settle()
@@ -178,6 +186,26 @@ func TestRotatedSigningKey(t *testing.T) {
 	w.settle()
 	if !w.isReady() {
 		t.Errorf("Ready = %s", w.condition(workloadv1alpha1.ConditionReady))
+	}
+}
+
+// TestTokenOfALivingSyncerIsKept: while heartbeats arrive, kcp accepts the token, whatever one of its servers says.
+func TestTokenOfALivingSyncerIsKept(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	before := w.tokenUID()
+	w.clock.Step(reissueAfter)
+	w.beat(w.clock.Now())
+	w.settle()
+	w.r.tokens.forget(testUID) // as a restart does
+	w.r.installed.forgetIdentity(testUID)
+	w.tokenErr = apierrors.NewUnauthorized("the cache of this server is empty")
+	w.pass()
+	if got := w.tokenUID(); got != before {
+		t.Error("issued anew")
+	}
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, "False DeploymentFailed") {
+		t.Errorf("Deployed = %s", got)
 	}
 }
 

@@ -319,7 +319,7 @@ func bindingEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) han
 	return handler.TypedFuncs[client.Object, mcreconcile.Request]{
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			before, after := e.ObjectOld.(*apisv1alpha2.APIBinding), e.ObjectNew.(*apisv1alpha2.APIBinding)
-			if equality.Semantic.DeepEqual(before.Spec, after.Spec) && equality.Semantic.DeepEqual(before.Status.AppliedPermissionClaims, after.Status.AppliedPermissionClaims) {
+			if equality.Semantic.DeepEqual(claimsOf(before), claimsOf(after)) {
 				return
 			}
 			var targets workloadv1alpha1.SyncTargetList
@@ -331,6 +331,11 @@ func bindingEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) han
 			}
 		},
 	}
+}
+
+// claimsOf is what the permission claims of a workspace follow from.
+func claimsOf(binding *apisv1alpha2.APIBinding) []any {
+	return []any{binding.Spec, binding.Status.AppliedPermissionClaims, binding.Status.ExportPermissionClaims}
 }
 
 func requests(clusterName multicluster.ClusterName, targets *workloadv1alpha1.SyncTargetList) []mcreconcile.Request {

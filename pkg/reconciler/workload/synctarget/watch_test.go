@@ -204,6 +204,9 @@ func TestBindingEvents(t *testing.T) {
 		"a claim is applied": {"", func(b *apisv1alpha2.APIBinding) {
 			b.Status.AppliedPermissionClaims = []apisv1alpha2.ScopedPermissionClaim{b.Spec.PermissionClaims[0].ScopedPermissionClaim}
 		}, []string{testCluster + "/" + testName}},
+		"the export asks for another verb": {"", func(b *apisv1alpha2.APIBinding) {
+			b.Status.ExportPermissionClaims = []apisv1alpha2.PermissionClaim{b.Spec.PermissionClaims[0].PermissionClaim}
+		}, []string{testCluster + "/" + testName}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
