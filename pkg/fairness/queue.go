@@ -14,9 +14,10 @@ type Options[T, G comparable] struct {
 	RateLimiter workqueue.TypedRateLimiter[T]
 	// Workers is how many goroutines call Get.
 	Workers int
-	// Group tells whose item it is.
+	// Group returns the group of an item.
 	Group func(T) G
-	// IsSlow tells items that are expected to hold their worker for long. It is asked when an item becomes ready. Nil: none.
+	// IsSlow reports whether an item is expected to hold its worker for long. It is called when an item becomes ready,
+	// and not at all if there is only one worker. Nil: no item is slow.
 	IsSlow func(T) bool
 }
 
@@ -24,11 +25,12 @@ type Options[T, G comparable] struct {
 //
 //   - Groups take turns, however many items wait in one of them.
 //   - A group gets another worker only while it has fewer of them than are free. So a group alone has half of them, and two
-//     that both want more have a third each. One that has no worker finds one as long as fewer groups hold theirs for long
-//     than the logarithm of the workers.
+//     that both want more have a third each. When g groups keep their workers busy, at least about workers/2^g are left
+//     for the others.
 //   - Slow items have a quarter of the workers, and the other items have the rest.
-//   - An item of high priority, such as one that a user has just changed, goes before those of low priority. Items are of low
-//     priority unless they were added by Add or AddWithPriority.
+//   - An item of high priority, such as one that a user has just changed, goes before those of low priority. But after
+//     three of high priority, one of low priority begins if it may. The items of Low are of low priority, all others of
+//     high.
 //
 // An item that has to wait for its group stays in the queue and costs nothing.
 type Queue[T, G comparable] struct {

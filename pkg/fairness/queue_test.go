@@ -35,6 +35,16 @@ func TestOrder(t *testing.T) {
 		"raised":                 {"It was to be read again, and now a user has changed it.", []string{"a1", "a2", "b1"}, []string{"a2"}, []string{"a2", "a1", "b1"}},
 		"raised from the only":   {"Its group is not left behind.", []string{"a1", "b1"}, []string{"a1"}, []string{"a1", "b1"}},
 		"raised later":           {"Among those of high priority it is the last.", []string{"b1"}, []string{"a1", "b1"}, []string{"a1", "b1"}},
+		"many of high priority": {
+			"Low priority does not starve: it has every fourth turn.", []string{"b1", "b2"}, []string{"a1", "a2", "a3", "a4", "a5", "a6", "a7"},
+			[]string{"a1", "a2", "a3", "b1", "a4", "a5", "a6", "b2", "a7"},
+		},
+		"many slow ones of high priority": {
+			"Nor does it among the slow items.", []string{"b1~"}, []string{"a1~", "a2~", "a3~", "a4~"}, []string{"a1~", "a2~", "a3~", "b1~", "a4~"},
+		},
+		"slow ones after others": {
+			"Each pool counts its own turns.", []string{"b1~"}, []string{"a1", "a2", "a3", "c1~"}, []string{"a1", "a2", "a3", "c1~", "b1~"},
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -187,6 +197,24 @@ func TestSlow(t *testing.T) {
 			t.Errorf("%d slow items had their turn, %d workers are free", begun-1, q.schedule.pools[1].free)
 		}
 	})
+}
+
+// TestSingleWorker: a single worker takes slow items in their turn, too.
+func TestSingleWorker(t *testing.T) {
+	q := newQueue(1)
+	defer q.ShutDown()
+	for _, item := range []string{"a1", "b1~", "a2"} {
+		q.Add(item)
+	}
+	var got []string
+	for q.Len() > 0 {
+		item, _ := q.Get()
+		got = append(got, item)
+		q.Done(item)
+	}
+	if diff := cmp.Diff([]string{"a1", "b1~", "a2"}, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
 }
 
 // TestShareLosesNothing: whatever the groups take, everything has its turn in the end, and while workers are free no item waits

@@ -2,10 +2,15 @@ package fairness
 
 import "sync"
 
-// slowShare is the part of the workers that slow items have: one in so many.
-const slowShare = 4
+const (
+	// slowShare is the part of the workers that slow items have: one in so many.
+	slowShare = 4
+	// lowShare is the part of the turns that items of low priority have while they wait: one in so many. However often
+	// users change things, what is only read again has its turn: it may be the read that finds a syncer dead.
+	lowShare = 4
+)
 
-// The levels of priority, in the order in which items are taken.
+// The levels of priority.
 const (
 	high = iota
 	low
@@ -41,18 +46,23 @@ type pool[T, G comparable] struct {
 	free     int
 	inFlight map[G]int
 	ready    [levels]roundRobin[T, G]
+	// highs counts the items of high priority that have begun since the last one of low priority.
+	highs int
 }
 
 func newSchedule[T, G comparable](o Options[T, G]) *schedule[T, G] {
-	s := &schedule[T, G]{group: o.Group, isSlow: o.IsSlow, raised: map[T]bool{}, waiting: map[T]position{}, running: map[T]position{}}
+	s := &schedule[T, G]{
+		group: o.Group, raised: map[T]bool{}, waiting: map[T]position{}, running: map[T]position{},
+	}
 	s.wake = sync.NewCond(&s.mu)
 	for i := range s.pools {
 		s.pools[i].inFlight = map[G]int{}
 	}
 	s.pools[0].free = o.Workers
-	if o.IsSlow != nil {
+	if o.IsSlow != nil && o.Workers > 1 { // a single worker cannot be shared out
+		s.isSlow = o.IsSlow
 		slow := max(o.Workers/slowShare, 1)
-		s.pools[0].free, s.pools[1].free = max(o.Workers-slow, 1), slow
+		s.pools[0].free, s.pools[1].free = o.Workers-slow, slow
 	}
 	return s
 }
@@ -127,23 +137,39 @@ func (s *schedule[T, G]) begin(at position, place int) {
 	item := p.ready[at.level].pop(place)
 	p.free--
 	p.inFlight[s.group(item)]++
+	p.highs++
+	if at.level == low {
+		p.highs = 0
+	}
 	s.claimed = append(s.claimed, item)
 	s.running[item] = at
 	delete(s.waiting, item)
 	delete(s.raised, item)
 }
 
-// next finds the item that begins next: by level and pool, and by the place of its group in the order there.
+// next finds the item that begins next: its pool and level, and the place of its group in the order there. The pools do
+// not compete, since each has its own workers.
 func (s *schedule[T, G]) next() (at position, place int, ok bool) {
-	for level := range levels {
-		for i := range s.pools {
-			p := &s.pools[i]
-			if place := p.ready[level].next(func(g G) bool { return p.inFlight[g] < p.free }); place >= 0 {
-				return position{pool: i, level: level}, place, true
-			}
+	for i := range s.pools {
+		if level, place := s.pools[i].next(); place >= 0 {
+			return position{pool: i, level: level}, place, true
 		}
 	}
 	return position{}, 0, false
+}
+
+// next finds the item of the pool that begins next. Its place is -1 if there is none.
+func (p *pool[T, G]) next() (level, place int) {
+	order := [levels]int{high, low}
+	if p.highs >= lowShare-1 {
+		order = [levels]int{low, high}
+	}
+	for _, level := range order {
+		if place := p.ready[level].next(func(g G) bool { return p.inFlight[g] < p.free }); place >= 0 {
+			return level, place
+		}
+	}
+	return 0, -1
 }
 
 // release takes back the worker of an item.
