@@ -40,9 +40,10 @@ type Cluster struct {
 	meeting *meeting              // the first contact that is under way, or nil
 	watches map[watchKey]*watcher // those that run
 	noted   map[watchKey]string   // resourceVersions as the caller last read or applied them, "" if there is no such object
-	calls   callTimes             // of the cluster
 	telling bool                  // a goroutine calls OnChange, or waits until it may again
 	news    bool                  // it has something to tell
+
+	slowCalls spans // of the last Budget
 }
 
 func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
@@ -112,12 +113,12 @@ func (c *Cluster) call(ctx context.Context, limit time.Duration, r request, call
 	defer context.AfterFunc(c.ctx, cancel)()
 
 	began := time.Now() //nolint:forbidigo // the deadline of the context is in real time too
-	c.callBegins()
+	callBegan := c.owner.clock.Now()
 	err := call(bounded)
 	var known *problem
 	var answer apierrors.APIStatus
 	isAnswer := errors.As(err, &answer)
-	c.callEnds(err == nil || isAnswer)
+	c.callEnded(callBegan, err == nil || isAnswer)
 	switch {
 	case err == nil:
 		return nil

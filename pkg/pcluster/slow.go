@@ -3,9 +3,11 @@ package pcluster
 import "time"
 
 const (
-	// slowAfter is for how long, in all of one Budget, a cluster lets its callers wait for answers before it is slow. One that
-	// lets a single call wait for almost contactTimeout is, and one 150 ms away is not, though a pass has two dozen calls.
-	// Calls at the same time count once.
+	// slowCall is how long a call may take that does not count as slow. A healthy API server on the other side of the
+	// world needs less, so much work, such as opening fifty Namespaces, does not make its cluster slow.
+	slowCall = 500 * time.Millisecond
+	// slowAfter is how much time of one Budget slow calls take before the cluster is slow. A single call of almost
+	// contactTimeout is enough. Calls at the same time count once.
 	slowAfter = 2 * Budget / 5
 	// slowFor is how long a slow cluster counts as slow. It is more than the time between two passes that read everything.
 	slowFor = 15 * time.Minute
@@ -16,12 +18,33 @@ type target struct{ clusterName, name string }
 
 func (id ID) target() target { return target{id.ClusterName, id.Name} }
 
-// callTimes adds up the time in which at least one call of a cluster is in flight.
-type callTimes struct {
-	inFlight int
-	since    time.Time // the time before is added up
-	window   time.Time // when the present Budget of time began
-	sum      time.Duration
+// span is a time in which at least one call was in flight.
+type span struct{ from, to time.Time }
+
+// spans do not overlap.
+type spans []span
+
+// add adds the time of a call that has just ended, and drops what is longer ago than a Budget.
+func (s spans) add(call span) spans {
+	var kept spans
+	for _, earlier := range s {
+		switch {
+		case call.to.Sub(earlier.to) >= Budget:
+		case earlier.to.Before(call.from):
+			kept = append(kept, earlier)
+		case earlier.from.Before(call.from):
+			call.from = earlier.from
+		}
+	}
+	return append(kept, call)
+}
+
+// lately is how much time of the last Budget they take.
+func (s spans) lately(now time.Time) (sum time.Duration) {
+	for _, call := range s {
+		sum += max(0, min(call.to.Sub(call.from), Budget-now.Sub(call.to)))
+	}
+	return sum
 }
 
 // IsSlow tells whether the cluster of a SyncTarget answers, but so slowly that it holds a worker for long.
@@ -37,28 +60,14 @@ func (c *Clusters) IsSlow(clusterName, name string) bool {
 	return found
 }
 
-// callBegins notes that a call is in flight.
-func (c *Cluster) callBegins() {
+// callEnded notes that a call has ended, by an answer or without one. Without answers a cluster is dead, not slow.
+func (c *Cluster) callEnded(began time.Time, answered bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.calls.inFlight == 0 {
-		c.calls.since = c.owner.clock.Now()
-	}
-	c.calls.inFlight++
-}
-
-// callEnds notes that a call has ended, by an answer or without one. Without answers a cluster is dead, not slow.
-func (c *Cluster) callEnds(answered bool) {
 	now := c.owner.clock.Now()
-	c.mu.Lock()
-	calls := &c.calls
-	if now.Sub(calls.window) > Budget {
-		calls.window, calls.sum = calls.since, 0
+	if now.Sub(began) > slowCall {
+		c.slowCalls = c.slowCalls.add(span{from: began, to: now})
 	}
-	calls.sum += now.Sub(calls.since)
-	calls.since = now
-	calls.inFlight--
-	isSlow := answered && calls.sum >= slowAfter
+	isSlow := answered && c.slowCalls.lately(now) >= slowAfter
 	c.mu.Unlock()
 	if isSlow {
 		c.owner.mu.Lock()

@@ -27,6 +27,9 @@ func TestIsSlow(t *testing.T) {
 	}{
 		"nearby":         {"", 100, 5 * time.Millisecond, 0, nil, false},
 		"far away":       {"It is no fault of the cluster.", 25, 150 * time.Millisecond, 0, nil, false},
+		"much work":      {"A pass has many calls, and the cluster answers each at once.", 400, 20 * time.Millisecond, 0, nil, false},
+		"much, far away": {"Nor is that a fault of the cluster.", 60, slowCall, 0, nil, false},
+		"just too long":  {"", 8, slowCall + time.Millisecond, 0, nil, true},
 		"just in time":   {"", 1, contactTimeout - time.Millisecond, 0, nil, true},
 		"many":           {"Together they hold a worker for long.", 10, 900 * time.Millisecond, 0, nil, true},
 		"rarely":         {"A slow answer now and then holds no worker.", 10, 2 * time.Second, time.Minute, nil, false},
@@ -77,6 +80,40 @@ func TestCallsAtOnce(t *testing.T) {
 	})
 }
 
+// TestSpans: calls at the same time count once, and what is longer ago than a Budget does not count.
+func TestSpans(t *testing.T) {
+	type call struct{ from, to time.Duration } // in the order in which they end
+	const s = time.Second
+	for name, test := range map[string]struct {
+		calls []call
+		now   time.Duration
+		want  time.Duration
+		kept  int
+	}{
+		"none":                {nil, 0, 0, 0},
+		"one after another":   {[]call{{0, s}, {2 * s, 4 * s}}, 4 * s, 3 * s, 2},
+		"without a pause":     {[]call{{0, s}, {s, 4 * s}}, 4 * s, 4 * s, 1},
+		"overlapping":         {[]call{{0, 2 * s}, {s, 4 * s}}, 4 * s, 4 * s, 1},
+		"one within another":  {[]call{{s, 2 * s}, {3 * s, 4 * s}, {0, 5 * s}}, 5 * s, 5 * s, 1},
+		"all at once":         {[]call{{0, s}, {0, s}, {0, s}}, s, s, 1},
+		"partly too long ago": {[]call{{0, 4 * s}}, Budget + s, 3 * s, 1},
+		"too long ago":        {[]call{{0, 4 * s}}, Budget + 5*s, 0, 1},
+		"dropped":             {[]call{{0, s}, {Budget, Budget + s}}, Budget + s, s, 1},
+		"for ever":            {[]call{{0, 8 * s}, {7 * s, 15 * s}, {14 * s, 22 * s}}, 22 * s, Budget, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin := time.Now()
+			var got spans
+			for _, c := range test.calls {
+				got = got.add(span{begin.Add(c.from), begin.Add(c.to)})
+			}
+			if sum := got.lately(begin.Add(test.now)); sum != test.want || len(got) != test.kept {
+				t.Errorf("%s of slow calls in %d spans, want %s in %d", sum, len(got), test.want, test.kept)
+			}
+		})
+	}
+}
+
 // TestSlowIsForgotten: nothing is kept of a SyncTarget that is gone.
 func TestSlowIsForgotten(t *testing.T) {
 	clusters, _ := startClusters(t, nil, nil)
@@ -84,9 +121,9 @@ func TestSlowIsForgotten(t *testing.T) {
 	clock := clocktesting.NewFakeClock(time.Now())
 	clusters.clock = clock
 	cluster := clusters.replace(id, mustCluster(t, clusters, id, "t"))
-	cluster.callBegins()
+	began := clock.Now()
 	clock.Step(slowAfter)
-	cluster.callEnds(true)
+	cluster.callEnded(began, true)
 	if !clusters.IsSlow(id.ClusterName, id.Name) || clusters.IsSlow("other", id.Name) {
 		t.Error("the cluster is not slow, or another is")
 	}
