@@ -166,7 +166,7 @@ func TestLargeAnswers(t *testing.T) {
 			t.Error("more large answers than a workspace may have")
 		}
 		time.Sleep(time.Second)
-		if err := <-waits; err == nil || isDeadly(err) || !isVerdict(err) {
+		if err := <-waits; !errors.Is(err, errBusy) || isDeadly(err) || isVerdict(err) {
 			t.Errorf("after waiting in vain: %v", err)
 		}
 		_, waits = read("a", largeAnswer, time.Second)

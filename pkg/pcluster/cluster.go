@@ -118,6 +118,9 @@ func (c *Cluster) call(ctx context.Context, limit time.Duration, r request, call
 	var known *problem
 	var answer apierrors.APIStatus
 	isAnswer := errors.As(err, &answer)
+	if errors.Is(err, errBusy) && c.ctx.Err() == nil {
+		return errBusy // how long it took is no fault of the cluster
+	}
 	c.callEnded(callBegan, err == nil || isAnswer)
 	switch {
 	case err == nil:

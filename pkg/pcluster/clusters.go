@@ -215,9 +215,16 @@ func (c *Clusters) current(id ID) *Cluster {
 	return c.clusters[id]
 }
 
-// reserve waits for a place for a large answer, which is given back when the context ends.
+// reserve waits for a place for a large answer, which is given back when the context ends. It waits for half of the time
+// that is left, so that the cluster has the other half: what it then fails to send in time is its own fault.
 func (c *Clusters) reserve(ctx context.Context, clusterName string) error {
-	release, err := c.large.Acquire(ctx, clusterName)
+	waiting := ctx
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, time.Until(deadline)/2) //nolint:forbidigo // deadlines are in real time
+		defer cancel()
+	}
+	release, err := c.large.Acquire(waiting, clusterName)
 	if err == nil {
 		context.AfterFunc(ctx, release)
 	}

@@ -2,6 +2,7 @@ package pcluster
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -102,7 +103,8 @@ func (c *Cluster) firstContact(m *meeting) {
 	if c.ctx.Err() != nil {
 		err = ErrReplaced
 	}
-	if missed := c.endMeeting(m, err); missed && c.ctx.Err() == nil {
+	// A caller that got errBusy relies on OnChange, too: the contact has ended, and nothing is known.
+	if missed := c.endMeeting(m, err); (missed || errors.Is(err, errBusy)) && c.ctx.Err() == nil {
 		c.owner.onChange(c.id)
 	}
 }

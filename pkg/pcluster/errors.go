@@ -17,9 +17,21 @@ var (
 	// when there is more to say.
 	ErrConnecting = errors.New("the physical cluster has not answered yet")
 	// ErrReplaced ends a call when the kubeconfig changed under it, the target was forgotten, or the service stops.
-	// It says nothing about the cluster; a retry asks Clusters again.
+	// It says nothing about the cluster; a retry asks Clusters again. A call for whose large answer this service has no
+	// memory just now ends with another error that matches it.
 	ErrReplaced = errors.New("the connection to the cluster was replaced")
 )
+
+// errBusy ends a call for whose large answer there is no place. Callers treat it as ErrReplaced.
+var errBusy error = busyError{}
+
+type busyError struct{}
+
+func (busyError) Error() string {
+	return "the service is reading many large answers of clusters at the moment; it is tried again"
+}
+
+func (busyError) Unwrap() error { return ErrReplaced }
 
 // problem is what this package fails with: a sentence of our own that is safe to show to anyone. It matches its kind,
 // or what the API server answered (apierrors.IsNotFound and the like), and hides everything else about its cause.
@@ -60,6 +72,8 @@ func Describe(err error) string {
 		return ""
 	case errors.As(err, &known):
 		return known.text
+	case errors.Is(err, errBusy):
+		return errBusy.Error()
 	case errors.As(err, &answer):
 		// Not from our client, such as from a fake.
 		status := answer.Status()

@@ -148,6 +148,6 @@ func (c *Cluster) probe() bool {
 	case isVerdict(err):
 		return c.stillDead(err)
 	default:
-		return false // shutting down, or replaced
+		return c.stillDead(c.remembered()) // shutting down, replaced, or errBusy: nothing new is known
 	}
 }

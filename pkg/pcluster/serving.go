@@ -3,6 +3,7 @@ package pcluster
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -84,36 +85,21 @@ func (c *Cluster) discover(ctx context.Context) ([]*metav1.APIResourceList, erro
 	var lists []*metav1.APIResourceList
 	var silent map[schema.GroupVersion]error
 	err := c.call(ctx, Budget, request{verb: "discover", resource: schema.GroupResource{Resource: "resources"}}, func(ctx context.Context) error {
-		var read atomic.Int64
-		asked := make(chan struct{}, maxAsked)
-		within := roundTripFunc(func(r *http.Request) (*http.Response, error) {
-			asked <- struct{}{}
-			defer func() { <-asked }()
-			if read.Load() > maxDiscoveryBytes {
-				return nil, tooMuch()
-			}
-			// The library's calls take no context. Each answer is read when this returns, and gives its place back.
-			ctx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			response, err := c.http.Transport.RoundTrip(r.WithContext(ctx))
-			if err == nil {
-				read.Add(response.ContentLength)
-			}
-			return response, err
-		})
+		within := &discoveryTransport{ctx: ctx, next: c.http.Transport, asked: make(chan struct{}, maxAsked)}
 		asker, err := discovery.NewDiscoveryClientForConfigAndClient(c.config, &http.Client{Transport: within})
 		if err != nil {
 			return err
 		}
 		lists, err = discovery.ServerPreferredNamespacedResources(boundedDiscovery{asker})
-		if read.Load() > maxDiscoveryBytes {
-			return tooMuch()
+		if failure := within.failure(); failure != nil {
+			return failure
 		}
-		if failed, partly := discovery.GroupDiscoveryFailedErrorGroups(err); partly {
-			silent = failed
-			return ctx.Err()
+		failed, partly := discovery.GroupDiscoveryFailedErrorGroups(err)
+		if !partly {
+			return err
 		}
-		return err
+		silent = failed
+		return ctx.Err()
 	})
 	if err != nil || len(silent) == 0 {
 		return lists, err
@@ -157,6 +143,41 @@ func (d boundedDiscovery) GroupsAndMaybeResources() (*metav1.APIGroupList, map[s
 	return groups, resources, failed, nil
 }
 
-type roundTripFunc func(*http.Request) (*http.Response, error)
+// discoveryTransport bounds what one discovery reads, and ends it when there is no place for one of its large answers.
+type discoveryTransport struct {
+	ctx   context.Context // the library's calls take none
+	next  http.RoundTripper
+	asked chan struct{}
+	read  atomic.Int64
+	busy  atomic.Bool
+}
 
-func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+// RoundTrip implements http.RoundTripper. Each answer is read when this returns, and gives its place back.
+func (t *discoveryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	t.asked <- struct{}{}
+	defer func() { <-t.asked }()
+	if err := t.failure(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(t.ctx)
+	defer cancel()
+	response, err := t.next.RoundTrip(r.WithContext(ctx))
+	switch {
+	case err == nil:
+		t.read.Add(response.ContentLength)
+	case errors.Is(err, errBusy):
+		t.busy.Store(true)
+	}
+	return response, err
+}
+
+// failure is why the discovery fails as a whole, or nil.
+func (t *discoveryTransport) failure() error {
+	switch {
+	case t.busy.Load():
+		return errBusy
+	case t.read.Load() > maxDiscoveryBytes:
+		return tooMuch()
+	}
+	return nil
+}

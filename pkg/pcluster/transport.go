@@ -71,8 +71,8 @@ type border struct {
 	// private is set when the server is, or was, dialled at a private address. Then the sentences do not tell apart what
 	// would make this service a scanner of the ports of its own network.
 	private atomic.Bool
-	// reserve waits for a place for a large answer, until the context ends, with which it gives the place back. Nil: there
-	// always is one.
+	// reserve waits for a place for a large answer, and gives it back when the context ends. An error means that there is
+	// none. Nil: there always is one.
 	reserve func(context.Context) error
 }
 
@@ -118,7 +118,7 @@ func (b *border) readBody(ctx context.Context, body io.ReadCloser) ([]byte, erro
 	read, err := io.ReadAll(io.LimitReader(body, largeAnswer))
 	if err == nil && len(read) == largeAnswer {
 		if b.reserve != nil && b.reserve(ctx) != nil {
-			return nil, &problem{text: "the service is reading many large answers of clusters at the moment; it is tried again"}
+			return nil, errBusy
 		}
 		var rest []byte
 		rest, err = io.ReadAll(io.LimitReader(body, maxResponseBytes+1-largeAnswer))
@@ -139,7 +139,8 @@ func isAPIContent(contentType string) bool {
 	return err == nil && (media == "application/json" || media == "application/vnd.kubernetes.protobuf")
 }
 
-// explain turns a failure to get an answer into a problem, or into context.Canceled if we gave up ourselves.
+// explain turns a failure to get an answer into a problem, or into context.Canceled if we gave up ourselves. It does
+// not change errBusy.
 func (b *border) explain(ctx context.Context, err error) error {
 	var (
 		known *problem
@@ -148,6 +149,8 @@ func (b *border) explain(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return context.Canceled
+	case errors.Is(err, errBusy):
+		return errBusy
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &dns) && dns.IsNotFound:
