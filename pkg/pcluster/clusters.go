@@ -196,7 +196,6 @@ func (c *Clusters) replace(id ID, fresh *Cluster) *Cluster {
 	switch {
 	case fresh == nil:
 		delete(c.clusters, id)
-		delete(c.slow, id.target())
 	case old != nil && old.hash == fresh.hash:
 		fresh.close()
 		return old

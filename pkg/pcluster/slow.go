@@ -1,6 +1,9 @@
 package pcluster
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 const (
 	// slowCall is how long a call may take that does not count as slow. A healthy API server on the other side of the
@@ -13,7 +16,8 @@ const (
 	slowFor = 15 * time.Minute
 )
 
-// target names a SyncTarget. A cluster stays slow when the SyncTarget gets another kubeconfig.
+// target names a SyncTarget. Its cluster stays slow when the SyncTarget gets another kubeconfig, an invalid one or none,
+// and when it is created anew. Otherwise a slow cluster could always have the workers of the others.
 type target struct{ clusterName, name string }
 
 func (id ID) target() target { return target{id.ClusterName, id.Name} }
@@ -70,8 +74,17 @@ func (c *Cluster) callEnded(began time.Time, answered bool) {
 	isSlow := answered && c.slowCalls.lately(now) >= slowAfter
 	c.mu.Unlock()
 	if isSlow {
-		c.owner.mu.Lock()
-		defer c.owner.mu.Unlock()
-		c.owner.slow[c.id.target()] = now.Add(slowFor)
+		c.owner.markSlow(c.id.target(), now)
 	}
+}
+
+// markSlow makes the cluster of a SyncTarget slow from now on. It drops the entries that have expired, so that none stays
+// for a SyncTarget that is gone. The calls that can be in flight bound the others: each has taken slowAfter of them.
+func (c *Clusters) markSlow(key target, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, found := c.slow[key]; !found {
+		maps.DeleteFunc(c.slow, func(_ target, until time.Time) bool { return !now.Before(until) })
+	}
+	c.slow[key] = now.Add(slowFor)
 }

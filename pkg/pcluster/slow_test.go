@@ -2,6 +2,7 @@ package pcluster
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"testing"
@@ -114,21 +115,36 @@ func TestSpans(t *testing.T) {
 	}
 }
 
-// TestSlowIsForgotten: nothing is kept of a SyncTarget that is gone.
-func TestSlowIsForgotten(t *testing.T) {
+// TestSlowUntilItExpires: neither an invalid kubeconfig nor another SyncTarget of the same name makes a cluster faster,
+// and nothing is kept for ever of a SyncTarget that is gone.
+func TestSlowUntilItExpires(t *testing.T) {
 	clusters, _ := startClusters(t, nil, nil)
-	id := testID("a")
 	clock := clocktesting.NewFakeClock(time.Now())
 	clusters.clock = clock
-	cluster := clusters.replace(id, mustCluster(t, clusters, id, "t"))
-	began := clock.Now()
-	clock.Step(slowAfter)
-	cluster.callEnded(began, true)
+	beSlow := func(id ID) {
+		cluster := clusters.replace(id, mustCluster(t, clusters, id, "t"))
+		began := clock.Now()
+		clock.Step(slowAfter)
+		cluster.callEnded(began, true)
+	}
+	id := testID("a")
+	beSlow(id)
 	if !clusters.IsSlow(id.ClusterName, id.Name) || clusters.IsSlow("other", id.Name) {
 		t.Error("the cluster is not slow, or another is")
 	}
+	if _, err := clusters.cluster(id, []byte("{}")); !errors.Is(err, ErrInvalid) {
+		t.Fatalf("an invalid kubeconfig: %v", err)
+	}
+	if !clusters.IsSlow(id.ClusterName, id.Name) {
+		t.Error("an invalid kubeconfig makes it faster")
+	}
 	clusters.Forget(id)
-	if len(clusters.slow) != 0 {
+	if !clusters.IsSlow(id.ClusterName, id.Name) {
+		t.Error("its SyncTarget is deleted, which makes it faster")
+	}
+	clock.Step(slowFor - time.Second)
+	beSlow(testID("b"))
+	if _, kept := clusters.slow[id.target()]; kept || len(clusters.slow) != 1 {
 		t.Errorf("kept: %v", clusters.slow)
 	}
 }
