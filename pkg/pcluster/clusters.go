@@ -147,7 +147,8 @@ func (c *Clusters) Forget(id ID) {
 	c.replace(id, nil)
 }
 
-// Start probes dead clusters, and checks the credentials of the others, until the context ends. Then it closes everything and returns when all is quiet.
+// Start probes dead clusters, and checks the credentials of the others, until the context ends. Then it closes all
+// connections and watches, and returns when none of its goroutines runs any more.
 func (c *Clusters) Start(ctx context.Context) error {
 	var prober sync.WaitGroup
 	prober.Go(func() {

@@ -52,11 +52,11 @@ type watcher struct {
 	lostAt  time.Time // when it was lost and the cluster with it; zero if the cluster answers
 }
 
-// Watch calls OnChange whenever one of these objects is created, changes or is deleted: at once after a
-// rest, and at most once in 10 s. It returns at once, and a second call for the same object does nothing. What changed since the client last read or
-// applied the object counts; if it never did, the first look does. The watches end with the cluster, by WatchOnly, or when
-// the cluster is marked dead; as OnChange is called when it answers again, calling this in every pass is enough. Whether
-// the cluster lets us watch, Unwatched says. The error is a kind that newMapper lacks.
+// Watch calls OnChange whenever one of these objects is created, changes or is deleted: at once, but at most once in
+// 10 s. It returns at once, and a second call for the same object does nothing. What changed since the client last read
+// or applied the object counts; if it never did, the first look does. The watches end with the cluster, by WatchOnly, or
+// when the cluster is marked dead; as OnChange is called when it answers again, calling this in every pass is enough.
+// Whether the cluster lets us watch, Unwatched says. The error is a kind that newMapper lacks.
 func (c *Cluster) Watch(objects ...client.Object) error {
 	for _, object := range objects {
 		if err := c.watch(object); err != nil {
