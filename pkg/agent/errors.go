@@ -41,7 +41,7 @@ type TerminatingError struct {
 }
 
 func (e *TerminatingError) Error() string {
-	return e.Waiting + "; it is made anew once it is gone"
+	return e.Waiting + "; it is recreated when it is gone"
 }
 
 // whereOf tells the side from the manifest: only in the workspace do permission claims select what the service sees.

@@ -29,6 +29,9 @@ func retry(ctx context.Context, c clock.Clock, limit time.Duration, f func() err
 			return
 		case <-c.After(backoff.Step()):
 		}
+		if ctx.Err() != nil {
+			return // both were ready
+		}
 		if f() == nil {
 			return
 		}

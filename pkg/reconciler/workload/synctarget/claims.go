@@ -72,7 +72,7 @@ func missingMessage(exportName string, missing []missingClaim) string {
 	switch cause {
 	case wildcardAccepted:
 		return fmt.Sprintf("permission claims of the APIBinding to %q do not name the verbs that are needed: %s; name them in the APIBinding's spec.permissionClaims, "+
-			"in apis.kcp.io/v1alpha2: kcp grants only what APIExport and APIBinding both name, and \"*\", which v1alpha1 always means, stands for no other verb",
+			"in apis.kcp.io/v1alpha2: kcp grants only verbs that APIExport and APIBinding both name, and does not treat \"*\", which v1alpha1 always means, as a wildcard",
 			exportName, names(missing))
 	case verbsNotExported:
 		return fmt.Sprintf("the APIExport %q does not ask for all permission claims that are needed: %s; its operator has to apply the APIExport of this version, and then accept them in the APIBinding",

@@ -56,7 +56,7 @@ func TestResidueInNamespace(t *testing.T) {
 	}{
 		"held by us": {"", workloadv1alpha1.Hold(testKey()), "shop Open"},
 		"held by another": {"It is waited for, in this Namespace alone.", "example.com/other",
-			`shop Opening: RoleBinding "shop/` + testNamespace() + `" is still being deleted: held by finalizer example.com/other; it is made anew once it is gone`},
+			`shop Opening: RoleBinding "shop/` + testNamespace() + `" is still being deleted: held by finalizer example.com/other; it is recreated when it is gone`},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -132,7 +132,7 @@ func TestDeployedByState(t *testing.T) {
 				meta.DeletionTimestamp, meta.Finalizers = &metav1.Time{Time: time.Now()}, []string{"kubernetes"}
 				return &corev1.Namespace{ObjectMeta: meta}
 			}()}, nil, nil,
-			`False RollingOut: Namespace "` + namespace + `" is still being deleted: held by finalizer kubernetes; it is made anew once it is gone`,
+			`False RollingOut: Namespace "` + namespace + `" is still being deleted: held by finalizer kubernetes; it is recreated when it is gone`,
 			time.Second,
 		},
 		"replaced while it was applied": {

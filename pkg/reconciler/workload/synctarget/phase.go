@@ -185,7 +185,7 @@ func failing(reason string, err error) verdict {
 	}
 	v := blocked(reason, "kcp does not answer just now; it is asked again")
 	if isAnswer(err) {
-		v.message = fmt.Sprintf("kcp fails just now; it is asked again: %s", err)
+		v.message = fmt.Sprintf("kcp failed; the controller tries again: %s", err)
 	}
 	v.undecided, v.hiccup = true, true
 	return v

@@ -92,7 +92,7 @@ func TestDownstreamNamespaceDeletedByHand(t *testing.T) {
 	w.wake()
 	w.pass()
 	const cause = `" is still being deleted: Some content in the namespace has finalizers remaining: example.com/c4n4ry-[redacted]; held by finalizer kubernetes`
-	want := `False RollingOut: Namespace "` + testNamespace() + cause + "; it is made anew once it is gone"
+	want := `False RollingOut: Namespace "` + testNamespace() + cause + "; it is recreated when it is gone"
 	if diff := cmp.Diff(want, w.condition(workloadv1alpha1.ConditionDeployed)); diff != "" {
 		t.Errorf("Deployed: -want +got\n%s", diff)
 	}

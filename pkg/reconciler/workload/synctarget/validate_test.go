@@ -127,8 +127,8 @@ func TestValidate(t *testing.T) {
 				"clusterrolebindings.rbac.authorization.k8s.io (get, create, patch, delete), clusterroles.rbac.authorization.k8s.io (get, create, patch, delete), " +
 				"namespaces (get, list, watch, create, patch, delete), rolebindings.rbac.authorization.k8s.io (get, create, patch, delete), " +
 				"secrets (get, list, watch, create, patch, delete), serviceaccounts (get, create, patch, delete); " +
-				"name them in the APIBinding's spec.permissionClaims, in apis.kcp.io/v1alpha2: kcp grants only what APIExport and APIBinding both name, " +
-				`and "*", which v1alpha1 always means, stands for no other verb`, false,
+				"name them in the APIBinding's spec.permissionClaims, in apis.kcp.io/v1alpha2: kcp grants only verbs that APIExport and APIBinding both name, " +
+				`and does not treat "*", which v1alpha1 always means, as a wildcard`, false,
 		},
 		"every verb of an export that asks for every verb": {
 			"An operator may let it.", func() []client.Object {
