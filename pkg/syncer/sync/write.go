@@ -56,8 +56,8 @@ func (o *objectReconciler) write(ctx context.Context, next action, desired *unst
 	return false, nil
 }
 
-// reportLater ends the pass with a copy that is not reported yet. The report follows behind what waits in the queue, so that in a
-// burst all copies are created first.
+// reportLater ends the pass with a copy that is not reported yet. The report follows with low priority, so that in a burst all
+// copies are created first.
 func (o *objectReconciler) reportLater() {
 	o.pending, o.again = true, immediately
 }
