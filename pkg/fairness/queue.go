@@ -14,8 +14,6 @@ type Options[T, G comparable] struct {
 	RateLimiter workqueue.TypedRateLimiter[T]
 	// Workers is how many goroutines call Get.
 	Workers int
-	// LowWorkers is how many of the Workers items of low priority have at once; 0 is no bound of their own.
-	LowWorkers int
 	// Group returns the group of an item.
 	Group func(T) G
 	// IsSlow reports whether an item is expected to hold its worker for long. It is called when an item becomes ready,

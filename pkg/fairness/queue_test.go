@@ -264,33 +264,3 @@ func TestShareLosesNothing(t *testing.T) {
 		})
 	}
 }
-
-// TestLowWorkers: what is of low priority leaves the other workers free.
-func TestLowWorkers(t *testing.T) {
-	q := New(Options[string, byte]{Workers: 8, LowWorkers: 2, Group: func(item string) byte { return item[0] }, RateLimiter: workqueue.DefaultTypedControllerRateLimiter[string]()})
-	defer q.ShutDown()
-	for _, item := range []string{"a1", "b1", "c1"} {
-		q.Low().Add(item)
-	}
-	for range 2 {
-		q.Get()
-	}
-	if got := q.schedule.len(); got != 1 {
-		t.Fatalf("%d wait, want the third", got)
-	}
-	q.Add("d1")
-	if item, _ := q.Get(); item != "d1" {
-		t.Errorf("Get() = %q, want that of high priority", item)
-	}
-	q.Done("d1")
-	q.Done("a1")
-	if item, _ := q.Get(); item != "c1" {
-		t.Errorf("Get() = %q, want the third", item)
-	}
-	for _, item := range []string{"b1", "c1"} {
-		q.Done(item)
-	}
-	if q.schedule.pools[0].lows != 0 {
-		t.Errorf("%d are counted when none runs", q.schedule.pools[0].lows)
-	}
-}

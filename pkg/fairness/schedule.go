@@ -1,9 +1,6 @@
 package fairness
 
-import (
-	"cmp"
-	"sync"
-)
+import "sync"
 
 const (
 	// slowShare is the part of the workers that slow items have: one in so many.
@@ -51,8 +48,6 @@ type pool[T, G comparable] struct {
 	ready    [levels]roundRobin[T, G]
 	// highs counts the items of high priority that have begun since the last one of low priority.
 	highs int
-	// lows counts the items of low priority that have a worker, and maxLows bounds them.
-	lows, maxLows int
 }
 
 func newSchedule[T, G comparable](o Options[T, G]) *schedule[T, G] {
@@ -61,7 +56,7 @@ func newSchedule[T, G comparable](o Options[T, G]) *schedule[T, G] {
 	}
 	s.wake = sync.NewCond(&s.mu)
 	for i := range s.pools {
-		s.pools[i].inFlight, s.pools[i].maxLows = map[G]int{}, cmp.Or(o.LowWorkers, o.Workers)
+		s.pools[i].inFlight = map[G]int{}
 	}
 	s.pools[0].free = o.Workers
 	if o.IsSlow != nil && o.Workers > 1 { // a single worker cannot be shared out
@@ -145,7 +140,6 @@ func (s *schedule[T, G]) begin(at position, place int) {
 	p.highs++
 	if at.level == low {
 		p.highs = 0
-		p.lows++
 	}
 	s.claimed = append(s.claimed, item)
 	s.running[item] = at
@@ -171,9 +165,6 @@ func (p *pool[T, G]) next() (level, place int) {
 		order = [levels]int{low, high}
 	}
 	for _, level := range order {
-		if level == low && p.lows >= p.maxLows {
-			continue
-		}
 		if place := p.ready[level].next(func(g G) bool { return p.inFlight[g] < p.free }); place >= 0 {
 			return level, place
 		}
@@ -185,12 +176,8 @@ func (p *pool[T, G]) next() (level, place int) {
 func (s *schedule[T, G]) release(item T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at, group := s.running[item], s.group(item)
-	p := &s.pools[at.pool]
+	p, group := &s.pools[s.running[item].pool], s.group(item)
 	p.free++
-	if at.level == low {
-		p.lows--
-	}
 	if p.inFlight[group]--; p.inFlight[group] == 0 {
 		delete(p.inFlight, group)
 	}

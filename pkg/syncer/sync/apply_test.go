@@ -65,18 +65,8 @@ func newServer(t *testing.T, src, dst *unstructured.Unstructured) *server {
 	return s
 }
 
-// run makes a pass with what the servers and the caches hold by now, and another where it asks for one at once.
+// run makes a pass with what the servers and the caches hold by now.
 func (s *server) run(t *testing.T) (time.Duration, error) {
-	t.Helper()
-	again, err := s.runOnce(t)
-	if again == immediately {
-		again, err = s.runOnce(t)
-	}
-	return again, err
-}
-
-// runOnce makes one pass.
-func (s *server) runOnce(t *testing.T) (time.Duration, error) {
 	t.Helper()
 	s.cache(t, s.pass.resource.up, s.live(t))
 	again, err := s.pass.syncObject(t.Context(), s.pass.namespace, s.pass.resource, "a")
@@ -113,23 +103,6 @@ func (s *server) live(t *testing.T) *unstructured.Unstructured {
 }
 
 func fresh(o *unstructured.Unstructured) { o.SetFinalizers(nil) }
-
-// TestReportFollowsOthers: the pass that creates the copy leaves the report to another one, which waits in the queue behind other
-// objects, and which tells when the copy was created.
-func TestReportFollowsOthers(t *testing.T) {
-	s := newHeld(t, fresh)
-	clock := clocktesting.NewFakeClock(time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC))
-	s.pass.clock = clock
-	again, err := s.runOnce(t)
-	if err != nil || again != immediately || !s.report(t).IsZero() {
-		t.Fatalf("the first pass = %s, %v, told %s", again, err, s.report(t))
-	}
-	clock.Step(3 * time.Second)
-	again, err = s.runOnce(t)
-	if told := s.report(t); err != nil || told.Ready != "Current" || told.Time != "2026-11-30T12:00:00Z" {
-		t.Errorf("the second pass = %s, %v, told %s", again, err, told)
-	}
-}
 
 // TestFinalizerFirst: an object has the finalizer before its copy exists, always, and the report after it.
 func TestFinalizerFirst(t *testing.T) {

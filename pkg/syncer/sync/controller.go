@@ -157,8 +157,6 @@ func (e *Controller) processNext(ctx context.Context) bool {
 	defer cancel()
 	again, err := e.processSafely(passCtx, i)
 	switch {
-	case err == nil && again > 0 && e.isUnreported(i):
-		e.queue.Low().AddAfter(i, again)
 	case err == nil && again > 0:
 		e.queue.AddAfter(i, again)
 	case err == nil:
@@ -210,14 +208,6 @@ func (e *Controller) process(ctx context.Context, i queueKey) (time.Duration, er
 		return e.syncObject(ctx, p, l, i.name)
 	}
 	return 0, nil
-}
-
-// isUnreported tells whether the last pass over an object has left a copy that is not reported yet.
-func (e *Controller) isUnreported(i queueKey) bool {
-	e.mu.Lock()
-	p := e.namespaces[i.namespace]
-	e.mu.Unlock()
-	return p != nil && p.objectState(i.resource, i.name).unreportedWrite != ""
 }
 
 // signal wakes the receiver of a channel of one element, once for all signals until then.

@@ -1,7 +1,6 @@
 package sync
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +50,7 @@ type objectReconciler struct {
 	state objectState
 	// again is when the object is looked at again without an event; 0 is never.
 	again time.Duration
-	// pending tells that another pass will follow, before which there is nothing to report.
+	// pending tells that the copy is not what it should be, and that there is nothing to report yet.
 	pending bool
 	// noCopy tells that there is no copy and is to be none, so that the finalizer goes with the report.
 	noCopy bool
@@ -135,7 +134,6 @@ func (o *objectReconciler) finish(ctx context.Context, err error) {
 // run decides and acts until an action ends the pass.
 func (o *objectReconciler) run(ctx context.Context) (time.Duration, error) {
 	o.report = o.lastReport().WithoutOutcome()
-	o.report.Time = cmp.Or(o.state.unreportedWrite, o.report.Time)
 	for range maxActions {
 		observed, desired, err := o.observe()
 		if err != nil {

@@ -21,9 +21,6 @@ const (
 	retryJitter   = 0.2
 )
 
-// reportShare is the part of the workers that report new copies, one in so many: in a burst all copies are created first.
-const reportShare = 16
-
 // queueKey is what waits in the queue: an object, a Namespace if there is no resource, or everything if there is
 // neither.
 type queueKey struct {
@@ -34,7 +31,7 @@ type queueKey struct {
 
 // queue is a work queue in which Namespaces take turns, with the backoff of keys that have failed.
 type queue struct {
-	*fairness.Queue[queueKey, source.Namespace]
+	workqueue.TypedRateLimitingInterface[queueKey]
 	backoff workqueue.TypedRateLimiter[queueKey]
 }
 
@@ -43,7 +40,7 @@ type queue struct {
 func newQueue(workers int) queue {
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[queueKey](retryBase, retryMax)
 	return queue{fairness.New(fairness.Options[queueKey, source.Namespace]{
-		Name: "sync", RateLimiter: backoff, Workers: workers, LowWorkers: max(workers/reportShare, 1), Group: func(i queueKey) source.Namespace { return i.namespace },
+		Name: "sync", RateLimiter: backoff, Workers: workers, Group: func(i queueKey) source.Namespace { return i.namespace },
 	}), backoff}
 }
 

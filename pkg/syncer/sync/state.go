@@ -15,8 +15,6 @@ import (
 type objectState struct {
 	// lastOutcome is the outcome of the last write, while it need not be repeated.
 	lastOutcome outcome
-	// unreportedWrite is the time of the last write of the copy, as in a report, while no report tells it.
-	unreportedWrite string
 	// restoredAt is when the copy was last restored from what somebody had changed.
 	restoredAt time.Time
 	// prunedStatus identifies the status that the workspace has taken without a change.

@@ -41,7 +41,6 @@ func (o *objectReconciler) patchReport(ctx context.Context, report rejection.Rep
 	if report.Time == "" && !report.Rejected() {
 		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
 	}
-	o.state.unreportedWrite = ""
 	releases := o.noCopy && o.hasFinalizer()
 	if report.Equal(o.lastReport()) && !releases {
 		return nil

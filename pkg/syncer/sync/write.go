@@ -50,16 +50,8 @@ func (o *objectReconciler) write(ctx context.Context, next action, desired *unst
 		o.recordApply(desired, written, conflicts)
 	case createCopy:
 		o.setCopy(written)
-		o.reportLater()
-		return true, nil
 	}
 	return false, nil
-}
-
-// reportLater ends the pass with a copy that is not reported yet. The report follows with low priority, so that in a burst all
-// copies are created first.
-func (o *objectReconciler) reportLater() {
-	o.pending, o.again = true, immediately
 }
 
 // writeFailed handles a failed write. A create may fail because there is a copy that the cache does not show yet: as AlreadyExists or,
@@ -155,7 +147,6 @@ func (o *objectReconciler) setCopy(written *unstructured.Unstructured) {
 	o.dst = written
 	o.resource.down.Objects.Assume(o.namespace.downstreamNamespace+"/"+o.name, written, true)
 	o.report.Time = o.clock.Now().UTC().Format(time.RFC3339)
-	o.state.unreportedWrite = o.report.Time
 	o.metrics.syncLatency(o.resource.api.GroupResource, o.clock, o.changedAt)
 }
 
