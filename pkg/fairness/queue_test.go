@@ -169,6 +169,11 @@ func TestSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		begun := 0
+		count := func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			return begun
+		}
 		q := runWorkers(t, 100, func(item string) {
 			if item[0] != 'z' {
 				time.Sleep(10 * time.Second)
@@ -185,17 +190,19 @@ func TestSlow(t *testing.T) {
 		synctest.Wait()
 		q.Add("z1")
 		synctest.Wait()
-		if begun != 1 {
+		if count() != 1 {
 			t.Error("another item waits for slow ones")
 		}
 		time.Sleep(10*time.Second + 1)
+		synctest.Wait()
 		// One worker stays free if each group has one when the last becomes free.
-		if begun != 1+24 && begun != 1+25 {
-			t.Errorf("%d slow items at once, want 24 or 25", begun-1)
+		if n := count(); n != 1+24 && n != 1+25 {
+			t.Errorf("%d slow items at once, want 24 or 25", n-1)
 		}
 		time.Sleep(time.Hour)
-		if begun != 1+14*50 || q.schedule.pools[1].free != 25 {
-			t.Errorf("%d slow items had their turn, %d workers are free", begun-1, q.schedule.pools[1].free)
+		synctest.Wait()
+		if count() != 1+14*50 || q.schedule.pools[1].free != 25 {
+			t.Errorf("%d slow items had their turn, %d workers are free", count()-1, q.schedule.pools[1].free)
 		}
 	})
 }

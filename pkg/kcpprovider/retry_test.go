@@ -52,6 +52,7 @@ func TestRetryingAware(t *testing.T) {
 					t.Errorf("Engage() = %v", err)
 				}
 				time.Sleep(30 * time.Minute)
+				synctest.Wait()
 				if len(a.calls) != len(tc.want)+1 {
 					t.Fatalf("%s\nengaged at %v, want pauses of %d", tc.reason, a.calls, tc.want)
 				}

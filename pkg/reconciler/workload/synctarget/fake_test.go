@@ -114,7 +114,9 @@ func newServer(t *testing.T, clock *clocktesting.FakeClock, objects ...client.Ob
 			if err != nil {
 				return err
 			}
+			s.mu.Lock()
 			s.statuses = append(s.statuses, string(body))
+			s.mu.Unlock()
 			return s.write("patch-"+sub, obj, func() error { return raw.SubResource(sub).Patch(ctx, obj, patch, opts...) })
 		},
 	})
@@ -370,9 +372,14 @@ func watchName(object client.Object) string {
 }
 
 // recorder records Events in the form: type reason: message.
-type recorder struct{ events []string }
+type recorder struct {
+	mu     sync.Mutex
+	events []string
+}
 
 func (r *recorder) Event(_ multicluster.ClusterName, _ *workloadv1alpha1.SyncTarget, eventType, reason, message string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.events = append(r.events, fmt.Sprintf("%s %s: %s", eventType, reason, message))
 }
 
