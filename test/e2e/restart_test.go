@@ -29,7 +29,7 @@ func TestControllerRestart(t *testing.T) {
 		st.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Replicas: &none}
 	})
 	n.await("silent", "Deployed", "Deployed")
-	n.await("silent", "Ready", "Unhealthy")
+	n.await("silent", "Ready", "ScaledToZero")
 
 	before := conditionsOf(n)
 	start := time.Now()

@@ -73,7 +73,7 @@ func TestSkewedClock(t *testing.T) {
 		change(n, syncTarget(name), func(st *workloadv1alpha1.SyncTarget) { st.Spec.Syncer.Replicas = ptr.To[int32](0) })
 	}
 	for name := range skews {
-		n.await(name, "Ready", "Unhealthy")
+		n.await(name, "Ready", "ScaledToZero")
 	}
 }
 

@@ -24,7 +24,7 @@ func (r *Reconciler) health(_ context.Context, s *scope) (verdict, error) {
 		s.clusterID = status.Syncer.ClusterID
 	}
 	if isScaledToZero(s.target) {
-		return decideScaledToZero(s.target, r.heartbeat(s), r.Clock.Now(), r.HeartbeatInterval), nil
+		return decideScaledToZero(s.target, r.heartbeat(s), r.Clock.Now(), min(r.HeartbeatThreshold, max(stoppedSilence, 9*r.HeartbeatInterval/4))), nil
 	}
 	return decideHealth(s.target, r.heartbeat(s), r.Clock.Now(), r.HeartbeatThreshold, workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)), nil
 }
@@ -84,11 +84,9 @@ func decideHealth(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, n
 // due in it at the default interval, so one that still arrives shows that a syncer runs all the same.
 const stoppedSilence = 45 * time.Second
 
-// decideScaledToZero returns the verdict on a target whose user wants no syncer to run. interval is the mean time between two
-// heartbeats, zero for the default.
-func decideScaledToZero(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, now time.Time, interval time.Duration) verdict {
+// decideScaledToZero returns the verdict on a target whose user wants no syncer to run. A silence of enough shows that none does.
+func decideScaledToZero(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, now time.Time, enough time.Duration) verdict {
 	stopped := blocked(workloadv1alpha1.ReasonScaledToZero, "spec.syncer.replicas is 0, so no syncer runs; set it to 1 or more")
-	enough := max(stoppedSilence, 9*interval/4)
 	left := enough - now.Sub(record.silentSince())
 	isHeard := now.Sub(record.changed) < enough
 	wasReady := meta.IsStatusConditionTrue(target.Status.Conditions, workloadv1alpha1.ConditionReady)
