@@ -63,9 +63,8 @@ func decideHealth(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, n
 	case record.silence == silenceVerified:
 		return unhealthy
 	}
-	// First sight is no evidence, nor is silence while kcp did not answer or that no live read has verified: what was found
-	// before stands until a heartbeat arrives, or a full threshold has passed without one. This is the only place where
-	// an earlier condition counts.
+	// Nothing is known of this process's own yet, as after its start or while kcp did not answer. The earlier condition stands
+	// until a heartbeat arrives, or a full threshold has passed without one.
 	v := awaiting
 	if before != nil {
 		switch before.Reason {

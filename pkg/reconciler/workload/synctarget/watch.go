@@ -3,16 +3,13 @@ package synctarget
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -257,85 +254,6 @@ func withoutHeartbeat(target *workloadv1alpha1.SyncTarget) *workloadv1alpha1.Syn
 	out.ResourceVersion, out.ManagedFields = "", nil
 	out.Status.LastHeartbeatTime, out.Status.Syncer, out.Status.SyncedResources, out.Status.SyncedNamespaces = nil, nil, nil, nil
 	return &out
-}
-
-// secretEvents queues the targets that refer to a Secret, and the target that a token belongs to.
-func (r *Reconciler) secretEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
-	return enqueueFor(clusterName, func(ctx context.Context, secret client.Object) []workloadv1alpha1.SyncTarget {
-		var targets workloadv1alpha1.SyncTargetList
-		if err := cl.GetCache().List(ctx, &targets, client.MatchingFields{indexSecret: secret.GetNamespace() + "/" + secret.GetName()}); err != nil {
-			return nil
-		}
-		if owner := ownerOf(ctx, cl, secret); owner != nil {
-			r.installed.forgetIdentity(owner.UID)
-			targets.Items = append(targets.Items, *owner)
-		}
-		return targets.Items
-	})
-}
-
-// ownerOf is the target that an object of an identity belongs to, nil for none. The tenant may write its annotation, too: it
-// leads to a target of this workspace, or to none.
-func ownerOf(ctx context.Context, cl cluster.Cluster, object client.Object) *workloadv1alpha1.SyncTarget {
-	var owner workloadv1alpha1.SyncTarget
-	name := object.GetAnnotations()[workloadv1alpha1.AnnotationSyncTarget]
-	if name == "" || cl.GetCache().Get(ctx, types.NamespacedName{Name: name}, &owner) != nil {
-		return nil
-	}
-	return &owner
-}
-
-// namespaceEvents queues the targets that a Namespace is opened to, or was, and the target whose identity it holds.
-func namespaceEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
-	return enqueueFor(clusterName, func(ctx context.Context, namespace client.Object) []workloadv1alpha1.SyncTarget {
-		if owner := ownerOf(ctx, cl, namespace); owner != nil {
-			return []workloadv1alpha1.SyncTarget{*owner}
-		}
-		keys := map[string]bool{}
-		for label := range namespace.GetLabels() {
-			if key, ok := strings.CutPrefix(label, workloadv1alpha1.LabelStatePrefix); ok {
-				keys[key] = true
-			}
-		}
-		var targets workloadv1alpha1.SyncTargetList
-		if len(keys) == 0 || cl.GetCache().List(ctx, &targets) != nil {
-			return nil
-		}
-		return slices.DeleteFunc(targets.Items, func(target workloadv1alpha1.SyncTarget) bool {
-			return !keys[workloadv1alpha1.Key(clusterName.String(), target.Name)]
-		})
-	})
-}
-
-// namespaceMeta names the metadata-only view of Namespaces.
-func namespaceMeta() *metav1.PartialObjectMetadata {
-	meta := &metav1.PartialObjectMetadata{}
-	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	return meta
-}
-
-// bindingEvents queues every target of a workspace whose accepted claims change.
-func bindingEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
-	return handler.TypedFuncs[client.Object, mcreconcile.Request]{
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
-			before, after := e.ObjectOld.(*apisv1alpha2.APIBinding), e.ObjectNew.(*apisv1alpha2.APIBinding)
-			if equality.Semantic.DeepEqual(claimsOf(before), claimsOf(after)) {
-				return
-			}
-			var targets workloadv1alpha1.SyncTargetList
-			if err := cl.GetCache().List(ctx, &targets); err != nil {
-				return
-			}
-			for _, req := range requests(clusterName, &targets) {
-				q.Add(req)
-			}
-		},
-	}
-}
-
-// claimsOf is what the permission claims of a workspace follow from.
-func claimsOf(binding *apisv1alpha2.APIBinding) []any {
-	return []any{binding.Spec, binding.Status.AppliedPermissionClaims, binding.Status.ExportPermissionClaims}
 }
 
 func requests(clusterName multicluster.ClusterName, targets *workloadv1alpha1.SyncTargetList) []mcreconcile.Request {
