@@ -19,6 +19,7 @@ import (
 
 	"github.com/synctarget/synctarget/pkg/syncer"
 	"github.com/synctarget/synctarget/pkg/syncer/options"
+	"github.com/synctarget/synctarget/pkg/syncer/reach"
 )
 
 // version is set by the linker: -ldflags "-X main.version=v0.1.0".
@@ -29,6 +30,7 @@ func main() {
 	flags := pflag.NewFlagSet("syncer", pflag.ContinueOnError)
 	o.AddFlags(flags)
 	showVersion := flags.Bool("version", false, "Print the version and exit.")
+	checkKcp := flags.String(options.FlagCheckKcp, "", "Only try whether kcp answers at this URL, and exit. The PEM bundle in the environment variable "+options.EnvCheckKcpCA+" verifies it.")
 
 	switch err := flags.Parse(os.Args[1:]); {
 	case errors.Is(err, pflag.ErrHelp):
@@ -37,6 +39,11 @@ func main() {
 		fail(2, err)
 	case *showVersion:
 		fmt.Println(version)
+		return
+	case *checkKcp != "":
+		if err := reach.Check(signals.SetupSignalHandler(), *checkKcp, []byte(os.Getenv(options.EnvCheckKcpCA))); err != nil {
+			fail(1, err)
+		}
 		return
 	}
 	if err := o.Validate(); err != nil {

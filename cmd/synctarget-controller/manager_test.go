@@ -1,14 +1,13 @@
 package main
 
 import (
+	"slices"
 	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	apisv1alpha1 "github.com/kcp-dev/sdk/apis/apis/v1alpha1"
-
-	"github.com/synctarget/synctarget/pkg/reconciler/workload/synctarget"
 )
 
 // TestMapperKnowsWhatIsWatched: no informer waits for a discovery.
@@ -17,7 +16,8 @@ func TestMapperKnowsWhatIsWatched(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range append(synctarget.WatchedKinds(), client.Object(&apisv1alpha1.APIExportEndpointSlice{})) {
+	required, optional := watchedKinds()
+	for _, kind := range append(slices.Concat(required, optional), client.Object(&apisv1alpha1.APIExportEndpointSlice{})) {
 		gvk, err := apiutil.GVKForObject(kind, scheme)
 		if err != nil {
 			t.Fatal(err)

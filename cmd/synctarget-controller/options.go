@@ -14,12 +14,14 @@ import (
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/rollout"
 	syncer "github.com/synctarget/synctarget/pkg/syncer/options"
 )
 
@@ -40,8 +42,10 @@ type options struct {
 	kcpExternalCAFile string
 	heartbeatInterval time.Duration
 	threshold         time.Duration
+	statusInterval    time.Duration
 	deleteDeadline    time.Duration
 	maxTargets        int
+	maxUnavailable    string
 	workers           int
 	allowCIDRs        []string
 	denyCIDRs         []string
@@ -62,6 +66,8 @@ type options struct {
 	// denyByDefault are the addresses of the hosting cluster that the environment of a Pod tells.
 	denyByDefault []netip.Prefix
 	proxy         agent.Proxy
+	// rolloutMax is --rollout-max-unavailable.
+	rolloutMax intstr.IntOrString
 }
 
 func newOptions() *options {
@@ -74,16 +80,18 @@ func newOptions() *options {
 		threshold:      5 * time.Minute,
 
 		heartbeatInterval: syncer.DefaultHeartbeatInterval,
+		statusInterval:    time.Minute,
 		deleteDeadline:    15 * time.Minute,
 		maxTargets:        100,
+		maxUnavailable:    "10%",
 		workers:           100,
 	}
 }
 
 func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.kubeconfig, "kubeconfig", o.kubeconfig, "Path of a kubeconfig whose current context leads to the kcp workspace that holds the APIExport. Required.")
-	fs.StringVar(&o.endpointSlice, "endpointslice", o.endpointSlice, "Name of the APIExportEndpointSlice to serve.")
-	fs.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect, "Elect a leader among replicas, by a Lease in the hosting cluster.")
+	fs.StringVar(&o.endpointSlice, "endpointslice", o.endpointSlice, "Name of the APIExportEndpointSlice to serve. Of several controllers each needs one of its own, and no two of these may list the same shard.")
+	fs.BoolVar(&o.leaderElect, "leader-elect", o.leaderElect, "Elect a leader among the replicas with this --endpointslice, by a Lease in the hosting cluster.")
 	fs.StringVar(&o.leaderElectNS, "leader-election-namespace", o.leaderElectNS, "Namespace of the Lease. Default: the pod's own.")
 	fs.StringVar(&o.metricsAddress, "metrics-bind-address", o.metricsAddress, `Address that serves /metrics; "0" turns it off.`)
 	fs.BoolVar(&o.metricsSecure, "metrics-secure", o.metricsSecure, "Serve /metrics by HTTPS, to those whom the hosting cluster authorizes.")
@@ -94,8 +102,10 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.kcpExternalCAFile, "kcp-external-ca-file", o.kcpExternalCAFile, "CA bundle by which syncers verify kcp. Default: the kubeconfig's, where --kcp-external-url is not given.")
 	fs.DurationVar(&o.heartbeatInterval, "syncer-heartbeat-interval", o.heartbeatInterval, "Mean time between two heartbeats of a syncer, 1s to 2m. A change rolls out all syncers that the service installed.")
 	fs.DurationVar(&o.threshold, "heartbeat-threshold", o.threshold, "How long a syncer may send no heartbeat before its SyncTarget is not Ready. At least twice --syncer-heartbeat-interval.")
-	fs.DurationVar(&o.deleteDeadline, "delete-deadline", o.deleteDeadline, "How long a deletion is retried before the controller skips what it cannot remove.")
+	fs.DurationVar(&o.statusInterval, "heartbeat-status-interval", o.statusInterval, "How often status.lastHeartbeatTime of a SyncTarget is written while its syncer renews a Lease, beside each change of the condition Ready. At least 1s. A syncer without a Lease writes it with each heartbeat.")
+	fs.DurationVar(&o.deleteDeadline, "delete-deadline", o.deleteDeadline, "How long a deletion is retried before the controller skips what it cannot remove. For half of it, Namespaces are moved from a SyncTarget that is being deleted to others that fit.")
 	fs.IntVar(&o.maxTargets, "max-targets-per-workspace", o.maxTargets, "How many SyncTargets of a workspace the controller connects to, the oldest first; 0 for any number. Those that are connected already stay so. SyncTargets without kubeconfigSecretRef do not count.")
+	fs.StringVar(&o.maxUnavailable, "rollout-max-unavailable", o.maxUnavailable, "How many of the SyncTargets that are Ready get another syncer image, or other settings of this controller, at a time: a number, or a percentage of them, rounded down; at least one. The rollout halts while one of them does not become Ready within twice --heartbeat-threshold.")
 	fs.IntVar(&o.workers, "workers", o.workers, "How many SyncTargets are reconciled at once.")
 	fs.StringSliceVar(&o.allowCIDRs, "allow-pcluster-cidr", o.allowCIDRs, "Address ranges of physical clusters that are dialled although they are loopback, link-local, unspecified or multicast, or belong to the hosting cluster.")
 	fs.StringSliceVar(&o.denyCIDRs, "deny-pcluster-cidr", o.denyCIDRs, "Address ranges that are never dialled, even if --allow-pcluster-cidr contains them. In a Pod, the addresses in KUBERNETES_SERVICE_HOST, POD_IPS and HOST_IP are not dialled either, unless --allow-pcluster-cidr contains them.")
@@ -125,11 +135,18 @@ func (o *options) complete() error {
 	} else if o.threshold > 0 && o.threshold < 2*o.heartbeatInterval {
 		errs = append(errs, fmt.Errorf("--heartbeat-threshold must be at least twice --syncer-heartbeat-interval, which is %s, not %s, so that one late heartbeat does not make a SyncTarget not Ready", o.heartbeatInterval, o.threshold))
 	}
+	if o.statusInterval < time.Second {
+		errs = append(errs, fmt.Errorf("--heartbeat-status-interval must be at least 1s, not %s", o.statusInterval))
+	}
 	if o.deleteDeadline <= 0 {
 		errs = append(errs, fmt.Errorf("--delete-deadline must be positive, not %s", o.deleteDeadline))
 	}
 	if o.zap.Level != nil && o.zap.Level.Enabled(zapcore.Level(-maxVerbosity-1)) {
 		errs = append(errs, fmt.Errorf("--zap-log-level must be at most %d: above it, Kubernetes' client logs what it sends and receives, Secrets too", maxVerbosity))
+	}
+	var err error
+	if o.rolloutMax, err = rollout.Parse(o.maxUnavailable); err != nil {
+		errs = append(errs, fmt.Errorf("--rollout-max-unavailable: %w", err))
 	}
 	errs = append(errs, o.completeRanges(), o.checkMetricsCertificate())
 	if err := errors.Join(errs...); err != nil {

@@ -37,10 +37,12 @@ func TestFlags(t *testing.T) {
 		"syncer-image":              "ghcr.io/synctarget/syncer:dev",
 		"kcp-external-url":          "",
 		"kcp-external-ca-file":      "",
-		"syncer-heartbeat-interval": "20s",
+		"syncer-heartbeat-interval": "30s",
 		"heartbeat-threshold":       "5m0s",
+		"heartbeat-status-interval": "1m0s",
 		"delete-deadline":           "15m0s",
 		"max-targets-per-workspace": "100",
+		"rollout-max-unavailable":   "10%",
 		"workers":                   "100",
 		"allow-pcluster-cidr":       "[]",
 		"deny-pcluster-cidr":        "[]",
@@ -142,7 +144,7 @@ func TestCompleteFromEnvironment(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://proxy:3128")
 	t.Setenv("NO_PROXY", "10.0.0.0/8")
 	o := parse(t, "--kubeconfig="+kubeconfig, "--metrics-bind-address=0", "--allow-pcluster-cidr=127.0.0.0/8,::1/128",
-		"--deny-pcluster-cidr=10.244.0.0/16", "--deny-pcluster-cidr=10.96.0.0/12")
+		"--deny-pcluster-cidr=10.244.0.0/16", "--deny-pcluster-cidr=10.96.0.0/12", "--rollout-max-unavailable=25%")
 	if err := o.complete(); err != nil {
 		t.Fatal(err)
 	}
@@ -154,6 +156,9 @@ func TestCompleteFromEnvironment(t *testing.T) {
 	}
 	if diff := cmp.Diff(prefixes("10.244.0.0/16", "10.96.0.0/12"), o.deny, comparePrefixes()); diff != "" {
 		t.Errorf("denied: -want +got\n%s", diff)
+	}
+	if got := o.rolloutMax.String(); got != "25%" {
+		t.Errorf("rollout: %s", got)
 	}
 	if o.denyByDefault != nil {
 		t.Errorf("denied by default outside a cluster: %v", o.denyByDefault)
@@ -213,16 +218,17 @@ func TestCompleteRefuses(t *testing.T) {
 		"no kubeconfig": {"", []string{"--kubeconfig="}, []string{"--kubeconfig is required: a kubeconfig of the kcp workspace that holds the APIExport"}},
 		"all at once": {
 			"An operator mends them in one go.",
-			[]string{"--kubeconfig=", "--workers=0", "--max-targets-per-workspace=-1", "--heartbeat-threshold=0s", "--delete-deadline=-1m", "--allow-pcluster-cidr=localhost", "--deny-pcluster-cidr=10.0.0.1"},
+			[]string{"--kubeconfig=", "--workers=0", "--max-targets-per-workspace=-1", "--rollout-max-unavailable=0", "--heartbeat-threshold=0s", "--heartbeat-status-interval=0", "--delete-deadline=-1m", "--allow-pcluster-cidr=localhost", "--deny-pcluster-cidr=10.0.0.1"},
 			[]string{
 				"--kubeconfig is required: a kubeconfig of the kcp workspace that holds the APIExport", "--workers must be at least 1, not 0", "--max-targets-per-workspace must not be negative, not -1",
-				"--heartbeat-threshold must be positive, not 0s", "--delete-deadline must be positive, not -1m0s", "--allow-pcluster-cidr: …", "--deny-pcluster-cidr: …",
+				"--heartbeat-threshold must be positive, not 0s", "--heartbeat-status-interval must be at least 1s, not 0s", "--delete-deadline must be positive, not -1m0s",
+				`--rollout-max-unavailable: it must be a number of at least 1, or a percentage from 1% to 100%, not "0"`, "--allow-pcluster-cidr: …", "--deny-pcluster-cidr: …",
 			},
 		},
 		"heartbeats too far apart": {
 			"One late heartbeat would make a SyncTarget not Ready.",
-			[]string{"--heartbeat-threshold=30s"},
-			[]string{"--heartbeat-threshold must be at least twice --syncer-heartbeat-interval, which is 20s, not 30s, so that one late heartbeat does not make a SyncTarget not Ready"},
+			[]string{"--heartbeat-threshold=45s"},
+			[]string{"--heartbeat-threshold must be at least twice --syncer-heartbeat-interval, which is 30s, not 45s, so that one late heartbeat does not make a SyncTarget not Ready"},
 		},
 		"heartbeats out of range":        {"The syncer would refuse it.", []string{"--syncer-heartbeat-interval=500ms"}, []string{"--syncer-heartbeat-interval must be between 1s and 2m0s, not 500ms"}},
 		"a kubeconfig that is not there": {"", []string{"--kubeconfig=/nowhere"}, []string{"reading --kubeconfig: …"}},

@@ -18,7 +18,7 @@ import (
 // Apply brings the objects to what they should be, by server-side apply, and returns how many it had to write: none
 // when all is right. The client must read live. What others set beside our fields stays; what we no longer set goes.
 //
-// Errors: *ForeignError, *ResidueError, *TerminatingError, or what the API server answered.
+// Errors: *ForeignError, *LeftoverError, *TerminatingError, or what the API server answered.
 func Apply(ctx context.Context, c client.Client, objects []client.Object, owner string) (changed int, err error) {
 	a := applier{client: c, owner: owner, fresh: map[string]bool{}}
 	for _, object := range objects {
@@ -31,6 +31,29 @@ func Apply(ctx context.Context, c client.Client, objects []client.Object, owner 
 		}
 	}
 	return changed, nil
+}
+
+// ApplyDownstream applies what Downstream returns, and returns how many objects it had to write. The syncer's Pods are replaced when
+// their ServiceAccount has been. With Config.KeepSyncer it applies all but the Deployment and the Secret, of which it changes the token
+// alone. Its errors are Apply's.
+func ApplyDownstream(ctx context.Context, c client.Client, cfg Config, owner string) (changed int, err error) {
+	if cfg.KeepSyncer {
+		return applyAroundSyncer(ctx, c, cfg, owner)
+	}
+	objects := Downstream(cfg)
+	before := objects[:len(objects)-1] // all but the Deployment
+	if changed, err = Apply(ctx, c, before, owner); err != nil {
+		return changed, err
+	}
+	account, err := get(ctx, c, reference(corev1.SchemeGroupVersion.WithKind("ServiceAccount"), cfg.namespace(), DeploymentName))
+	if err != nil {
+		return changed, err
+	}
+	if account != nil {
+		cfg.AccountUID = account.GetUID()
+	}
+	wrote, err := Apply(ctx, c, []client.Object{cfg.deployment()}, owner)
+	return changed + wrote, err
 }
 
 type applier struct {
@@ -135,7 +158,7 @@ func mayApply(live, desired *unstructured.Unstructured) error {
 	case have[workloadv1alpha1.LabelKey] != want[workloadv1alpha1.LabelKey] || have[workloadv1alpha1.LabelUID] == "":
 		return &ForeignError{Object: describe(desired), Where: whereOf(desired)}
 	case have[workloadv1alpha1.LabelUID] != want[workloadv1alpha1.LabelUID]:
-		return &ResidueError{Object: describe(desired)}
+		return &LeftoverError{Object: describe(desired)}
 	}
 	return nil
 }

@@ -249,15 +249,15 @@ func TestApplyRefuses(t *testing.T) {
 			objects: Downstream(c), kind: "ClusterRole", labels: map[string]string{workloadv1alpha1.LabelKey: key},
 			want: &ForeignError{}, says: "already exists in the physical cluster",
 		},
-		"residue": {
+		"left-over objects": {
 			reason:  "The caller removes it first.",
 			objects: Downstream(c), kind: "Namespace", labels: map[string]string{workloadv1alpha1.LabelKey: key, workloadv1alpha1.LabelUID: "older"},
-			want: &ResidueError{}, says: "is left from an earlier SyncTarget of the same name",
+			want: &LeftoverError{}, says: "is left from an earlier SyncTarget of the same name",
 		},
-		"residue on its way": {
-			reason:  "Removing residue tells what it waits for, so it comes before waiting.",
+		"left-over object on its way": {
+			reason:  "Removing left-over objects tells what it waits for, so it comes before waiting.",
 			objects: Downstream(c), kind: "Namespace", labels: map[string]string{workloadv1alpha1.LabelKey: key, workloadv1alpha1.LabelUID: "older"}, gone: true,
-			want: &ResidueError{}, says: "is left from an earlier SyncTarget of the same name",
+			want: &LeftoverError{}, says: "is left from an earlier SyncTarget of the same name",
 		},
 		"being deleted": {
 			reason:  "Nothing can be made in a Namespace that is going.",

@@ -21,6 +21,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
+	"github.com/synctarget/synctarget/pkg/syncer/options"
 )
 
 // Counterpart returns what a Namespace of the workspace becomes in the physical cluster, in the order to apply it.
@@ -31,7 +32,7 @@ func Counterpart(c Config, namespace string) []client.Object {
 	maps.Copy(place.Labels, CarriedLabels(c.NamespaceLabels[namespace]))
 	binding := &rbacv1.RoleBinding{
 		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "RoleBinding"), ObjectMeta: c.meta(name, DeploymentName),
-		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: syncRole(c.namespace())},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: options.SyncRole(c.namespace())},
 		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: DeploymentName, Namespace: c.namespace()}},
 	}
 	for _, object := range []client.Object{place, binding} {

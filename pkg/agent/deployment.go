@@ -25,12 +25,12 @@ func (c *Config) deployment() *appsv1.Deployment {
 	}
 	selector := map[string]string{"app.kubernetes.io/name": "syncer", workloadv1alpha1.LabelKey: c.key()}
 	pod := c.meta("", "")
-	// Another address of kcp is rolled out, and another token too: kcp issues one only when it no longer accepts the one before,
-	// and a running Pod gets a changed Secret up to 90 s later.
-	credentials := sha256.Sum256(slices.Concat(c.kubeconfig(), c.Token))
-	pod.Annotations["workload.kcp.io/credentials-hash"] = fmt.Sprintf("%x", credentials[:8])
+	pod.Annotations[credentialsHashAnnotation] = c.credentialsHash()
+	if c.AccountUID != "" {
+		pod.Annotations["workload.kcp.io/service-account-uid"] = string(c.AccountUID)
+	}
 	return &appsv1.Deployment{
-		TypeMeta: typeMeta("apps/v1", "Deployment"), ObjectMeta: c.meta(c.namespace(), DeploymentName),
+		TypeMeta: typeMeta("apps/v1", "Deployment"), ObjectMeta: c.deploymentMeta(),
 		Spec: appsv1.DeploymentSpec{
 			Replicas:                ptr.To(ptr.Deref(spec.Replicas, 1)),
 			Selector:                &metav1.LabelSelector{MatchLabels: selector},
@@ -43,6 +43,15 @@ func (c *Config) deployment() *appsv1.Deployment {
 			Template: corev1.PodTemplateSpec{ObjectMeta: pod, Spec: c.podSpec(spec)},
 		},
 	}
+}
+
+// credentialsHashAnnotation is an annotation of the Pods. With it another address of kcp is rolled out, and another token too: kcp
+// issues one only when it no longer accepts the one before, and a running Pod gets a changed Secret up to 90 s later.
+const credentialsHashAnnotation = "workload.kcp.io/credentials-hash"
+
+func (c *Config) credentialsHash() string {
+	sum := sha256.Sum256(slices.Concat(c.kubeconfig(), c.Token))
+	return fmt.Sprintf("%x", sum[:8])
 }
 
 func (c *Config) podSpec(spec *workloadv1alpha1.SyncerSpec) corev1.PodSpec {
@@ -92,7 +101,7 @@ func (c *Config) container(spec *workloadv1alpha1.SyncerSpec) corev1.Container {
 		}
 	}
 	return corev1.Container{
-		Name:            "syncer",
+		Name:            syncerContainer,
 		Image:           cmp.Or(spec.Image, c.Image),
 		ImagePullPolicy: corev1.PullIfNotPresent,
 		Args:            opts.Args(),

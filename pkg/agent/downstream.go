@@ -25,40 +25,55 @@ func Downstream(c Config) []client.Object {
 			TypeMeta: typeMeta("v1", "ServiceAccount"), ObjectMeta: c.meta(name, DeploymentName),
 			AutomountServiceAccountToken: ptr.To(false),
 		},
-		&rbacv1.ClusterRole{
-			TypeMeta: typeMeta(rbac, "ClusterRole"), ObjectMeta: c.meta("", name),
-			Rules: []rbacv1.PolicyRule{
-				// Its UID identifies the cluster, and reading it proves that the cluster's API answers.
-				{APIGroups: []string{""}, Resources: []string{"namespaces"}, ResourceNames: []string{metav1.NamespaceSystem}, Verbs: []string{"get"}},
-				// Capacity is measured.
-				{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"list", "watch"}},
-			},
-		},
+		c.clusterRole(),
 		&rbacv1.ClusterRoleBinding{
 			TypeMeta: typeMeta(rbac, "ClusterRoleBinding"), ObjectMeta: c.meta("", name),
 			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
 			Subjects: []rbacv1.Subject{subject},
 		},
 		c.downstreamRole(),
-		&rbacv1.Role{
-			TypeMeta: typeMeta(rbac, "Role"), ObjectMeta: c.meta(name, DeploymentName),
-			Rules: []rbacv1.PolicyRule{
-				// Replicas elect a leader.
-				{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
-				{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{options.LeaseName}, Verbs: []string{"get", "update"}},
-			},
-		},
+		c.role(),
 		&rbacv1.RoleBinding{
 			TypeMeta: typeMeta(rbac, "RoleBinding"), ObjectMeta: c.meta(name, DeploymentName),
 			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: DeploymentName},
 			Subjects: []rbacv1.Subject{subject},
 		},
-		&corev1.Secret{
-			TypeMeta: typeMeta("v1", "Secret"), ObjectMeta: c.meta(name, credentialsName),
-			Type: corev1.SecretTypeOpaque,
-			Data: map[string][]byte{"kubeconfig": c.kubeconfig(), "token": c.Token},
-		},
+		c.credentials(),
 		c.deployment(),
+	}
+}
+
+// credentials is the Secret by which the syncer reaches its workspace.
+func (c *Config) credentials() *corev1.Secret {
+	return &corev1.Secret{
+		TypeMeta: typeMeta("v1", "Secret"), ObjectMeta: c.meta(c.namespace(), credentialsName),
+		Type: corev1.SecretTypeOpaque,
+		Data: map[string][]byte{"kubeconfig": c.kubeconfig(), tokenField: c.Token},
+	}
+}
+
+// clusterRole is what the syncer may do in the whole cluster.
+func (c *Config) clusterRole() *rbacv1.ClusterRole {
+	return &rbacv1.ClusterRole{
+		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "ClusterRole"), ObjectMeta: c.meta("", c.namespace()),
+		Rules: append([]rbacv1.PolicyRule{
+			// Its UID identifies the cluster, and reading it proves that the cluster's API answers.
+			{APIGroups: []string{""}, Resources: []string{"namespaces"}, ResourceNames: []string{metav1.NamespaceSystem}, Verbs: []string{"get"}},
+			// Capacity is measured.
+			{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"list", "watch"}},
+		}, c.observationRules(c.installedIn("")...)...),
+	}
+}
+
+// role is what the syncer may do in its own Namespace.
+func (c *Config) role() *rbacv1.Role {
+	return &rbacv1.Role{
+		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "Role"), ObjectMeta: c.meta(c.namespace(), DeploymentName),
+		Rules: append([]rbacv1.PolicyRule{
+			// Replicas elect a leader.
+			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
+			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{options.LeaseName}, Verbs: []string{"get", "update"}},
+		}, c.observationRules(c.installedIn(c.namespace())...)...),
 	}
 }
 
@@ -71,7 +86,7 @@ func (c *Config) kubeconfig() []byte {
 		CurrentContext: "workspace",
 		Contexts:       []clientcmdapi.NamedContext{{Name: "workspace", Context: clientcmdapi.Context{Cluster: "workspace", AuthInfo: "syncer"}}},
 		Clusters:       []clientcmdapi.NamedCluster{{Name: "workspace", Cluster: clientcmdapi.Cluster{Server: c.KcpURL, CertificateAuthorityData: c.KcpCA}}},
-		AuthInfos:      []clientcmdapi.NamedAuthInfo{{Name: "syncer", AuthInfo: clientcmdapi.AuthInfo{TokenFile: credentialsDir + "/token"}}},
+		AuthInfos:      []clientcmdapi.NamedAuthInfo{{Name: "syncer", AuthInfo: clientcmdapi.AuthInfo{TokenFile: credentialsDir + "/" + tokenField}}},
 	})
 	if err != nil {
 		panic(err) // a fixed struct of strings always marshals

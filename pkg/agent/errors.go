@@ -23,14 +23,14 @@ func (e *ForeignError) Error() string {
 	return fmt.Sprintf("%s already exists in the %s and does not belong to this SyncTarget; it is left as it is: delete it, or give the SyncTarget another name", e.Object, e.Where)
 }
 
-// ResidueError says that an object of ours is left from an earlier SyncTarget of the same name. RemoveResidue, or upstream
-// RemoveIdentityResidue, clears it.
-type ResidueError struct {
+// LeftoverError says that an object of ours is left from an earlier SyncTarget of the same name. RemoveLeftovers, or upstream
+// RemoveIdentityLeftovers, clears it.
+type LeftoverError struct {
 	// Object is kind and name.
 	Object string
 }
 
-func (e *ResidueError) Error() string {
+func (e *LeftoverError) Error() string {
 	return fmt.Sprintf("%s is left from an earlier SyncTarget of the same name", e.Object)
 }
 

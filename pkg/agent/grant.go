@@ -11,16 +11,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/options"
 )
 
 // What the syncer may do to the synced resources stands in one ClusterRole on each side, which no ClusterRoleBinding
-// binds: a RoleBinding in each opened Namespace, and in its counterpart, is all that gives these rights.
+// binds: a RoleBinding in each assigned Namespace, and in its counterpart, is all that gives these rights.
 
 // Grant returns what lets the syncer into a Namespace of the workspace. It is held until the syncer has left.
 func Grant(c Config, namespace string) []client.Object {
 	return []client.Object{&rbacv1.RoleBinding{
 		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "RoleBinding"), ObjectMeta: c.heldMeta(namespace, c.namespace()),
-		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: syncRole(c.namespace())},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: options.SyncRole(c.namespace())},
 		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: DeploymentName, Namespace: c.namespace()}},
 	}}
 }
@@ -57,6 +58,17 @@ func Granted(ctx context.Context, c client.Client, name, key, namespace string) 
 	return live != nil, err
 }
 
+// GrantedTo tells whether what Grant gives is there, given to this SyncTarget and not to an earlier one of its name. A binding without
+// our labels is not ours, as for Revoke.
+func GrantedTo(ctx context.Context, c client.Client, target *workloadv1alpha1.SyncTarget, key, namespace string) (bool, error) {
+	live, err := get(ctx, c, reference(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), namespace, workloadv1alpha1.SyncerNamespace(target.Name, key)))
+	if live == nil {
+		return false, err
+	}
+	labels := live.GetLabels()
+	return labels[workloadv1alpha1.LabelKey] == key && labels[workloadv1alpha1.LabelUID] == string(target.UID), err
+}
+
 // Retain returns those of the resources that the syncer's role in the workspace allows it now. The syncer itself says what
 // it has yet to leave, and must not get a right by that.
 func Retain(ctx context.Context, c client.Client, name, key string, leaving []workloadv1alpha1.GroupResource) ([]workloadv1alpha1.GroupResource, error) {
@@ -64,7 +76,7 @@ func Retain(ctx context.Context, c client.Client, name, key string, leaving []wo
 		return nil, nil
 	}
 	var role rbacv1.ClusterRole
-	err := c.Get(ctx, client.ObjectKey{Name: syncRole(workloadv1alpha1.SyncerNamespace(name, key))}, &role)
+	err := c.Get(ctx, client.ObjectKey{Name: options.SyncRole(workloadv1alpha1.SyncerNamespace(name, key))}, &role)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("reading what the syncer may do: %w", err)
 	}
@@ -75,24 +87,23 @@ func Retain(ctx context.Context, c client.Client, name, key string, leaving []wo
 	}), nil
 }
 
-func syncRole(name string) string { return name + ":sync" }
-
-// upstreamRole is what the syncer may do in an opened Namespace: read what it syncs, hold it by a finalizer, and
+// upstreamRole is what the syncer may do in an assigned Namespace: read what it syncs, hold it by a finalizer, and
 // report.
 func (c *Config) upstreamRole() *rbacv1.ClusterRole {
 	rules := c.rules([]string{"get", "list", "watch", "patch"}, "")
 	rules = append(rules, c.rules([]string{"patch"}, "/status")...)
 	return &rbacv1.ClusterRole{
-		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "ClusterRole"), ObjectMeta: c.heldMeta("", syncRole(c.namespace())),
+		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "ClusterRole"), ObjectMeta: c.heldMeta("", options.SyncRole(c.namespace())),
 		Rules: append(rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"get", "create", "patch"}}),
 	}
 }
 
-// downstreamRole is what the syncer may do in the counterpart of an opened Namespace.
+// downstreamRole is what the syncer may do in the counterpart of an assigned Namespace.
 func (c *Config) downstreamRole() *rbacv1.ClusterRole {
 	rules := c.rules([]string{"get", "list", "watch", "create", "patch", "delete"}, "", c.Withheld...)
+	rules = append(rules, c.observationRules(options.InstalledIn(""))...)
 	return &rbacv1.ClusterRole{
-		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "ClusterRole"), ObjectMeta: c.meta("", syncRole(c.namespace())),
+		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "ClusterRole"), ObjectMeta: c.meta("", options.SyncRole(c.namespace())),
 		Rules: append(rules,
 			// Warnings about the copies and what they own are told upstream.
 			rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"list", "watch"}},
@@ -108,6 +119,7 @@ func Ungrantable(ctx context.Context, c client.Client, cfg Config, owner string)
 	var ungrantable []workloadv1alpha1.GroupResource
 	for _, resource := range cfg.granted() {
 		one := cfg
+		one.Unobserved = true
 		one.Withheld = slices.DeleteFunc(cfg.granted(), func(r workloadv1alpha1.GroupResource) bool { return r == resource })
 		role, err := manifestOf(one.downstreamRole())
 		if err != nil {

@@ -13,13 +13,14 @@ import (
 const TokenSecretName = "syncer-token"
 
 // Identity returns the syncer's identity in the workspace, in the order to apply it: a ServiceAccount that may read its
-// own SyncTarget and write its status, and, where Grant lets it in, sync. A Namespace of its own keeps it from whatever is
-// synced.
+// own SyncTarget and its Assignments and write their status, and, where Grant lets it in, sync. A Namespace of its own keeps it from
+// whatever is synced.
 func Identity(c Config) []client.Object {
 	name := c.namespace()
 	rbac := rbacv1.SchemeGroupVersion.String()
 	token := c.heldMeta(name, TokenSecretName)
 	token.Annotations[corev1.ServiceAccountNameKey] = DeploymentName
+	token.Annotations[workloadv1alpha1.AnnotationInstallSettings] = c.publish()
 	// kcp accepts no token of a ServiceAccount that is being deleted, so holding it would gain nothing. Once it is gone, kcp
 	// deletes the token, which is held and watched: so the controller learns of it at once.
 	account := &corev1.ServiceAccount{TypeMeta: typeMeta("v1", "ServiceAccount"), ObjectMeta: c.heldMeta(name, DeploymentName)}
@@ -27,7 +28,7 @@ func Identity(c Config) []client.Object {
 	// The Namespace is not held: what is in it is.
 	namespace := &corev1.Namespace{TypeMeta: typeMeta("v1", "Namespace"), ObjectMeta: c.heldMeta("", name)}
 	namespace.Finalizers = nil
-	return []client.Object{
+	identity := []client.Object{
 		namespace,
 		&rbacv1.ClusterRole{
 			TypeMeta: typeMeta(rbac, "ClusterRole"), ObjectMeta: c.heldMeta("", name),
@@ -42,15 +43,22 @@ func Identity(c Config) []client.Object {
 			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
 			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: DeploymentName, Namespace: name}},
 		},
-		account,
-		&corev1.Secret{TypeMeta: typeMeta("v1", "Secret"), ObjectMeta: token, Type: corev1.SecretTypeServiceAccountToken},
 	}
+	identity = append(identity, c.assignmentRights()...)
+	return append(identity, account,
+		&corev1.Secret{TypeMeta: typeMeta("v1", "Secret"), ObjectMeta: token, Type: corev1.SecretTypeServiceAccountToken})
 }
 
-// heldMeta is meta for the workspace: visible through the permission claims, and held until we let go.
-func (c *Config) heldMeta(namespace, name string) metav1.ObjectMeta {
+// visibleMeta is meta for the workspace: visible through the permission claims.
+func (c *Config) visibleMeta(namespace, name string) metav1.ObjectMeta {
 	meta := c.meta(namespace, name)
 	meta.Labels[workloadv1alpha1.LabelVisible] = "true"
+	return meta
+}
+
+// heldMeta is visibleMeta of what is held until we let go.
+func (c *Config) heldMeta(namespace, name string) metav1.ObjectMeta {
+	meta := c.visibleMeta(namespace, name)
 	meta.Finalizers = []string{workloadv1alpha1.Hold(c.key())}
 	return meta
 }

@@ -10,16 +10,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/options"
 )
 
 const (
 	// DeploymentName is the syncer's Deployment, ServiceAccount, Role and RoleBinding.
-	DeploymentName = "syncer"
+	DeploymentName = options.InstalledName
+	// syncerContainer is the container of its Pods.
+	syncerContainer = "syncer"
 	// credentialsName is the Secret with the syncer's kubeconfig of its workspace.
-	credentialsName = "kcp"
+	credentialsName = options.CredentialsName
+	// tokenField is its field with the token.
+	tokenField = "token"
 	// credentialsDir is where it is mounted; options.DefaultKcpKubeconfig lies in it.
 	credentialsDir = "/var/run/synctarget"
 
@@ -43,7 +49,14 @@ type Config struct {
 	Retained []workloadv1alpha1.GroupResource
 	// Withheld are synced resources on which the syncer gets no rights in the physical cluster: see Ungrantable.
 	Withheld []workloadv1alpha1.GroupResource
-	// NamespaceLabels are the labels of the opened Namespaces of the workspace, by the names of these.
+	// AccountUID is the UID of the syncer's ServiceAccount in the physical cluster; empty if unknown. A Pod that runs with an
+	// earlier ServiceAccount of the same name has a token that is not accepted, and gets no other.
+	AccountUID types.UID
+	// Unobserved: the syncer gets no rights in the physical cluster to watch its own installation: see MayObserve.
+	Unobserved bool
+	// Namespaces are those that are assigned to the SyncTarget, sorted. Manifests alone needs them.
+	Namespaces []string
+	// NamespaceLabels are the labels of the assigned Namespaces of the workspace, by the names of these.
 	NamespaceLabels map[string]map[string]string
 	// Token is the syncer's, of its own ServiceAccount in the workspace.
 	Token []byte
@@ -51,11 +64,17 @@ type Config struct {
 	Proxy Proxy
 	// HeartbeatInterval is the mean time between two heartbeats; zero for the syncer's default.
 	HeartbeatInterval time.Duration
+	// RolledOut is when the syncer got its Settings in a rollout; zero if it got them otherwise.
+	RolledOut time.Time
+	// KeepSyncer leaves the syncer's Deployment and its Secret as they are, except for the token: see ApplyDownstream.
+	KeepSyncer bool
 }
 
 // Proxy is the proxy part of an environment.
 type Proxy struct {
-	HTTPProxy, HTTPSProxy, NoProxy string
+	HTTPProxy  string `json:"httpProxy,omitempty"`
+	HTTPSProxy string `json:"httpsProxy,omitempty"`
+	NoProxy    string `json:"noProxy,omitempty"`
 }
 
 func (c *Config) key() string { return workloadv1alpha1.Key(c.ClusterName, c.Target.Name) }

@@ -57,13 +57,9 @@ func variants() map[string]func(*Config) {
 			c.Proxy = Proxy{HTTPProxy: "http://proxy.example.com:3128", HTTPSProxy: "http://proxy.example.com:3128", NoProxy: ".example.com"}
 		},
 		"opened": func(c *Config) {
-			c.Target.Status.Namespaces = []workloadv1alpha1.NamespaceStatus{
-				{Name: "bank", State: workloadv1alpha1.NamespaceClosing}, {Name: "keys", State: workloadv1alpha1.NamespaceRefused},
-				{Name: "shop", State: workloadv1alpha1.NamespaceOpen},
-			}
+			c.Namespaces = []string{"shop"}
 			c.NamespaceLabels = map[string]map[string]string{"shop": {
 				"team": "web", "example.com/tier": "edge", "kubernetes.io/metadata.name": "shop", "kcp.io/cluster": "2vkq1d7w9hx0a3bc",
-				workloadv1alpha1.StateLabel("djpdevi3jln6x2tg"): workloadv1alpha1.StateSync,
 			}}
 		},
 		"no-ca": func(c *Config) { c.KcpCA = nil },
@@ -84,7 +80,7 @@ func TestGolden(t *testing.T) {
 				return // nothing else concerns the identity
 			}
 			out.Reset()
-			if err := printYAML(&out, Identity(c)); err != nil {
+			if err := printYAML(&out, wholeIdentity(c)); err != nil {
 				t.Fatal(err)
 			}
 			compareGolden(t, "identity-"+name, out.Bytes())
@@ -150,7 +146,7 @@ func TestEveryObject(t *testing.T) {
 			c := testConfig()
 			change(&c)
 			hold := workloadv1alpha1.Hold(workloadv1alpha1.Key(c.ClusterName, c.Target.Name))
-			for side, objects := range map[string][]client.Object{"downstream": Downstream(c), "upstream": Identity(c)} {
+			for side, objects := range map[string][]client.Object{"downstream": Downstream(c), "upstream": wholeIdentity(c)} {
 				for _, object := range objects {
 					labels := object.GetLabels()
 					for key, value := range labels {
@@ -167,7 +163,7 @@ func TestEveryObject(t *testing.T) {
 					if got := labels[workloadv1alpha1.LabelVisible] == "true"; got != (side == "upstream") {
 						t.Errorf("%s %s: visible is %t", side, describe(object), got)
 					}
-					if got, want := slices.Contains(object.GetFinalizers(), hold), side == "upstream" && kindOf(object) != "Namespace" && kindOf(object) != "ServiceAccount"; got != want {
+					if got, want := slices.Contains(object.GetFinalizers(), hold), side == "upstream" && isHeld(object); got != want {
 						t.Errorf("%s %s: held is %t", side, describe(object), got)
 					}
 				}
@@ -176,12 +172,21 @@ func TestEveryObject(t *testing.T) {
 	}
 }
 
+// isHeld tells whether an object of the identity has our finalizer.
+func isHeld(object client.Object) bool {
+	switch kindOf(object) {
+	case "Namespace", "ServiceAccount", "Lease":
+		return false
+	}
+	return !strings.HasSuffix(object.GetName(), "heartbeat")
+}
+
 // What is built and what is removed are two lists; they must be the same.
 func TestEveryObjectIsRemoved(t *testing.T) {
 	c := testConfig()
 	for side, lists := range map[string][2][]client.Object{
 		"downstream": {Downstream(c), downstreamObjects(c.namespace())},
-		"upstream":   {append(Identity(c), c.access(rbacv1.Subject{})), upstreamObjects(c.namespace())},
+		"upstream":   {append(wholeIdentity(c), c.access(rbacv1.Subject{})), upstreamObjects(c.namespace())},
 	} {
 		names := [2]map[string]bool{{}, {}}
 		for i, list := range lists {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -17,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/options"
 )
 
 // Remove takes the syncer of one SyncTarget out of the physical cluster. It deletes only what carries the target's key
@@ -27,9 +29,9 @@ func Remove(ctx context.Context, c client.Client, name, key string, uid types.UI
 	return r.run(ctx, downstreamObjects(workloadv1alpha1.SyncerNamespace(name, key)))
 }
 
-// RemoveResidue takes away what earlier SyncTargets of the same key, but another UID, left in the physical cluster.
-func RemoveResidue(ctx context.Context, c client.Client, name, key string, uid types.UID) (waiting string, done bool, err error) {
-	r := removal{client: c, key: key, uid: uid, residue: true}
+// RemoveLeftovers takes away what earlier SyncTargets of the same key, but another UID, left in the physical cluster.
+func RemoveLeftovers(ctx context.Context, c client.Client, name, key string, uid types.UID) (waiting string, done bool, err error) {
+	r := removal{client: c, key: key, uid: uid, leftovers: true}
 	return r.run(ctx, downstreamObjects(workloadv1alpha1.SyncerNamespace(name, key)))
 }
 
@@ -39,9 +41,9 @@ func RemoveIdentity(ctx context.Context, c client.Client, name, key string, uid 
 	return r.run(ctx, upstreamObjects(workloadv1alpha1.SyncerNamespace(name, key)))
 }
 
-// RemoveIdentityResidue takes away the identity that earlier SyncTargets of the same key, but another UID, left.
-func RemoveIdentityResidue(ctx context.Context, c client.Client, name, key string, uid types.UID) (waiting string, done bool, err error) {
-	r := removal{client: c, key: key, uid: uid, residue: true, hidden: true}
+// RemoveIdentityLeftovers takes away the identity that earlier SyncTargets of the same key, but another UID, left.
+func RemoveIdentityLeftovers(ctx context.Context, c client.Client, name, key string, uid types.UID) (waiting string, done bool, err error) {
+	r := removal{client: c, key: key, uid: uid, leftovers: true, hidden: true}
 	return r.run(ctx, upstreamObjects(workloadv1alpha1.SyncerNamespace(name, key)))
 }
 
@@ -55,7 +57,7 @@ func ReleaseIdentity(ctx context.Context, c client.Client, name, key string, uid
 			continue
 		}
 		live, err := get(ctx, c, object)
-		if err != nil {
+		if err != nil && !isUnreadableLease(object, err) {
 			return err
 		}
 		if live == nil || live.GetDeletionTimestamp() == nil || !r.chosen(live) {
@@ -90,23 +92,26 @@ func downstreamObjects(namespace string) []client.Object {
 		reference(rbacv1.SchemeGroupVersion.WithKind("Role"), namespace, DeploymentName),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", namespace),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", namespace),
-		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", syncRole(namespace)),
+		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", options.SyncRole(namespace)),
 		reference(corev1.SchemeGroupVersion.WithKind("ServiceAccount"), namespace, DeploymentName),
 		reference(corev1.SchemeGroupVersion.WithKind("Namespace"), "", namespace),
 	}
 }
 
-// upstreamObjects names what Identity builds, and Admit beside it, in the order to delete it.
+// upstreamObjects names what Identity and HeartbeatLease build, and Admit beside them, in the order to delete it.
 func upstreamObjects(namespace string) []client.Object {
-	return []client.Object{
+	return append(leaseRights(namespace),
+		reference(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), namespace, assignmentBindingName),
+		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", assignmentRole(namespace)),
+		reference(coordinationv1.SchemeGroupVersion.WithKind("Lease"), namespace, workloadv1alpha1.HeartbeatLeaseName),
 		reference(corev1.SchemeGroupVersion.WithKind("Secret"), namespace, TokenSecretName),
 		reference(corev1.SchemeGroupVersion.WithKind("ServiceAccount"), namespace, DeploymentName),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", AccessBinding(namespace)),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", namespace),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", namespace),
-		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", syncRole(namespace)),
+		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", options.SyncRole(namespace)),
 		reference(corev1.SchemeGroupVersion.WithKind("Namespace"), "", namespace),
-	}
+	)
 }
 
 func reference(gvk schema.GroupVersionKind, namespace, name string) client.Object {
@@ -122,8 +127,8 @@ type removal struct {
 	client client.Client
 	key    string
 	uid    types.UID
-	// residue turns the choice round: every UID but this one.
-	residue bool
+	// leftovers turns the choice round: every UID but this one.
+	leftovers bool
 	// hidden is set where a Namespace that is not found may only be hidden: in a workspace, a user may have taken the
 	// label off it that shows it to the service.
 	hidden bool
@@ -136,22 +141,15 @@ func (r *removal) run(ctx context.Context, objects []client.Object) (waiting str
 		return "", false, err
 	}
 	for _, object := range objects {
-		var live *unstructured.Unstructured
-		switch {
-		case namespace == nil && object.GetNamespace() != "" && !r.hidden:
-			// Gone with its Namespace.
-		case object == objects[len(objects)-1]:
-			live = namespace
-		default:
-			if live, err = get(ctx, r.client, object); err != nil {
-				return "", false, err
-			}
+		if namespace == nil && object.GetNamespace() != "" && !r.hidden {
+			continue // gone with its Namespace
 		}
-		if live == nil || !r.chosen(live) {
-			continue
+		live := namespace
+		if object != objects[len(objects)-1] {
+			live, err = get(ctx, r.client, object)
 		}
-		left, err := discard(ctx, r.client, live, workloadv1alpha1.Hold(r.key))
-		if err != nil {
+		left, err := r.discardChosen(ctx, live, err)
+		if err != nil && !isUnreadableLease(object, err) {
 			return "", false, err
 		}
 		if left != nil {
@@ -161,10 +159,19 @@ func (r *removal) run(ctx context.Context, objects []client.Object) (waiting str
 	return waiting, waiting == "", nil
 }
 
+// discardChosen deletes an object that was read, if it is one of those to delete, and returns it if it is not gone. err is that
+// of the read.
+func (r *removal) discardChosen(ctx context.Context, live *unstructured.Unstructured, err error) (*unstructured.Unstructured, error) {
+	if err != nil || live == nil || !r.chosen(live) {
+		return nil, err
+	}
+	return discard(ctx, r.client, live, workloadv1alpha1.Hold(r.key))
+}
+
 func (r *removal) chosen(live *unstructured.Unstructured) bool {
 	labels := live.GetLabels()
 	uid := types.UID(labels[workloadv1alpha1.LabelUID])
-	return labels[workloadv1alpha1.LabelKey] == r.key && uid != "" && (uid == r.uid) != r.residue
+	return labels[workloadv1alpha1.LabelKey] == r.key && uid != "" && (uid == r.uid) != r.leftovers
 }
 
 // terminating names an object that is being deleted, and says what holds it.

@@ -24,14 +24,14 @@ type removeFunc = func(ctx context.Context, c client.Client, name, key string, u
 
 // a side is what is installed there and how it is removed.
 type side struct {
-	objects         func(Config) []client.Object
-	remove, residue removeFunc
+	objects           func(Config) []client.Object
+	remove, leftovers removeFunc
 }
 
 func sides() map[string]side {
 	return map[string]side{
-		"downstream": {Downstream, Remove, RemoveResidue},
-		"upstream":   {Identity, RemoveIdentity, RemoveIdentityResidue},
+		"downstream": {Downstream, Remove, RemoveLeftovers},
+		"upstream":   {wholeIdentity, RemoveIdentity, RemoveIdentityLeftovers},
 	}
 }
 
@@ -81,7 +81,7 @@ func TestRemove(t *testing.T) {
 				t.Errorf("waits for %q, wrote %v", waiting, s.writes)
 			}
 			// In a workspace a Namespace that is not found may only be hidden.
-			if want := map[string]int{"downstream": 4, "upstream": 7}[name]; len(s.reads) != want {
+			if want := map[string]int{"downstream": 4, "upstream": 12}[name]; len(s.reads) != want {
 				t.Errorf("reads %v when all is gone, want %d", s.reads, want)
 			}
 			if left := s.names(t); len(left) != 0 {
@@ -188,7 +188,7 @@ func TestRemoveLeavesOthers(t *testing.T) {
 	}
 }
 
-func TestRemoveResidue(t *testing.T) {
+func TestRemoveLeftovers(t *testing.T) {
 	for name, side := range sides() {
 		t.Run(name, func(t *testing.T) {
 			older := testConfig()
@@ -200,24 +200,24 @@ func TestRemoveResidue(t *testing.T) {
 			passes := 0
 			for ; ; passes++ {
 				_, err := Apply(t.Context(), s, objects, owner)
-				if residue := (*ResidueError)(nil); !errors.As(err, &residue) {
+				if leftover := (*LeftoverError)(nil); !errors.As(err, &leftover) {
 					if err != nil {
 						t.Fatal(err)
 					}
 					break
 				}
 				if passes == 5 {
-					t.Fatal("the residue does not go")
+					t.Fatal("the left-over objects do not go")
 				}
-				mustRemove(t, side.residue, s)
+				mustRemove(t, side.leftovers, s)
 				s.finishNamespaces(t)
 			}
 			if passes == 0 {
-				t.Error("no residue was seen")
+				t.Error("no left-over object was seen")
 			}
 			s.forget()
-			if _, done := mustRemove(t, side.residue, s); !done || len(s.writes) != 0 {
-				t.Errorf("our own is taken for residue: wrote %v", s.writes)
+			if _, done := mustRemove(t, side.leftovers, s); !done || len(s.writes) != 0 {
+				t.Errorf("our own is taken for a left-over object: wrote %v", s.writes)
 			}
 		})
 	}

@@ -7,23 +7,25 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
-
-	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// Render prints what the user applies in pull mode: kubectl apply --server-side -f -. It is the syncer, and the counterpart of
-// each Namespace that is open by the status of the Config's Target. The same Config gives the same bytes.
+// Manifests returns what the user applies in pull mode, in the order to apply it: the syncer, and the counterpart of each
+// Namespace that is assigned to it.
+func Manifests(c Config) []client.Object {
+	objects := Downstream(c)
+	for _, namespace := range c.Namespaces {
+		objects = append(objects, Counterpart(c, namespace)...)
+	}
+	return objects
+}
+
+// Render prints what the user applies in pull mode: kubectl apply --server-side -f -. The same Config gives the
+// same bytes.
 func Render(w io.Writer, c Config) error {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# The syncer of SyncTarget %q in workspace %q, for the physical cluster:\n", c.Target.Name, c.ClusterName)
 	fmt.Fprint(&out, "#   kubectl apply --server-side -f -\n# It holds a credential, the Secret's token: keep it as you keep a password.\n")
-	objects := Downstream(c)
-	for _, n := range c.Target.Status.Namespaces {
-		if n.State == workloadv1alpha1.NamespaceOpening || n.State == workloadv1alpha1.NamespaceOpen {
-			objects = append(objects, Counterpart(c, n.Name)...)
-		}
-	}
-	if err := printYAML(&out, objects); err != nil {
+	if err := printYAML(&out, Manifests(c)); err != nil {
 		return err
 	}
 	if _, err := w.Write(out.Bytes()); err != nil {

@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
 // revisionAnnotation ties a Deployment to its newest ReplicaSet; the Deployment controller writes it on both.
@@ -20,8 +22,15 @@ const revisionAnnotation = "deployment.kubernetes.io/revision"
 type Status struct {
 	// Ready: the Deployment is what it should be and all its pods serve.
 	Ready bool
+	// Stuck: the physical cluster sees no progress within the Deployment's deadline.
+	Stuck bool
 	// Message says in a sentence what is waited for, if not Ready.
 	Message string
+}
+
+// Deployment names the syncer's Deployment of the SyncTarget of this name and key.
+func Deployment(name, key string) client.Object {
+	return reference(appsv1.SchemeGroupVersion.WithKind("Deployment"), workloadv1alpha1.SyncerNamespace(name, key), DeploymentName)
 }
 
 // Rollout reads how the syncer's Deployment fares and, if it is stuck, what on. One that is rolled out costs one
@@ -51,7 +60,7 @@ func Rollout(ctx context.Context, c client.Client, namespace string) (Status, er
 	if err := r.read(ctx, c); err != nil {
 		return Status{}, err
 	}
-	return Status{Message: r.diagnose()}, nil
+	return Status{Message: r.diagnose(), Stuck: r.failed}, nil
 }
 
 // rollout is what is known of a Deployment that is not rolled out.

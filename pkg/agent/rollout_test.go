@@ -252,7 +252,7 @@ func TestRollout(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := (Status{Ready: test.ready, Message: test.want}); got != want {
+			if want := (Status{Ready: test.ready, Stuck: strings.HasPrefix(name, "no progress"), Message: test.want}); got != want {
 				t.Errorf("%s\ngot  %+v\nwant %+v", test.reason, got, want)
 			}
 			if test.ready && len(s.reads) != 1 {

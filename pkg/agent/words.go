@@ -3,33 +3,19 @@ package agent
 import (
 	"regexp"
 	"strings"
-	"unicode"
+
+	"github.com/synctarget/synctarget/pkg/sanitize"
 )
 
 // maxWords bounds what is told of the words of a physical cluster, in characters.
 const maxWords = 256
 
-// oneLine bounds and cleans words that come from a physical cluster: printable, on one line, without the port that a
-// connection happened to come from.
+// oneLine bounds and cleans words that come from a physical cluster.
 func oneLine(text string) string { return bounded(clean(text)) }
 
-func clean(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	text = strings.Join(strings.Fields(text), " ")
-	return regexp.MustCompile(`\S+:\d+->`).ReplaceAllString(text, "")
-}
+func clean(text string) string { return sanitize.WithoutSourcePort(sanitize.Line(text)) }
 
-func bounded(text string) string {
-	if runes := []rune(text); len(runes) > maxWords {
-		return strings.TrimSpace(string(runes[:maxWords-1])) + "…"
-	}
-	return text
-}
+func bounded(text string) string { return sanitize.Truncate(text, maxWords) }
 
 // pullFailure is why an image cannot be pulled, in the same words while kubelet tries and while it backs off.
 func pullFailure(text string) string {

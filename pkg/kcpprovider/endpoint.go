@@ -11,6 +11,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -26,6 +27,8 @@ const (
 	probeTimeout = 10 * time.Second
 	// endpointRetryMax is the longest pause before an endpoint that could not be served is tried again.
 	endpointRetryMax = 30 * time.Second
+	// optionalRetryMax is the longest pause before an optional kind is looked for again.
+	optionalRetryMax = time.Minute
 )
 
 // endpoint is one URL of the virtual workspace: it serves the logical clusters of one shard.
@@ -44,11 +47,13 @@ type endpoint struct {
 	mu sync.Mutex
 	// bindings are the APIBindings of all logical clusters here; nil until the caches are filled.
 	bindings toolscache.Indexer
+	// retrying are the logical clusters that could not be engaged and are tried again.
+	retrying sets.Set[logicalcluster.Name]
 }
 
 func newEndpoint(ctx context.Context, s *Supervisor, url string, aware multicluster.Aware) *endpoint {
 	ctx, end := context.WithCancel(ctx)
-	return &endpoint{supervisor: s, url: url, aware: aware, log: s.Log.WithValues("url", url), ctx: ctx, end: end}
+	return &endpoint{supervisor: s, url: url, aware: aware, log: s.Log.WithValues("url", url), ctx: ctx, end: end, retrying: sets.New[logicalcluster.Name]()}
 }
 
 // run serves the endpoint until it ends.
@@ -89,6 +94,9 @@ func (e *endpoint) serve(ctx context.Context) error {
 	if !caches.WaitForCacheSync(ctx) {
 		return context.Cause(ctx)
 	}
+	for _, kind := range e.supervisor.Optional {
+		running.Go(func() { e.watchOptional(ctx, caches, kind) })
+	}
 	defer e.disengageAll()
 	if err := e.watchBindings(caches); err != nil {
 		return err
@@ -98,24 +106,40 @@ func (e *endpoint) serve(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// probe lists one object of each kind. A kind that cannot be listed would leave its cache empty, and every logical
+// probe lists one object of each kind that is not optional. A kind that cannot be listed would leave its cache empty, and every logical
 // cluster of this endpoint half served.
 func (e *endpoint) probe(ctx context.Context) error {
-	reader, err := client.New(configFor(e.supervisor.Config, e.url+"/clusters/*"), client.Options{HTTPClient: e.supervisor.httpClient, Scheme: e.supervisor.Scheme, Mapper: e.supervisor.Mapper})
-	if err != nil {
-		return fmt.Errorf("making a client for %s: %w", e.url, err)
-	}
 	for _, kind := range e.supervisor.Kinds {
-		if err := e.probeKind(ctx, reader, kind); err != nil {
+		if err := e.probeKind(ctx, kind); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (e *endpoint) probeKind(ctx context.Context, reader client.Reader, kind client.Object) error {
+// watchOptional watches an optional kind from when it can be listed.
+func (e *endpoint) watchOptional(ctx context.Context, caches *wildcardCache, kind client.Object) {
+	watch := func() error {
+		if err := e.probeKind(ctx, kind); err != nil {
+			return err
+		}
+		e.log.Info("Watching an optional kind", "kind", fmt.Sprintf("%T", kind))
+		return caches.watch(ctx, kind)
+	}
+	if err := watch(); err != nil && ctx.Err() == nil {
+		e.log.Info("An optional kind is not watched until it can be listed", "kind", fmt.Sprintf("%T", kind), "reason", err.Error())
+		retry(ctx, e.supervisor.clock, optionalRetryMax, watch)
+	}
+}
+
+// probeKind lists one object of a kind.
+func (e *endpoint) probeKind(ctx context.Context, kind client.Object) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
+	reader, err := client.New(configFor(e.supervisor.Config, e.url+"/clusters/*"), client.Options{HTTPClient: e.supervisor.httpClient, Scheme: e.supervisor.Scheme, Mapper: e.supervisor.Mapper})
+	if err != nil {
+		return fmt.Errorf("making a client for %s: %w", e.url, err)
+	}
 	gvk, err := apiutil.GVKForObject(kind, e.supervisor.Scheme)
 	if err != nil {
 		return fmt.Errorf("finding the kind of %T: %w", kind, err)
@@ -190,9 +214,32 @@ func (e *endpoint) updateHere(name logicalcluster.Name) bool {
 	case len(bindings) == 0:
 		return !e.disengage(name)
 	case slices.ContainsFunc(bindings, isBound):
-		e.engage(name)
+		if err := e.engage(name); err != nil && !e.retrying.Has(name) {
+			e.log.Info("Retrying to create a logical cluster", "clusterName", name, "reason", err.Error())
+			e.retrying.Insert(name)
+			go retry(e.ctx, e.supervisor.clock, engageRetryMax, func() error { return e.retryEngage(name) })
+		}
 	}
 	return true
+}
+
+// retryEngage engages a logical cluster that could not be created, unless it is no longer to be engaged here.
+func (e *endpoint) retryEngage(name logicalcluster.Name) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.bindings != nil {
+		bindings, err := e.bindings.ByIndex(kcpcache.ClusterIndexName, name.String())
+		if err != nil {
+			return fmt.Errorf("reading the APIBindings of logical cluster %q: %w", name, err)
+		}
+		if slices.ContainsFunc(bindings, isBound) {
+			if err := e.engage(name); err != nil {
+				return err
+			}
+		}
+	}
+	e.retrying.Delete(name)
+	return nil
 }
 
 // isBound: a logical cluster is engaged once an APIBinding of it is bound, for before that its API is not served, and stays
@@ -201,25 +248,25 @@ func isBound(binding any) bool {
 	return binding.(*apisv1alpha2.APIBinding).Status.Phase == apisv1alpha2.APIBindingPhaseBound
 }
 
-// engage engages a logical cluster, unless it is engaged.
-func (e *endpoint) engage(name logicalcluster.Name) {
+// engage engages a logical cluster, unless it is engaged. It returns an error if the logical cluster could not be created.
+func (e *endpoint) engage(name logicalcluster.Name) error {
 	clusterName := multicluster.ClusterName(name.String())
 	if _, engaged := e.supervisor.EndpointOf(clusterName); engaged {
-		return
+		return nil
 	}
-	engaged, err := newLogicalCluster(e, name)
+	engaged, err := e.supervisor.newCluster(e, name)
 	if err != nil {
-		e.log.Error(err, "A logical cluster cannot be engaged", "clusterName", name)
-		return
+		return err
 	}
 	// It ends by end alone: when the logical cluster is no longer found, and not before.
 	ctx, end := context.WithCancel(context.WithoutCancel(e.ctx))
 	if !e.supervisor.add(clusterName, engagement{cluster: engaged, endpoint: e, end: end}) {
 		end()
-		return
+		return nil
 	}
 	// It retries by itself.
 	_ = e.aware.Engage(ctx, clusterName, engaged)
+	return nil
 }
 
 // disengage returns false if the logical cluster was not engaged by this endpoint.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,6 +40,7 @@ const (
 	bindingsPath = "/clusters/*/apis/apis.kcp.io/v1alpha2/apibindings"
 	secretsPath  = "/clusters/*/api/v1/secrets"
 	mapsPath     = "/clusters/*/api/v1/configmaps"
+	leasesPath   = "/clusters/*/apis/coordination.k8s.io/v1/leases"
 	slicesURL    = "https://kcp/clusters/root/apis/apis.kcp.io/v1alpha1/apiexportendpointslices"
 )
 
@@ -109,6 +111,9 @@ func listType(r *http.Request) (apiVersion, kind string) {
 		return "apis.kcp.io/v1alpha2", "APIBindingList"
 	case strings.HasSuffix(r.URL.Path, "/apiexportendpointslices"):
 		return "apis.kcp.io/v1alpha1", "APIExportEndpointSliceList"
+	}
+	if strings.HasSuffix(r.URL.Path, "/leases") {
+		return "coordination.k8s.io/v1", "LeaseList"
 	}
 	return "v1", "ConfigMapList"
 }
@@ -227,17 +232,24 @@ func configMap(cluster, name string) *corev1.ConfigMap {
 	return m
 }
 
+func lease(cluster, name string) *coordinationv1.Lease {
+	l := &coordinationv1.Lease{ObjectMeta: in(cluster, name)}
+	l.Namespace = "default"
+	l.SetGroupVersionKind(coordinationv1.SchemeGroupVersion.WithKind("Lease"))
+	return l
+}
+
 func secretMeta() *metav1.PartialObjectMetadata {
 	m := &metav1.PartialObjectMetadata{}
 	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	return m
 }
 
-// newSupervisor watches ConfigMaps, and the metadata of Secrets.
+// newSupervisor watches ConfigMaps, the metadata of Secrets, and Leases where they are served.
 func newSupervisor(t testing.TB, kcp http.RoundTripper) *Supervisor {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, apisv1alpha1.AddToScheme, apisv1alpha2.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, coordinationv1.AddToScheme, apisv1alpha1.AddToScheme, apisv1alpha2.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -245,11 +257,12 @@ func newSupervisor(t testing.TB, kcp http.RoundTripper) *Supervisor {
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("ConfigMap"), meta.RESTScopeNamespace)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Secret"), meta.RESTScopeNamespace)
+	mapper.Add(coordinationv1.SchemeGroupVersion.WithKind("Lease"), meta.RESTScopeNamespace)
 	mapper.Add(apisv1alpha2.SchemeGroupVersion.WithKind("APIBinding"), meta.RESTScopeRoot)
 	mapper.Add(apisv1alpha1.SchemeGroupVersion.WithKind("APIExportEndpointSlice"), meta.RESTScopeRoot)
 	s, err := New(Options{
 		Config: &rest.Config{Host: "https://kcp/clusters/root", Transport: kcp, QPS: -1}, EndpointSlice: "export",
-		Kinds: []client.Object{&corev1.ConfigMap{}, secretMeta()}, Scheme: scheme, Mapper: mapper, Log: logr.Discard(),
+		Kinds: []client.Object{&corev1.ConfigMap{}, secretMeta()}, Optional: []client.Object{&coordinationv1.Lease{}}, Scheme: scheme, Mapper: mapper, Log: logr.Discard(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
 
+	"github.com/kcp-dev/logicalcluster/v3"
 	mcrecorder "github.com/kcp-dev/multicluster-provider/pkg/events/recorder"
 	apisv1alpha1 "github.com/kcp-dev/sdk/apis/apis/v1alpha1"
 	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
@@ -39,9 +40,14 @@ type Options struct {
 	// EndpointSlice is the name of the export's APIExportEndpointSlice. It need not exist yet.
 	EndpointSlice string
 	// Kinds are watched at every endpoint, beside APIBindings. The caches of logical clusters have these kinds and no others.
-	Kinds  []client.Object
-	Scheme *runtime.Scheme
-	// Mapper knows the Kinds, APIBindings and APIExportEndpointSlices, so that nothing has to be discovered.
+	Kinds []client.Object
+	// Optional are kinds that are watched at an endpoint if it serves them, and from when it does; it serves no kind that the
+	// APIExport does not claim. No logical cluster waits for them.
+	Optional []client.Object
+	// ByObject narrows what is watched of a kind.
+	ByObject map[client.Object]cache.ByObject
+	Scheme   *runtime.Scheme
+	// Mapper knows these kinds, APIBindings and APIExportEndpointSlices, so that nothing has to be discovered.
 	Mapper meta.RESTMapper
 	Log    logr.Logger
 }
@@ -52,6 +58,8 @@ type Supervisor struct {
 	httpClient *http.Client
 	recorders  *mcrecorder.Manager
 	clock      clock.Clock
+	// newCluster is newLogicalCluster; tests make it fail.
+	newCluster func(*endpoint, logicalcluster.Name) (*logicalCluster, error)
 
 	mu        sync.RWMutex
 	indexes   []index
@@ -84,7 +92,7 @@ func New(opts Options) (*Supervisor, error) {
 		opts.Kinds = append(slices.Clone(opts.Kinds), &apisv1alpha2.APIBinding{})
 	}
 	return &Supervisor{
-		Options: opts, httpClient: httpClient, clock: clock.RealClock{},
+		Options: opts, httpClient: httpClient, clock: clock.RealClock{}, newCluster: newLogicalCluster,
 		recorders: mcrecorder.NewManager(opts.Scheme, opts.Log),
 		endpoints: map[string]*endpoint{}, engaged: map[multicluster.ClusterName]engagement{},
 	}, nil

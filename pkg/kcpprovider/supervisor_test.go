@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
@@ -62,7 +63,7 @@ func (e *engagements) names() []string {
 	return names
 }
 
-// run is a Supervisor that runs against a fake kcp, with a controller of ConfigMaps and Secrets.
+// run is a Supervisor that runs against a fake kcp, with a controller of ConfigMaps, Secrets and Leases.
 type run struct {
 	t        *testing.T
 	kcp      *fakeKcp
@@ -76,7 +77,7 @@ type run struct {
 func start(t *testing.T, kcp *fakeKcp) *run {
 	t.Helper()
 	r := &run{t: t, kcp: kcp, s: newSupervisor(t, kcp), passes: &passes{counts: map[string]int{}}, startErr: make(chan error, 1)}
-	controller := newController(t.Context(), t, r.passes, &corev1.ConfigMap{}, secretMeta())
+	controller := newController(t.Context(), t, r.passes, &corev1.ConfigMap{}, secretMeta(), &coordinationv1.Lease{})
 	r.engaged = &engagements{controller: controller, provider: r.s, calls: map[string]int{}, active: map[string]int{}}
 	synctest.Wait()
 	go func() { r.startErr <- r.s.Start(t.Context(), r.engaged) }()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,7 +25,8 @@ import (
 	mcpcache "github.com/kcp-dev/multicluster-provider/pkg/cache"
 )
 
-// wildcardCache holds the objects of all logical clusters of one endpoint, of a fixed set of kinds.
+// wildcardCache holds the objects of all logical clusters of one endpoint, of a fixed set of kinds. Of an optional kind it holds
+// none before watch.
 type wildcardCache struct {
 	mcpcache.WildcardCache
 	scheme       *runtime.Scheme
@@ -64,26 +66,42 @@ func configFor(base *rest.Config, url string) *rest.Config {
 // newWildcardCache returns a cache that is not started. It sends no request.
 func newWildcardCache(ctx context.Context, s *Supervisor, url string) (*wildcardCache, error) {
 	base, err := mcpcache.NewWildcardCache(configFor(s.Config, url), cache.Options{
-		HTTPClient: s.httpClient, Scheme: s.Scheme, Mapper: s.Mapper, DefaultTransform: cache.TransformStripManagedFields(),
+		HTTPClient: s.httpClient, Scheme: s.Scheme, Mapper: s.Mapper, DefaultTransform: cache.TransformStripManagedFields(), ByObject: s.ByObject,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("creating the caches of %s: %w", url, err)
 	}
 	w := &wildcardCache{WildcardCache: base, scheme: s.Scheme, distributors: map[kind]*distributor{}}
-	for _, object := range s.Kinds {
+	for _, object := range slices.Concat(s.Kinds, s.Optional) {
 		watched, err := kindOf(object, s.Scheme)
 		if err != nil {
 			return nil, err
 		}
-		informer, err := base.GetInformer(ctx, object, cache.BlockUntilSynced(false))
-		if err != nil {
-			return nil, fmt.Errorf("creating the informer of kind %s: %w", watched.Kind, err)
-		}
-		if w.distributors[watched], err = newDistributor(informer.(toolscache.SharedIndexInformer)); err != nil {
-			return nil, fmt.Errorf("watching objects of kind %s: %w", watched.Kind, err)
+		w.distributors[watched] = newDistributor(slices.Contains(s.Optional, object))
+	}
+	for _, object := range s.Kinds {
+		if err := w.watch(ctx, object); err != nil {
+			return nil, err
 		}
 	}
 	return w, nil
+}
+
+// watch gives a kind its informer, and hands the events of it to the handlers of all logical clusters, those included that were
+// added before. It does not wait until the informer is filled.
+func (w *wildcardCache) watch(ctx context.Context, object client.Object) error {
+	d, err := w.distributor(object)
+	if err != nil {
+		return err
+	}
+	informer, err := w.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("creating the informer of %T: %w", object, err)
+	}
+	if err := d.follow(informer.(toolscache.SharedIndexInformer)); err != nil {
+		return fmt.Errorf("watching objects of %T: %w", object, err)
+	}
+	return nil
 }
 
 // distributor returns the distributor of the kind of an object or list, or an error if the kind is not watched.
@@ -102,8 +120,12 @@ func (w *wildcardCache) distributor(object runtime.Object) (*distributor, error)
 // GetSharedInformer implements mcpcache.WildcardCache. It never starts an informer: that would block a caller until the
 // informer has listed all objects.
 func (w *wildcardCache) GetSharedInformer(object runtime.Object) (toolscache.SharedIndexInformer, schema.GroupVersionKind, meta.RESTScopeName, error) {
-	if _, err := w.distributor(object); err != nil {
+	d, err := w.distributor(object)
+	if err != nil {
 		return nil, schema.GroupVersionKind{}, "", err
+	}
+	if informer := d.source(); informer == nil || d.optional && !informer.HasSynced() {
+		return nil, schema.GroupVersionKind{}, "", fmt.Errorf("objects of %T are not in the cache of this endpoint yet", object)
 	}
 	return w.WildcardCache.GetSharedInformer(object)
 }
@@ -111,7 +133,10 @@ func (w *wildcardCache) GetSharedInformer(object runtime.Object) (toolscache.Sha
 // distributor is the one handler of an informer for all logical clusters. It hands each event to the handlers of the logical
 // cluster of the object, so that the cost of an event does not depend on how many there are.
 type distributor struct {
-	informer toolscache.SharedIndexInformer
+	// optional: nobody waits until the informer is filled.
+	optional bool
+	// informer is nil until the kind is watched. It is not guarded by mu: handlers read from the cache.
+	informer atomic.Pointer[toolscache.SharedIndexInformer]
 	mu       sync.RWMutex
 	handlers map[logicalcluster.Name][]*registration
 }
@@ -124,17 +149,50 @@ type registration struct {
 }
 
 // HasSynced implements cache.ResourceEventHandlerRegistration: what was in the cache was delivered by register.
-func (r *registration) HasSynced() bool { return r.informer.HasSynced() }
+func (r *registration) HasSynced() bool { return r.hasSynced() }
 
 // HasSyncedChecker implements cache.ResourceEventHandlerRegistration.
-func (r *registration) HasSyncedChecker() toolscache.DoneChecker {
-	return r.informer.HasSyncedChecker()
+func (r *registration) HasSyncedChecker() toolscache.DoneChecker { return r.hasSyncedChecker() }
+
+func newDistributor(optional bool) *distributor {
+	return &distributor{optional: optional, handlers: map[logicalcluster.Name][]*registration{}}
 }
 
-func newDistributor(informer toolscache.SharedIndexInformer) (*distributor, error) {
-	d := &distributor{informer: informer, handlers: map[logicalcluster.Name][]*registration{}}
+// follow distributes the events of an informer.
+func (d *distributor) follow(informer toolscache.SharedIndexInformer) error {
+	d.informer.Store(&informer)
 	_, err := informer.AddEventHandler(d)
-	return d, err
+	return err
+}
+
+// source returns the informer, nil while the kind is not watched.
+func (d *distributor) source() toolscache.SharedIndexInformer {
+	if informer := d.informer.Load(); informer != nil {
+		return *informer
+	}
+	return nil
+}
+
+func (d *distributor) hasSynced() bool { return d.optional || d.source().HasSynced() }
+
+func (d *distributor) hasSyncedChecker() toolscache.DoneChecker {
+	if d.optional {
+		return done{}
+	}
+	return d.source().HasSyncedChecker()
+}
+
+// done is the checker of what nobody waits for.
+type done struct{}
+
+// Name implements toolscache.DoneChecker.
+func (done) Name() string { return "optional kind" }
+
+// Done implements toolscache.DoneChecker.
+func (done) Done() <-chan struct{} {
+	closed := make(chan struct{})
+	close(closed)
+	return closed
 }
 
 // register adds a handler for one logical cluster, and delivers what the cache holds of that logical cluster. An event that
@@ -142,12 +200,14 @@ func newDistributor(informer toolscache.SharedIndexInformer) (*distributor, erro
 func (d *distributor) register(name logicalcluster.Name, handler toolscache.ResourceEventHandler) (*registration, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	objects, err := d.informer.GetIndexer().ByIndex(kcpcache.ClusterIndexName, name.String())
-	if err != nil {
-		return nil, fmt.Errorf("reading the cache of logical cluster %q: %w", name, err)
-	}
-	for _, object := range objects {
-		handler.OnAdd(object, true)
+	if informer := d.source(); informer != nil {
+		objects, err := informer.GetIndexer().ByIndex(kcpcache.ClusterIndexName, name.String())
+		if err != nil {
+			return nil, fmt.Errorf("reading the cache of logical cluster %q: %w", name, err)
+		}
+		for _, object := range objects {
+			handler.OnAdd(object, true)
+		}
 	}
 	added := &registration{distributor: d, name: name, handler: handler}
 	d.handlers[name] = append(d.handlers[name], added)
@@ -250,12 +310,13 @@ func (i *scopedInformer) AddIndexers(toolscache.Indexers) error {
 }
 
 // HasSynced implements cache.Informer.
-func (i *scopedInformer) HasSynced() bool { return i.informer.HasSynced() }
+func (i *scopedInformer) HasSynced() bool { return i.hasSynced() }
 
 // HasSyncedChecker implements cache.Informer.
-func (i *scopedInformer) HasSyncedChecker() toolscache.DoneChecker {
-	return i.informer.HasSyncedChecker()
-}
+func (i *scopedInformer) HasSyncedChecker() toolscache.DoneChecker { return i.hasSyncedChecker() }
 
 // IsStopped implements cache.Informer.
-func (i *scopedInformer) IsStopped() bool { return i.informer.IsStopped() }
+func (i *scopedInformer) IsStopped() bool {
+	informer := i.source()
+	return informer != nil && informer.IsStopped()
+}

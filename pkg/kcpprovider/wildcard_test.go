@@ -50,8 +50,8 @@ func newTestDistributor(t testing.TB, objects ...client.Object) *distributor {
 			t.Fatal(err)
 		}
 	}
-	d, err := newDistributor(informer)
-	if err != nil {
+	d := newDistributor(false)
+	if err := d.follow(informer); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -209,7 +209,7 @@ func mapsOf(t testing.TB, s *Supervisor) (*distributor, []any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d, d.informer.GetIndexer().List()
+	return d, d.source().GetIndexer().List()
 }
 
 // TestEventCost: an event calls the handlers of its own logical cluster, whatever the number of others; and to engage one

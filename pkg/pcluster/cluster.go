@@ -32,18 +32,20 @@ type Cluster struct {
 	shutDown context.CancelFunc
 
 	mu      sync.Mutex
-	uid     string                // "" before the first contact
-	learned time.Time             // when the cluster last told it
-	dead    error                 // why nothing is asked of it, nil if alive
-	backoff wait.Backoff          // of the probes while dead
-	revived time.Time             // when a probe last found it alive; zero before
-	meeting *meeting              // the first contact that is under way, or nil
-	watches map[watchKey]*watcher // those that run
-	noted   map[watchKey]string   // resourceVersions as the caller last read or applied them, "" if there is no such object
-	telling bool                  // a goroutine calls OnChange, or waits until it may again
-	news    bool                  // it has something to tell
+	uid     string              // "" before the first contact
+	learned time.Time           // when the cluster last told it
+	dead    error               // why nothing is asked of it, nil if alive
+	backoff wait.Backoff        // of the probes while dead
+	revived time.Time           // when a probe last found it alive; zero before
+	meeting *meeting            // the first contact that is under way, or nil
+	watched watchKey            // the object that Watch named last; empty before
+	watch   *watcher            // the one that runs, or nil
+	noted   map[watchKey]string // resourceVersions as the caller last read or applied them, "" if there is no such object
+	telling bool                // a goroutine calls OnChange, or waits until it may again
+	news    bool                // it has something to tell
 
 	slowCalls spans // of the last Budget
+	use       use   // by all calls
 }
 
 func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
@@ -70,16 +72,15 @@ func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
 	config.ContentType = "application/json"
 	config.WarningHandlerWithContext = rest.NoWarnings{} // a server's words, on their way into our log
 	cluster := &Cluster{
-		id:      id,
-		hash:    sha256.Sum256(kubeconfig),
-		owner:   c,
-		server:  config.Host,
-		config:  config,
-		border:  border,
-		conns:   connections,
-		http:    &http.Client{Transport: roundTripper},
-		watches: map[watchKey]*watcher{},
-		noted:   map[watchKey]string{},
+		id:     id,
+		hash:   sha256.Sum256(kubeconfig),
+		owner:  c,
+		server: config.Host,
+		config: config,
+		border: border,
+		conns:  connections,
+		http:   &http.Client{Transport: roundTripper},
+		noted:  map[watchKey]string{},
 	}
 	if config.BearerToken != "" {
 		cluster.secrets = []string{config.BearerToken}
@@ -113,12 +114,13 @@ func (c *Cluster) call(ctx context.Context, limit time.Duration, r request, call
 	defer context.AfterFunc(c.ctx, cancel)()
 
 	began := time.Now() //nolint:forbidigo // the deadline of the context is in real time too
-	callBegan := c.owner.clock.Now()
+	callBegan := c.callBegan()
 	err := call(bounded)
 	var known *problem
 	var answer apierrors.APIStatus
 	isAnswer := errors.As(err, &answer)
 	if errors.Is(err, errBusy) && c.ctx.Err() == nil {
+		c.callDropped()
 		return errBusy // how long it took is no fault of the cluster
 	}
 	c.callEnded(callBegan, err == nil || isAnswer)
@@ -138,7 +140,7 @@ func (c *Cluster) call(ctx context.Context, limit time.Duration, r request, call
 	}
 }
 
-// close ends the calls and watches, and closes the connections.
+// close ends the calls and the watch, and closes the connections.
 func (c *Cluster) close() {
 	c.shutDown()
 	c.conns.closeAll()

@@ -29,6 +29,7 @@
 // First contacts and probes may hang, so they take place in the background and are limited: so many at a time in each
 // workspace, and so many in all. Whoever registers a thousand black holes waits for his own.
 //
-// Cluster.Watch watches objects by name, their metadata alone, and calls OnChange when one changes or disappears. Where
-// the cluster refuses that, Cluster.Unwatched says so, and the caller has to look by itself.
+// Cluster.Watch watches one object by name, its metadata alone, and calls OnChange when it changes or disappears. Where the
+// cluster refuses that, Cluster.Unwatched says so, and the caller has to look by itself. A cluster at rest costs this watch,
+// its connection, and nothing else but the checks of the credentials.
 package pcluster

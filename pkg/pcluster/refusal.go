@@ -3,15 +3,15 @@ package pcluster
 import (
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/synctarget/synctarget/pkg/sanitize"
 )
 
 // maxWords bounds what is repeated of a server's words, in characters.
@@ -112,25 +112,14 @@ func (r request) quote(status metav1.Status, secrets []string) string {
 	return "; the cluster says: " + said
 }
 
-// words makes a server's words fit for a sentence: like line, without the source port of a connection, which is another
-// one at each attempt, and cut.
+// words makes a server's words fit for a sentence: like line, without the source port of a connection, and cut.
 func words(said string, secrets []string) string {
-	said = regexp.MustCompile(`\S+:\d+->`).ReplaceAllString(line(said, secrets), "")
-	if runes := []rune(said); len(runes) > maxWords {
-		said = string(runes[:maxWords]) + "…"
-	}
-	return said
+	return sanitize.Truncate(sanitize.WithoutSourcePort(line(said, secrets)), maxWords)
 }
 
 // line makes a server's words printable, on one line, and without our secrets.
 func line(said string, secrets []string) string {
-	said = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(said, " "))
-	said = strings.Join(strings.Fields(said), " ")
+	said = sanitize.Line(said)
 	for _, secret := range secrets {
 		said = strings.ReplaceAll(said, secret, "[redacted]")
 	}

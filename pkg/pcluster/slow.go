@@ -12,6 +12,11 @@ const (
 	// slowAfter is how much time of one Budget slow calls take before the cluster is slow. A single call of almost
 	// contactTimeout is enough. Calls at the same time count once.
 	slowAfter = 2 * Budget / 5
+	// busyShare is the share of the time that calls of any length may take in the long run, and busyAfter how much of the time
+	// beyond that makes the cluster slow. A pass makes a dozen calls, so one whose answers each take a little less than slowCall,
+	// and whose watch never rests, would hold a worker for two thirds of the time.
+	busyShare = 5 // one part in
+	busyAfter = 4 * Budget
 	// slowFor is how long a slow cluster counts as slow. It is more than the time between two passes that read everything.
 	slowFor = 15 * time.Minute
 )
@@ -64,14 +69,59 @@ func (c *Clusters) IsSlow(clusterName, name string) bool {
 	return found
 }
 
+// use is how long calls have been in flight, in the long run: it grows with that time, and shrinks with all time by the share
+// that is allowed. Calls at the same time count once.
+type use struct {
+	inFlight int
+	total    time.Duration
+	at       time.Time // of total
+}
+
+// begin notes that a call begins.
+func (u *use) begin(now time.Time) {
+	u.advance(now)
+	u.inFlight++
+}
+
+// end notes that a call ends.
+func (u *use) end(now time.Time) {
+	u.advance(now)
+	u.inFlight--
+}
+
+func (u *use) advance(now time.Time) {
+	passed := now.Sub(u.at)
+	if u.inFlight > 0 {
+		u.total += passed
+	}
+	u.total, u.at = max(0, u.total-passed/busyShare), now
+}
+
+// callBegan notes that a call begins, and returns when. callEnded or callDropped follows.
+func (c *Cluster) callBegan() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.owner.clock.Now()
+	c.use.begin(now)
+	return now
+}
+
+// callDropped notes the end of a call that says nothing of the cluster.
+func (c *Cluster) callDropped() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.use.end(c.owner.clock.Now())
+}
+
 // callEnded notes that a call has ended, by an answer or without one. Without answers a cluster is dead, not slow.
 func (c *Cluster) callEnded(began time.Time, answered bool) {
 	c.mu.Lock()
 	now := c.owner.clock.Now()
+	c.use.end(now)
 	if now.Sub(began) > slowCall {
 		c.slowCalls = c.slowCalls.add(span{from: began, to: now})
 	}
-	isSlow := answered && c.slowCalls.lately(now) >= slowAfter
+	isSlow := answered && (c.slowCalls.lately(now) >= slowAfter || c.use.total >= busyAfter)
 	c.mu.Unlock()
 	if isSlow {
 		c.owner.markSlow(c.id.target(), now)

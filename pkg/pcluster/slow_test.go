@@ -33,6 +33,8 @@ func TestIsSlow(t *testing.T) {
 		"just too long":  {"", 8, slowCall + time.Millisecond, 0, nil, true},
 		"just in time":   {"", 1, contactTimeout - time.Millisecond, 0, nil, true},
 		"many":           {"Together they hold a worker for long.", 10, 900 * time.Millisecond, 0, nil, true},
+		"never at rest":  {"No answer is slow, but they hold a worker for most of the time.", 300, slowCall - time.Millisecond, 250 * time.Millisecond, nil, true},
+		"often at rest":  {"In the long run it has the time of a worker that everybody may have.", 300, slowCall - time.Millisecond, 2 * time.Second, nil, false},
 		"rarely":         {"A slow answer now and then holds no worker.", 10, 2 * time.Second, time.Minute, nil, false},
 		"refused":        {"A refusal is an answer, too.", 1, Budget - time.Second, 0, refused, true},
 		"without answer": {"That makes it dead, not slow.", 1, Budget, 0, unreachable("no answer"), false},
@@ -81,6 +83,41 @@ func TestCallsAtOnce(t *testing.T) {
 	})
 }
 
+// TestUse: calls at the same time count once, and calls that say nothing of the cluster not for ever.
+func TestUse(t *testing.T) {
+	began := time.Now()
+	at := func(s float64) time.Time { return began.Add(time.Duration(s * float64(time.Second))) }
+	var u use
+	u.begin(at(0))
+	u.begin(at(5))
+	u.end(at(10))
+	u.end(at(20))
+	if want := 20 * time.Second * (busyShare - 1) / busyShare; u.total != want {
+		t.Errorf("after 20 s of calls: %s, want %s", u.total, want)
+	}
+	u.begin(at(50))
+	if want := 10 * time.Second; u.total != want {
+		t.Errorf("after 30 s at rest: %s, want %s", u.total, want)
+	}
+	u.end(at(50))
+	if u.begin(at(1000)); u.total != 0 {
+		t.Errorf("after a long rest: %s", u.total)
+	}
+}
+
+// TestBusyIsNoUse: a call that waited for our own memory, not for the cluster, leaves no call in flight.
+func TestBusyIsNoUse(t *testing.T) {
+	clusters, _ := startClusters(t, nil, nil)
+	cluster := mustCluster(t, clusters, testID("a"), "t")
+	for range 3 {
+		_ = cluster.call(t.Context(), Budget, request{verb: "get"}, func(context.Context) error { return errBusy })
+	}
+	_ = cluster.call(t.Context(), Budget, request{verb: "get"}, func(context.Context) error { return nil })
+	if cluster.use.inFlight != 0 {
+		t.Errorf("%d calls in flight", cluster.use.inFlight)
+	}
+}
+
 // TestSpans: calls at the same time count once, and what is longer ago than a Budget does not count.
 func TestSpans(t *testing.T) {
 	type call struct{ from, to time.Duration } // in the order in which they end
@@ -123,7 +160,7 @@ func TestSlowUntilItExpires(t *testing.T) {
 	clusters.clock = clock
 	beSlow := func(id ID) {
 		cluster := clusters.replace(id, mustCluster(t, clusters, id, "t"))
-		began := clock.Now()
+		began := cluster.callBegan()
 		clock.Step(slowAfter)
 		cluster.callEnded(began, true)
 	}

@@ -31,7 +31,11 @@ const (
 	largeAnswersPerWorkspace = 8
 	// maxBufferedBytes bounds what an HTTP/2 server may send ahead of its reader, for each call and watch.
 	maxBufferedBytes = 256 << 10
-	idleTimeout      = 90 * time.Second
+	// idleTimeout is when a connection is closed over which nothing is under way. By HTTP/2 a target at rest has one connection,
+	// which carries its watch and everything else. By HTTP/1.1 the watch has it for itself, and every 20 s, with many targets
+	// much more rarely, the check of the credentials needs another: a new one costs less than 13 KiB and a socket all the time.
+	// The calls of one pass share theirs.
+	idleTimeout = 10 * time.Second
 	// A connection that carries a watch and has gone silent is given up after the sum of these, as in client-go.
 	pingAfter   = 30 * time.Second
 	pingTimeout = 15 * time.Second

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const mayNotList = `the kubeconfig's user may not list deployments.apps "d" in namespace "n" (403 Forbidden)`
@@ -84,30 +82,6 @@ func TestUnwatched(t *testing.T) {
 			}
 		})
 	}
-}
-
-// Of several, always the same is named, and it goes with its cluster.
-func TestUnwatchedNamesOne(t *testing.T) {
-	server := newServer(t, except(refuse(http.StatusForbidden, "Forbidden", "")))
-	clusters, changes := startClusters(t, nil, nil)
-	cluster, err := clusters.Get(t.Context(), testID("a"), server.kubeconfig("t"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cluster.Unwatched(); err != nil {
-		t.Errorf("Unwatched() = %v, though nothing is watched", err)
-	}
-	for _, name := range []string{"b", "a", "c"} {
-		if err := cluster.Watch(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	await(t, "the first refusal", changes)
-	eventually(t, "all refusals", func() bool { return server.requestCount() == 4 })
-	want := `the kubeconfig's user may not list secrets "a" in namespace "n" (403 Forbidden)`
-	eventually(t, "the smallest", func() bool { return errorText(cluster.Unwatched()) == want })
-	clusters.Forget(testID("a"))
-	eventually(t, "the end of the watches", func() bool { return cluster.Unwatched() == nil })
 }
 
 // A server that never ends a watch does not keep it for ever: we end it ourselves, and that is no failure.

@@ -3,7 +3,6 @@ package pcluster
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
 	"time"
@@ -43,7 +42,7 @@ type watcher struct {
 	cluster *Cluster
 	object  watchKey
 	path    string          // of the collection that holds it
-	ctx     context.Context // ends with the cluster, or when the object is no longer watched
+	ctx     context.Context // ends with the cluster, or when another object is watched
 	end     context.CancelFunc
 	refusal error     // how the cluster refuses it, nil if it does not; guarded by the cluster's lock
 	seen    string    // resourceVersion, "" if there is no such object
@@ -52,56 +51,37 @@ type watcher struct {
 	lostAt  time.Time // when it was lost and the cluster with it; zero if the cluster answers
 }
 
-// Watch calls OnChange whenever one of these objects is created, changes or is deleted: at once, but at most once in
-// 10 s. It returns at once, and a second call for the same object does nothing. What changed since the client last read
-// or applied the object counts; if it never did, the first look does. The watches end with the cluster, by WatchOnly, or
-// when the cluster is marked dead; as OnChange is called when it answers again, calling this in every pass is enough.
-// Whether the cluster lets us watch, Unwatched says. The error is a kind that newMapper lacks.
-func (c *Cluster) Watch(objects ...client.Object) error {
-	for _, object := range objects {
-		if err := c.watch(object); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// WatchOnly ends the watches of all objects but these, and forgets what was noted of the others.
-func (c *Cluster) WatchOnly(objects ...client.Object) error {
-	keep := map[watchKey]bool{}
-	for _, object := range objects {
-		key, _, err := c.keyOf(object)
-		if err != nil {
-			return err
-		}
-		keep[key] = true
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for key, w := range c.watches {
-		if !keep[key] {
-			w.end()
-			delete(c.watches, key)
-		}
-	}
-	maps.DeleteFunc(c.noted, func(key watchKey, _ string) bool { return !keep[key] })
-	return nil
-}
-
-func (c *Cluster) watch(object client.Object) error {
+// Watch watches one object by name, and calls OnChange whenever it is created, changes or is deleted: at once, but at most
+// once in 10 s. It returns at once, and a second call for the same object does nothing; one for another object ends the
+// watch of the first, so that a cluster at rest costs one watch. What changed since the client last read or applied the
+// object counts; if it never did, the first look does. The watch ends with the cluster, or when the cluster is marked dead;
+// as OnChange is called when it answers again, calling this in every pass is enough. Whether the cluster lets us watch,
+// Unwatched says. The error is a kind that newMapper lacks.
+func (c *Cluster) Watch(object client.Object) error {
 	key, resource, err := c.keyOf(object)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, running := c.watches[key]; running || c.dead != nil || c.ctx.Err() != nil {
+	version, known := c.noted[key]
+	c.watched, c.noted = key, map[watchKey]string{}
+	if known {
+		c.noted[key] = version
+	}
+	if c.watch != nil {
+		if c.watch.object == key {
+			return nil
+		}
+		c.watch.end()
+		c.watch = nil
+	}
+	if c.dead != nil || c.ctx.Err() != nil {
 		return nil
 	}
-	w := &watcher{cluster: c, object: key, path: collection(resource, key.namespace)}
+	w := &watcher{cluster: c, object: key, path: collection(resource, key.namespace), seen: version, known: known}
 	w.ctx, w.end = context.WithCancel(c.ctx)
-	w.seen, w.known = c.noted[key]
-	c.watches[key] = w
+	c.watch = w
 	c.owner.spawn(w.run)
 	return nil
 }
@@ -118,19 +98,15 @@ func (c *Cluster) keyOf(object client.Object) (watchKey, schema.GroupVersionReso
 	return watchKey{resource: mapping.Resource.GroupResource(), namespace: object.GetNamespace(), name: object.GetName()}, mapping.Resource, nil
 }
 
-// Unwatched says why the caller has to look by itself: it returns nil if all watches hold or are being made, and
-// otherwise how the cluster refuses them; of several refusals always the same. OnChange is called when a refusal begins
-// or ends.
+// Unwatched says why the caller has to look at the watched object by itself: it returns nil if the watch holds or is being
+// made, and otherwise how the cluster refuses it. OnChange is called when a refusal begins or ends.
 func (c *Cluster) Unwatched() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var first error
-	for _, w := range c.watches {
-		if w.refusal != nil && (first == nil || w.refusal.Error() < first.Error()) {
-			first = w.refusal
-		}
+	if c.watch == nil {
+		return nil
 	}
-	return first
+	return c.watch.refusal
 }
 
 // collection is the path of a collection on an API server.
@@ -145,7 +121,8 @@ func collection(resource schema.GroupVersionResource, namespace string) string {
 	return path + "/" + resource.Resource
 }
 
-// note remembers what the caller knows of an object: its own reads and writes are no news to it.
+// note remembers what the caller knows of an object: its own reads and writes are no news to it. Once an object is watched,
+// nothing is remembered of the others.
 func (c *Cluster) note(r request, resourceVersion string, err error) {
 	switch {
 	case apierrors.IsNotFound(err):
@@ -155,7 +132,9 @@ func (c *Cluster) note(r request, resourceVersion string, err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.noted[watchKey{resource: r.resource, namespace: r.namespace, name: r.name}] = resourceVersion
+	if key := (watchKey{resource: r.resource, namespace: r.namespace, name: r.name}); c.watched == key || c.watched == (watchKey{}) {
+		c.noted[key] = resourceVersion
+	}
 }
 
 // run keeps the watch up until it is ended, or the cluster is replaced or dead.
@@ -225,8 +204,8 @@ func (w *watcher) isOver() bool {
 	if c.dead == nil && w.ctx.Err() == nil {
 		return false
 	}
-	if c.watches[w.object] == w {
-		delete(c.watches, w.object)
+	if c.watch == w {
+		c.watch = nil
 	}
 	return true
 }

@@ -69,6 +69,8 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 		leases  = "/apis/coordination.k8s.io/v1/namespaces/kcp-syncer-edge-1-k/leases"
 		targets = "/clusters/abc/apis/workload.kcp.io/v1alpha1/synctargets"
 		status  = targets + "/edge-1/status"
+		// assignments are those of the SyncTarget.
+		assignments = "/clusters/abc/apis/workload.kcp.io/v1alpha1/namespaces/kcp-syncer-edge-1-k/assignments"
 	)
 	switch r.Method + " " + r.URL.Path {
 	case "GET /api/v1/namespaces/kube-system":
@@ -83,7 +85,12 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("fieldSelector") != "metadata.name=edge-1" {
 			s.t.Errorf("a request that no role allows: %s %s", r.Method, r.URL)
 		}
-		s.serveNone(w, r)
+		s.serveNone(w, r, "SyncTarget")
+	case "GET " + assignments:
+		if r.URL.Query().Get("labelSelector") != "workload.kcp.io/uid=u-1" {
+			s.t.Errorf("a request for the Assignments of others: %s %s", r.Method, r.URL)
+		}
+		s.serveNone(w, r, "Assignment")
 	case "GET " + targets + "/edge-1":
 		if uid == "" {
 			answer(w, http.StatusNotFound, "NotFound")
@@ -106,6 +113,8 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 		s.mu.Unlock()
 		_, _ = fmt.Fprint(w, `{}`)
 		s.beat <- struct{}{}
+	case "PATCH /clusters/abc/apis/coordination.k8s.io/v1/namespaces/kcp-syncer-edge-1-k/leases/syncer":
+		answer(w, http.StatusNotFound, "NotFound") // the controller is of a version that makes no Lease
 	default:
 		s.t.Errorf("a request that no role allows: %s %s", r.Method, r.URL)
 		w.WriteHeader(http.StatusForbidden)
@@ -164,15 +173,15 @@ func (s *server) serveNodes(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveNone lists no SyncTarget: upon which nothing is synced, and nothing asked.
-func (s *server) serveNone(w http.ResponseWriter, r *http.Request) {
+// serveNone lists nothing of a kind: without a SyncTarget nothing is synced, and nothing asked.
+func (s *server) serveNone(w http.ResponseWriter, r *http.Request, kind string) {
 	if r.URL.Query().Get("watch") == "" {
-		_, _ = fmt.Fprint(w, `{"kind":"SyncTargetList","apiVersion":"workload.kcp.io/v1alpha1","metadata":{"resourceVersion":"1"},"items":[]}`)
+		_, _ = fmt.Fprintf(w, `{"kind":"%sList","apiVersion":"workload.kcp.io/v1alpha1","metadata":{"resourceVersion":"1"},"items":[]}`, kind)
 		return
 	}
 	if r.URL.Query().Get("sendInitialEvents") == "true" {
-		_, _ = fmt.Fprint(w, `{"type":"BOOKMARK","object":{"kind":"SyncTarget","apiVersion":"workload.kcp.io/v1alpha1",`+
-			`"metadata":{"resourceVersion":"1","annotations":{"k8s.io/initial-events-end":"true"}}}}`+"\n")
+		_, _ = fmt.Fprintf(w, `{"type":"BOOKMARK","object":{"kind":%q,"apiVersion":"workload.kcp.io/v1alpha1",`+
+			`"metadata":{"resourceVersion":"1","annotations":{"k8s.io/initial-events-end":"true"}}}}`+"\n", kind)
 	}
 	w.(http.Flusher).Flush()
 	select {

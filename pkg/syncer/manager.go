@@ -15,6 +15,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/synctarget/synctarget/pkg/syncer/downstream"
+	"github.com/synctarget/synctarget/pkg/syncer/metricsauth"
 	"github.com/synctarget/synctarget/pkg/syncer/options"
 )
 
@@ -40,7 +41,7 @@ func newManager(downstreamConfig *rest.Config, o *options.Options, lock resource
 		Scheme:                 scheme,
 		MapperProvider:         func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return downstream.Mapper(), nil },
 		Cache:                  downstream.CacheOptions(),
-		Metrics:                metricsserver.Options{BindAddress: o.MetricsBindAddress},
+		Metrics:                metricsOptions(downstreamConfig, o),
 		HealthProbeBindAddress: o.HealthProbeBindAddress,
 
 		LeaderElection:                      lock != nil,
@@ -60,6 +61,17 @@ func newManager(downstreamConfig *rest.Config, o *options.Options, lock resource
 		return nil, fmt.Errorf("adding the liveness check: %w", err)
 	}
 	return mgr, nil
+}
+
+// metricsOptions say who may read the metrics: those whom the physical cluster allows it.
+func metricsOptions(downstreamConfig *rest.Config, o *options.Options) metricsserver.Options {
+	out := metricsserver.Options{BindAddress: o.MetricsBindAddress, SecureServing: o.MetricsSecure}
+	if o.MetricsSecure {
+		out.FilterProvider = func(*rest.Config, *http.Client) (metricsserver.Filter, error) {
+			return metricsauth.New(downstreamConfig)
+		}
+	}
+	return out
 }
 
 // newLock is the Lease, without the recorder that controller-runtime would give it: the syncer may not create

@@ -60,7 +60,7 @@ func newOrphanFixture(t *testing.T) *orphanFixture {
 	f := &orphanFixture{server: newServer(t), clock: newTimerClock(), metrics: prometheus.NewRegistry()}
 	f.options = newOptions(t, f.server)
 	f.options.HeartbeatInterval = options.DefaultHeartbeatInterval
-	f.options.MetricsBindAddress = freeAddress(t)
+	f.options.MetricsBindAddress, f.options.MetricsSecure = freeAddress(t), false
 	f.stop = startBuild(t, f.options, Build{Version: "v0.1.0", Registerer: f.metrics, Clock: f.clock})
 	await(t, f.server, patience)
 	return f
@@ -100,9 +100,9 @@ func TestOrphanedSyncerIsQuiet(t *testing.T) {
 		refusal         int
 		atLeast, within time.Duration
 	}{
-		"Recreated":    {reason: "The second answer confirms it.", uid: "u-2", within: time.Minute},
-		"Deleted":      {reason: "", uid: "", atLeast: orphan.DefaultThreshold, within: orphan.DefaultThreshold + 75*time.Second},
-		"TokenRefused": {reason: "", uid: "u-1", refusal: http.StatusUnauthorized, atLeast: orphan.DefaultThreshold, within: orphan.DefaultThreshold + 75*time.Second},
+		"Recreated":    {reason: "The second answer confirms it.", uid: "u-2", within: 4 * options.DefaultHeartbeatInterval},
+		"Deleted":      {reason: "", uid: "", atLeast: orphan.DefaultThreshold, within: orphan.DefaultThreshold + 4*options.DefaultHeartbeatInterval},
+		"TokenRefused": {reason: "", uid: "u-1", refusal: http.StatusUnauthorized, atLeast: orphan.DefaultThreshold, within: orphan.DefaultThreshold + 4*options.DefaultHeartbeatInterval},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

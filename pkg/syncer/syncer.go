@@ -12,15 +12,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/liveness"
 	"github.com/synctarget/synctarget/pkg/syncer/downstream"
 	"github.com/synctarget/synctarget/pkg/syncer/heartbeat"
+	"github.com/synctarget/synctarget/pkg/syncer/installation"
 	"github.com/synctarget/synctarget/pkg/syncer/options"
 	"github.com/synctarget/synctarget/pkg/syncer/orphan"
 	"github.com/synctarget/synctarget/pkg/syncer/source/workspace"
@@ -159,12 +162,17 @@ func (s *syncer) addHeartbeat(mgr manager.Manager) error {
 	if err != nil {
 		return err
 	}
+	lease, err := upstream.NewLease(s.upstream, workloadv1alpha1.SyncerNamespace(s.SyncTargetName, s.Key), workloadv1alpha1.HeartbeatLeaseName)
+	if err != nil {
+		return err
+	}
 	cluster, err := downstream.NewCluster(mgr.GetConfig(), mgr.GetCache())
 	if err != nil {
 		return err
 	}
-	heart := heartbeat.New(heartbeat.Config{
+	sender := heartbeat.New(heartbeat.Config{
 		Upstream:        target,
+		Lease:           lease,
 		Downstream:      cluster,
 		Elected:         mgr.Elected(),
 		Name:            s.SyncTargetName,
@@ -176,13 +184,13 @@ func (s *syncer) addHeartbeat(mgr manager.Manager) error {
 		Metrics:         s.metrics.heartbeat,
 		Clock:           s.build.Clock,
 	})
-	if err := mgr.Add(heart); err != nil {
+	if err := mgr.Add(sender); err != nil {
 		return fmt.Errorf("adding the heartbeat: %w", err)
 	}
 	// A failed check shows in the body of /readyz by its name alone.
 	for name, check := range map[string]healthz.Checker{
-		"physical-cluster-answers": heart.OwnClusterAnswers,
-		"kcp-accepts-heartbeats":   heart.HeartbeatsAreAccepted,
+		"physical-cluster-answers": sender.OwnClusterAnswers,
+		"kcp-accepts-heartbeats":   sender.HeartbeatsAreAccepted,
 	} {
 		if err := mgr.AddReadyzCheck(name, check); err != nil {
 			return fmt.Errorf("adding readiness check %q: %w", name, err)
@@ -202,7 +210,14 @@ func (s *syncer) addSync(mgr manager.Manager) error {
 	if err != nil {
 		return fmt.Errorf("preparing the connection to the workspace: %w", err)
 	}
-	controller, err := sync.New(sync.Config{Source: from, Cluster: withLimits(mgr.GetConfig(), s.Options), Owner: owner, Metrics: s.metrics.sync})
+	reporter, err := s.newInstallationReporter(mgr.GetConfig(), target)
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(reporter); err != nil {
+		return fmt.Errorf("adding the reports on the installation: %w", err)
+	}
+	controller, err := sync.New(sync.Config{Source: reporter.Follow(from), Cluster: withLimits(mgr.GetConfig(), s.Options), Owner: owner, Metrics: s.metrics.sync})
 	if err != nil {
 		return err
 	}
@@ -210,6 +225,19 @@ func (s *syncer) addSync(mgr manager.Manager) error {
 		return fmt.Errorf("adding the sync: %w", err)
 	}
 	return nil
+}
+
+// newInstallationReporter returns what reports changes of the syncer's own installation. Its few watches have no limit.
+func (s *syncer) newInstallationReporter(downstream *rest.Config, target *upstream.SyncTarget) (*installation.Reporter, error) {
+	downstream = rest.CopyConfig(downstream)
+	downstream.QPS = -1
+	cluster, err := metadata.NewForConfig(downstream)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the watches of the installation: %w", err)
+	}
+	return installation.New(installation.Config{
+		Cluster: cluster, Upstream: target, UID: types.UID(s.SyncTargetUID), Key: s.Key, Namespace: s.Namespace, Clock: s.build.Clock,
+	}), nil
 }
 
 // withLimits returns a copy of config with the limit of requests that the sync may send to one side.

@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,8 +33,7 @@ const (
 	closedObjects = 2
 )
 
-// TestCloseTogether closes many Namespaces together while the objects of another one change. All of them end, and the syncer
-// reports them together: in fewer writes than a fifth of the Namespaces, where each alone would take two.
+// TestCloseTogether closes many Namespaces together while the objects of another one change. All of them end.
 func TestCloseTogether(t *testing.T) {
 	count := size(t, "BENCH_CLOSED", 300)
 	s := newInstalled(t, closingSyncer(), (*tenant).bindCompute)
@@ -48,7 +45,6 @@ func TestCloseTogether(t *testing.T) {
 	s.fill(closes, closedObjects*count, 64)
 	out.row("memory (RSS) of the syncer, all open", mebibytes(s.memory()))
 
-	reports := s.watchDrained()
 	stop := s.keepBusy(busy[0])
 	sleep(t, 5*time.Second)
 	pid, err := s.process()
@@ -56,19 +52,17 @@ func TestCloseTogether(t *testing.T) {
 	closed := time.Now()
 	s.closeNamespaces(closes)
 	s.within(2*longPatience, time.Second, "all Namespaces have ended", func() (bool, string) {
-		states, err := s.states()
-		return err == nil && len(states) == 1, fmt.Sprint(len(states), " are left, ", err)
+		assignments, err := s.assignments()
+		return err == nil && len(assignments) == 1, fmt.Sprint(len(assignments), " are left, ", err)
 	})
 	took := time.Since(closed)
 	changes := stop()
 	accepted, refused := s.statusWrites(closed)
 	out.row("from closing them until the last has ended", took)
 	out.row("changes in the other one meanwhile", changes)
-	out.row("writes of drained Namespaces", reports.Load())
-	out.row("all writes of the syncer to its SyncTarget, accepted and refused", fmt.Sprintf("%d and %d", accepted, refused))
+	out.row("writes of the syncer to the Assignments, accepted and refused", fmt.Sprintf("%d and %d", accepted, refused))
 	out.print()
-	assert.Less(t, int(reports.Load()), count/5, "writes of drained Namespaces")
-	assert.Less(t, accepted+refused, 2*count, "writes to the SyncTarget")
+	assert.Less(t, accepted+refused, 4*count, "writes to the Assignments: what is left, that nothing is left, and as often again")
 	last, err := s.process()
 	require.NoError(t, err)
 	assert.Equal(t, pid, last, "the syncer's process has stayed the same")
@@ -83,33 +77,14 @@ func closingSyncer() *workloadv1alpha1.SyncerSpec {
 	return syncer
 }
 
-// watchDrained counts how often status.drainedNamespaces changes, until the test ends.
-func (s *installed) watchDrained() *atomic.Int64 {
-	s.t.Helper()
-	w, err := s.Watch(s.t.Context(), &workloadv1alpha1.SyncTargetList{})
-	require.NoError(s.t, err)
-	s.t.Cleanup(w.Stop)
-	var changes atomic.Int64
-	go func() {
-		var last []string
-		for event := range w.ResultChan() {
-			if target, ok := event.Object.(*workloadv1alpha1.SyncTarget); ok && !slices.Equal(target.Status.DrainedNamespaces, last) {
-				last = target.Status.DrainedNamespaces
-				changes.Add(1)
-			}
-		}
-	}()
-	return &changes
-}
-
-// statusWrites are the syncer's writes to its SyncTarget, heartbeats included.
+// statusWrites are the syncer's writes to its Assignments.
 func (s *installed) statusWrites(since time.Time) (accepted, refused int) {
 	s.t.Helper()
 	all, err := env.WritesBy("kcp", "system:serviceaccount:"+s.home+":"+agent.DeploymentName, since)
 	require.NoError(s.t, err)
 	for _, w := range all {
 		switch {
-		case w.Resource != "synctargets."+workloadv1alpha1.GroupName+"/status":
+		case w.Resource != "assignments."+workloadv1alpha1.GroupName+"/status":
 		case w.Code < http.StatusMultipleChoices:
 			accepted++
 		default:
@@ -195,8 +170,7 @@ func TestCloseLarge(t *testing.T) {
 	})
 	out := newTable("A Namespace of %d ConfigMaps of 4 KiB is closed, of which %d have a copy", count, ours)
 	out.row("memory (RSS) of the syncer without a Namespace", mebibytes(s.memory()))
-	label := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q}}}`, workloadv1alpha1.StateLabel(s.target.Status.Key), workloadv1alpha1.StateSync)
-	require.NoError(t, s.Patch(t.Context(), ns, client.RawPatch("application/merge-patch+json", label)))
+	require.NoError(t, s.setPlaced(ns.Name, "true"))
 	s.awaitOpen([]string{ns.Name})
 	s.awaitReported([]string{ns.Name}, ours)
 
@@ -218,8 +192,8 @@ func TestCloseLarge(t *testing.T) {
 		if c, err := s.metrics(); err == nil {
 			heapPeak = max(heapPeak, heapGoal(c))
 		}
-		states, err := s.states()
-		return err == nil && len(states) == 0, fmt.Sprint(states, err)
+		assignments, err := s.assignments()
+		return err == nil && len(assignments) == 0, fmt.Sprint(len(assignments), err)
 	})
 	out.row("  while it is being closed, at its highest", mebibytes(peak), fmt.Sprintf("%.0f MiB more", peak-before))
 	out.row("heap at which the next collection begins, open", mebibytes(heapBefore))

@@ -5,9 +5,11 @@ package bench
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"strings"
 	"syscall"
@@ -18,7 +20,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
@@ -45,9 +50,16 @@ type installed struct {
 	upBare, downBare dynamic.Interface
 	// home is the syncer's Namespace in the physical cluster.
 	home string
+	// reader is the token of metricsToken.
+	reader string
 	// namespaces are all that were created, in the workspace.
 	namespaces []string
 }
+
+// placedLabel is the label of the Namespaces that are placed on the SyncTarget.
+const placedLabel = "bench.example.com/placed"
+
+var placed = map[string]string{placedLabel: "true"}
 
 // newInstalled registers cluster-1 in a workspace, to which prepare has done something before. A nil syncer has the standard
 // settings.
@@ -66,6 +78,10 @@ func newInstalled(t *testing.T, syncer *workloadv1alpha1.SyncerSpec, prepare ...
 	targets.await(has("edge-1", workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ReasonDeployed))
 	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(s.target), s.target))
 	s.home = workloadv1alpha1.SyncerNamespace("edge-1", s.target.Status.Key)
+	require.NoError(t, n.Create(t.Context(), &workloadv1alpha1.Placement{
+		ObjectMeta: metav1.ObjectMeta{Name: "bench"},
+		Spec:       workloadv1alpha1.PlacementSpec{NamespaceSelector: metav1.LabelSelector{MatchLabels: placed}},
+	}))
 	up := rest.CopyConfig(n.config)
 	down, err := clientcmd.BuildConfigFromFlags("", env.ClusterKubeconfig("cluster-1"))
 	require.NoError(t, err)
@@ -139,21 +155,21 @@ func (s *installed) open(prefix string, count int) (namespaces []string) {
 	s.namespaces = append(s.namespaces, namespaces...)
 	s.sideBySide(len(namespaces), func(i int) error {
 		return s.Create(s.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-			Name: namespaces[i], Labels: map[string]string{workloadv1alpha1.StateLabel(s.target.Status.Key): workloadv1alpha1.StateSync},
+			Name: namespaces[i], Labels: placed,
 		}})
 	})
 	s.awaitOpen(namespaces)
 	return namespaces
 }
 
-// awaitOpen waits until the SyncTarget says that these Namespaces are open.
+// awaitOpen waits until these Namespaces are admitted on the SyncTarget.
 func (s *installed) awaitOpen(namespaces []string) {
 	s.t.Helper()
 	s.within(longPatience, time.Second, fmt.Sprintf("%d Namespaces are open", len(namespaces)), func() (bool, string) {
-		states, err := s.states()
+		assignments, err := s.assignments()
 		open := 0
 		for _, namespace := range namespaces {
-			if states[namespace] == workloadv1alpha1.NamespaceOpen {
+			if a, found := assignments[namespace]; found && meta.IsStatusConditionTrue(a.Status.Conditions, workloadv1alpha1.ConditionAdmitted) {
 				open++
 			}
 		}
@@ -161,27 +177,33 @@ func (s *installed) awaitOpen(namespaces []string) {
 	})
 }
 
-// states are those of the Namespaces that the SyncTarget names.
-func (s *installed) states() (map[string]workloadv1alpha1.NamespaceState, error) {
-	target := &workloadv1alpha1.SyncTarget{}
-	if err := s.Get(s.t.Context(), client.ObjectKeyFromObject(s.target), target); err != nil {
+// assignments are those of the SyncTarget, by Namespace.
+func (s *installed) assignments() (map[string]workloadv1alpha1.Assignment, error) {
+	var list workloadv1alpha1.AssignmentList
+	if err := s.List(s.t.Context(), &list, client.InNamespace(s.home)); err != nil {
 		return nil, err
 	}
-	states := map[string]workloadv1alpha1.NamespaceState{}
-	for _, n := range target.Status.Namespaces {
-		states[n.Name] = n.State
+	assignments := map[string]workloadv1alpha1.Assignment{}
+	for i := range list.Items {
+		assignments[list.Items[i].Spec.Namespace.Name] = list.Items[i]
 	}
-	return states, nil
+	return assignments, nil
 }
 
-// closeNamespaces takes the label off Namespaces that opens them.
+// closeNamespaces takes the label off Namespaces by which the Placement selects them.
 func (s *installed) closeNamespaces(namespaces []string) {
 	s.t.Helper()
-	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:null}}}`, workloadv1alpha1.StateLabel(s.target.Status.Key))
-	s.sideBySide(len(namespaces), func(i int) error {
-		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaces[i]}}
-		return s.Patch(s.t.Context(), ns, client.RawPatch("application/merge-patch+json", patch))
-	})
+	s.sideBySide(len(namespaces), func(i int) error { return s.setPlaced(namespaces[i], nil) })
+}
+
+// setPlaced sets the label of a Namespace by which the Placement selects it; nil removes it.
+func (s *installed) setPlaced(namespace string, value any) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]any{placedLabel: value}}})
+	if err != nil {
+		return err
+	}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	return s.Patch(s.t.Context(), ns, client.RawPatch(types.MergePatchType, patch))
 }
 
 // sideBySide does something for each number below count.
@@ -324,11 +346,51 @@ func (s *installed) metrics() (counters, error) {
 	}
 	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
 	defer cancel()
-	page, err := s.there.CoreV1().Pods(s.home).ProxyGet("http", pod.Name, fmt.Sprint(options.DefaultMetricsPort), "metrics", nil).DoRaw(ctx)
+	code, page, err := env.PodGet(ctx, "cluster-1", s.home, pod.Name, options.DefaultMetricsPort, "/metrics", s.metricsToken())
 	if err != nil {
 		return nil, err
 	}
+	if code != http.StatusOK {
+		return nil, fmt.Errorf("the syncer's /metrics answers %d: %s", code, page)
+	}
 	return parseCounters(s.t, bytes.NewReader(page)), nil
+}
+
+// metricsToken belongs to a ServiceAccount of the physical cluster that may read metrics. It is made once.
+func (s *installed) metricsToken() string {
+	s.t.Helper()
+	if s.reader != "" {
+		return s.reader
+	}
+	ctx, name := s.t.Context(), s.home+"-metrics-reader"
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	role := &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}},
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: name, Namespace: "default"}},
+	}
+	_, err := s.there.CoreV1().ServiceAccounts("default").Create(ctx, account, metav1.CreateOptions{})
+	require.NoError(s.t, err)
+	_, err = s.there.RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{})
+	require.NoError(s.t, err)
+	_, err = s.there.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() {
+		ctx := context.WithoutCancel(ctx)
+		_ = s.there.CoreV1().ServiceAccounts("default").Delete(ctx, name, metav1.DeleteOptions{})
+		_ = s.there.RbacV1().ClusterRoles().Delete(ctx, name, metav1.DeleteOptions{})
+		_ = s.there.RbacV1().ClusterRoleBindings().Delete(ctx, name, metav1.DeleteOptions{})
+	})
+	seconds := int64((4 * time.Hour).Seconds())
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
+	request, err = s.there.CoreV1().ServiceAccounts("default").CreateToken(ctx, name, request, metav1.CreateOptions{})
+	require.NoError(s.t, err)
+	s.reader = request.Status.Token
+	return s.reader
 }
 
 // requireMetrics is metrics of a syncer that runs.

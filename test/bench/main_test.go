@@ -7,7 +7,10 @@
 //	TestFootprint      what many SyncTargets cost at rest
 //	TestSync           how far the way of workloads down is from a bare client
 //	TestRestart        how long a syncer takes that has to look at 1,000 objects, or 10,000, after a restart
-//	TestWatches        what opened Namespaces cost a syncer at rest
+//	TestWatches        what assigned Namespaces cost a syncer at rest
+//	TestPlacementLatency  how much longer than the bare writes it takes until a new Namespace is admitted
+//	TestScheduleMany   how long it takes, and how many writes, until 1,000 Namespaces are placed on 20 SyncTargets
+//	TestDrainMany      how long a drain of 100 Namespaces takes, and what of that the copies take
 //	TestCloseTogether  how many writes it takes to close many Namespaces together, while others change
 //	TestCloseLarge     how much memory it takes to close a Namespace of many objects
 //	TestKilledFleet    what becomes of changes while the syncer is killed again and again

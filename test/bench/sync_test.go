@@ -118,10 +118,10 @@ func newRig(t *testing.T) *rig {
 	r.counterparts["sync"], r.counterparts["floor"] = naming.Namespace(r.target.Status.Key, "sync"), "bench-floor-"+r.target.Status.Key
 	for name, counterpart := range r.counterparts {
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-		if name == "sync" {
-			ns.Labels = map[string]string{workloadv1alpha1.StateLabel(r.target.Status.Key): workloadv1alpha1.StateSync}
-		}
 		require.NoError(t, n.Create(t.Context(), ns))
+		if name == "sync" {
+			r.assign(ns)
+		}
 		there := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": counterpart}}}
 		namespaces := r.down.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"})
 		_, err := namespaces.Create(t.Context(), there, metav1.CreateOptions{})
@@ -129,11 +129,36 @@ func newRig(t *testing.T) *rig {
 		t.Cleanup(func() { _ = namespaces.Delete(context.Background(), counterpart, metav1.DeleteOptions{}) })
 		r.watchArrivals(name, counterpart)
 	}
-	n.eventually("the Namespace is open", func() (bool, string) {
-		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(r.target), r.target))
-		return len(r.target.Status.Namespaces) == 1 && r.target.Status.Namespaces[0].State == workloadv1alpha1.NamespaceOpen, fmt.Sprint(r.target.Status.Namespaces)
-	})
 	return r
+}
+
+// assign assigns a Namespace to the target without a Placement, since the syncer of this process sends no heartbeats: nothing
+// would be placed on it. It waits until the Namespace is admitted.
+func (r *rig) assign(ns *corev1.Namespace) {
+	t, key := r.t, r.target.Status.Key
+	home := workloadv1alpha1.SyncerNamespace(r.target.Name, key)
+	r.tenant.eventually("the syncer has a Namespace", func() (bool, string) {
+		err := r.tenant.Get(t.Context(), client.ObjectKey{Name: home}, &corev1.Namespace{})
+		return err == nil, fmt.Sprint(err)
+	})
+	assignment := &workloadv1alpha1.Assignment{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: home, Name: workloadv1alpha1.AssignmentName(ns.UID),
+			Labels: map[string]string{
+				workloadv1alpha1.LabelVisible: "true", workloadv1alpha1.LabelKey: key, workloadv1alpha1.LabelUID: string(r.target.UID),
+			},
+			Annotations: map[string]string{workloadv1alpha1.AnnotationSyncTarget: r.target.Name},
+		},
+		Spec: workloadv1alpha1.AssignmentSpec{
+			Namespace: workloadv1alpha1.ObjectReference{Name: ns.Name, UID: ns.UID}, Placement: workloadv1alpha1.ObjectReference{Name: "bench", UID: "bench"},
+			Epoch: 1, Intent: workloadv1alpha1.IntentRun, Reason: workloadv1alpha1.AssignmentScheduled, WritesStatus: true,
+		},
+	}
+	require.NoError(t, r.tenant.Create(t.Context(), assignment))
+	r.tenant.eventually("the Namespace is admitted", func() (bool, string) {
+		err := r.tenant.Get(t.Context(), client.ObjectKeyFromObject(assignment), assignment)
+		return err == nil && meta.IsStatusConditionTrue(assignment.Status.Conditions, workloadv1alpha1.ConditionAdmitted), fmt.Sprint(err, assignment.Status)
+	})
 }
 
 // watchArrivals notes when each object is first seen in the physical cluster.

@@ -31,14 +31,14 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// watchesShare is the mark of opened Namespaces at rest: requests and memory, as a multiple of the bare informers'.
+// watchesShare is the mark of assigned Namespaces at rest: requests and memory, as a multiple of the bare informers'.
 const watchesShare = 1.3
 
 // watchLife is the least time that client-go keeps a watch, and half of the most. In as much time again, once that is over, each
 // watch is begun anew once.
 const watchLife = 5 * time.Minute
 
-// TestWatches measures what opened Namespaces cost a syncer at rest, in its pod and with the standard resources. The floor is a
+// TestWatches measures what assigned Namespaces cost a syncer at rest, in its pod and with the standard resources. The floor is a
 // process that runs the same informers, without handlers, and nothing else. Both watch in the same minutes.
 func TestWatches(t *testing.T) {
 	count := size(t, "BENCH_OPENED", 50)
@@ -46,7 +46,7 @@ func TestWatches(t *testing.T) {
 	s := newInstalled(t, nil, (*tenant).bindCompute)
 	sleep(t, settling)
 	resources := workloadv1alpha1.DefaultSyncedResources()
-	out := newTable("%d opened Namespaces at rest, %d resources in each, against a process with the same informers and no more", count, len(resources))
+	out := newTable("%d assigned Namespaces at rest, %d resources in each, against a process with the same informers and no more", count, len(resources))
 	out.row("", "floor", "syncer", "syncer : floor")
 	floor := s.startFloor()
 	bare, bareMemory := floor.ask(), s.memory()
@@ -92,7 +92,7 @@ const floorVariable = "BENCH_FLOOR"
 // floorSides are where the informers of a floor lead.
 type floorSides struct{ KCPKubeconfig, Workspace, ClusterKubeconfig string }
 
-// floorPair is an opened Namespace. A line on the standard input of a floor is a list of them; an empty one only asks for the
+// floorPair is an assigned Namespace. A line on the standard input of a floor is a list of them; an empty one only asks for the
 // figures.
 type floorPair struct{ Up, Down string }
 
@@ -132,7 +132,7 @@ func (s *installed) startFloor() *floorProcess {
 
 func (f *floorProcess) pid() int { return f.command.Process.Pid }
 
-// watch starts the informers of opened Namespaces and returns when they have listed.
+// watch starts the informers of assigned Namespaces and returns when they have listed.
 func (f *floorProcess) watch(pairs ...floorPair) floorFigures {
 	f.t.Helper()
 	line, err := json.Marshal(pairs)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,6 +15,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/test/framework"
@@ -90,6 +93,13 @@ func TestSamples(t *testing.T) {
 	target := n.await("edge-1", "Ready", "Ready")
 	n.await("edge-1", "Deployed", "Deployed")
 	require.Contains(t, kubectl("get", "st", "edge-1"), "Ready")
+	kubectl("apply", "-k", folder(t, "samples/placement"))
+	kubectl("create", "namespace", "shop")
+	n.awaitOnly("shop", "edge-1")
+	kubectl("wait", "placement/by-name", "--for=condition=Available", "--timeout=60s")
+	n.awaitPlacement("spread", "Scheduled", "NoNamespaces")
+	kubectl("delete", "--timeout=60s", "-k", folder(t, "samples/placement"))
+	n.awaitOnly("shop")
 
 	kubectl("delete", "--timeout=110s", "-k", folder(t, "samples"))
 	requireNothingLeft(t, downstream(t), target.Status.Key)
@@ -99,10 +109,20 @@ func TestSamples(t *testing.T) {
 	}
 }
 
+// installerInUse is held by the story that uses the installer's identity of cluster-1, of which there is one.
+var installerInUse sync.Mutex
+
+func lockInstaller(t *testing.T) {
+	t.Helper()
+	installerInUse.Lock()
+	t.Cleanup(installerInUse.Unlock)
+}
+
 // TestInstallerRights installs and removes the syncer with the rights of config/samples/installer and no others, rotates
 // the credentials, and revokes the old ones.
 func TestInstallerRights(t *testing.T) {
 	t.Parallel()
+	lockInstaller(t)
 	installer := folder(t, "samples/installer")
 	kubectl := func(args ...string) string {
 		t.Helper()
@@ -131,9 +151,14 @@ func TestInstallerRights(t *testing.T) {
 	kubectl("apply", "-k", installer)
 	level := int32(1)
 	n.eventually("the old credentials are refused", func() (bool, string) {
-		level = 3 - level
-		change(n, target, logLevel(level)) // makes the controller call the cluster
+		if err := n.Get(t.Context(), client.ObjectKeyFromObject(target), target); err != nil {
+			return false, err.Error()
+		}
 		deployed := meta.FindStatusCondition(target.Status.Conditions, workloadv1alpha1.ConditionDeployed)
+		if deployed.ObservedGeneration == target.Generation && deployed.Reason != workloadv1alpha1.ReasonDeploymentFailed {
+			level = 3 - level
+			change(n, target, logLevel(level)) // makes the controller call the cluster
+		}
 		return deployed.Reason == workloadv1alpha1.ReasonDeploymentFailed, deployed.Message
 	})
 	n.await("edge-1", "Deployed", "DeploymentFailed", "does not accept the credentials")
@@ -149,7 +174,7 @@ func TestInstallerRights(t *testing.T) {
 	s := n.openShop(target, "shop")
 	s.create(s.configMap("config", map[string]string{"a": "1"}))
 	s.awaitCopy("config", map[string]string{"a": "1"})
-	s.setState("")
+	s.withdraw()
 	s.awaitLeft()
 
 	require.NoError(t, n.Delete(t.Context(), target))

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,60 @@ func TestDriftIsMended(t *testing.T) {
 	n.await("edge-1", "Ready", "Ready")
 }
 
+// TestDriftIsReported deletes by hand what the syncer sees and the controller does not: what gives the syncer its rights, then the
+// ServiceAccount, with which every Pod of it loses its token.
+func TestDriftIsReported(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t)
+	target := n.register("edge-1")
+	n.openShop(target, "shop")
+	cluster := downstream(t)
+	n.eventually("the syncer reports its installation", func() (bool, string) {
+		target = n.await("edge-1", "Ready", "Ready")
+		return target.Status.InstallationHash != "", ""
+	})
+	for _, step := range []struct {
+		what    string
+		deletes func(client.Object) bool
+	}{
+		{"roles, bindings and Secret", func(object client.Object) bool {
+			switch object.(type) {
+			case *appsv1.Deployment, *corev1.ServiceAccount:
+				return false
+			}
+			return true
+		}},
+		{"ServiceAccount", func(object client.Object) bool {
+			_, isAccount := object.(*corev1.ServiceAccount)
+			return isAccount
+		}},
+	} {
+		before := installed(t, cluster, target.Status.Key)
+		maps.DeleteFunc(before, func(_ string, object client.Object) bool { return !step.deletes(object) })
+		start := time.Now()
+		for _, object := range before {
+			require.NoError(t, cluster.Delete(t.Context(), object))
+		}
+		n.eventually(step.what+": everything is back", func() (bool, string) {
+			var missing []string
+			after := installed(t, cluster, target.Status.Key)
+			for name, object := range before {
+				if now := after[name]; now == nil || now.GetUID() == object.GetUID() {
+					missing = append(missing, name)
+				}
+			}
+			return len(missing) == 0, fmt.Sprint(missing)
+		})
+		assert.Less(t, time.Since(start), mendedWithin, step.what)
+		t.Logf("%s: %d deleted objects were back after %s", step.what, len(before), time.Since(start).Round(100*time.Millisecond))
+		n.eventually(step.what+": the syncer, with its rights, reports the change", func() (bool, string) {
+			now := n.await("edge-1", "Deployed", "Deployed").Status.InstallationHash
+			return now != target.Status.InstallationHash, now
+		})
+		target = n.await("edge-1", "Ready", "Ready")
+	}
+}
+
 // installed is what carries a target's key in the cluster, by kind and name, but for the Namespace.
 func installed(t *testing.T, c client.Client, key string) map[string]client.Object {
 	t.Helper()
@@ -96,7 +151,7 @@ func installed(t *testing.T, c client.Client, key string) map[string]client.Obje
 		require.NoError(t, c.List(t.Context(), list, client.MatchingLabels{workloadv1alpha1.LabelKey: key}))
 		require.NoError(t, meta.EachListItem(list, func(item runtime.Object) error {
 			object := item.(client.Object)
-			found[fmt.Sprintf("%T %s", object, object.GetName())] = object
+			found[fmt.Sprintf("%T %s/%s", object, object.GetNamespace(), object.GetName())] = object
 			return nil
 		}))
 	}

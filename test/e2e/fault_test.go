@@ -87,6 +87,47 @@ func TestClaimsNotAccepted(t *testing.T) {
 	n.await("edge-1", "Ready", "Ready")
 }
 
+// TestLeasesNotClaimed: a workspace may reject the claim on Leases, and accept it, at any time. The heartbeats go where the
+// controller sees them.
+func TestLeasesNotClaimed(t *testing.T) {
+	t.Parallel()
+	claim := func(state apisv1alpha2.AcceptablePermissionClaimState) func(*apisv1alpha2.APIBinding) {
+		return func(binding *apisv1alpha2.APIBinding) {
+			for i := range binding.Spec.PermissionClaims {
+				if binding.Spec.PermissionClaims[i].Resource == "leases" {
+					binding.Spec.PermissionClaims[i].State = state
+				}
+			}
+		}
+	}
+	n := newTenant(t, claim(apisv1alpha2.ClaimRejected))
+	target := n.register("edge-1")
+	_, err := n.renewTime("edge-1")
+	require.True(t, apierrors.IsNotFound(err), "a Lease: %v", err)
+	first := target.Status.LastHeartbeatTime
+	n.eventually("the next heartbeat arrives in the status", func() (bool, string) {
+		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(target), target))
+		return target.Status.LastHeartbeatTime.After(first.Time), target.Status.LastHeartbeatTime.String()
+	})
+
+	change(n, sampleBinding(t), claim(apisv1alpha2.ClaimAccepted))
+	n.eventually("the syncer renews the Lease", func() (bool, string) {
+		renewed, err := n.renewTime("edge-1")
+		return !renewed.IsZero(), fmt.Sprint(err)
+	})
+
+	change(n, sampleBinding(t), claim(apisv1alpha2.ClaimRejected))
+	rejected := time.Now()
+	for time.Since(rejected) < threshold+10*time.Second {
+		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(target), target))
+		for _, condition := range []string{"Valid", "Ready"} {
+			require.True(t, meta.IsStatusConditionTrue(target.Status.Conditions, condition), "%+v", target.Status.Conditions)
+		}
+		<-time.After(time.Second)
+	}
+	assert.True(t, target.Status.LastHeartbeatTime.After(rejected.Add(interval)), "the last heartbeat: %s", target.Status.LastHeartbeatTime)
+}
+
 // TestClaimsForEveryVerb: kcp grants what APIExport and APIBinding both name, so "*" grants nothing, in either version.
 func TestClaimsForEveryVerb(t *testing.T) {
 	t.Parallel()
@@ -176,7 +217,10 @@ func TestDeletionWithoutClaims(t *testing.T) {
 func TestIdentityIsDeleted(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
-	n.register("edge-1")
+	s := n.openShop(n.register("edge-1"), "shop")
+	s.create(s.configMap("config", map[string]string{"a": "1"}))
+	s.awaitCopy("config", map[string]string{"a": "1"})
+	kept := s.uids()
 	identity := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.namespaceOf("edge-1")}}
 	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(identity), identity))
 	before := identity.UID
@@ -188,15 +232,15 @@ func TestIdentityIsDeleted(t *testing.T) {
 	})
 	t.Logf("The identity was made anew after %s", time.Since(started).Round(time.Second))
 	n.eventually("the syncer reports with it", func() (bool, string) {
-		target := &workloadv1alpha1.SyncTarget{}
-		err := n.Get(t.Context(), client.ObjectKey{Name: "edge-1"}, target)
-		if err != nil || target.Status.LastHeartbeatTime == nil {
-			return false, fmt.Sprint(err)
-		}
-		return target.Status.LastHeartbeatTime.After(identity.CreationTimestamp.Add(time.Second)), target.Status.LastHeartbeatTime.String()
+		next, err := n.renewTime("edge-1")
+		return err == nil && next.After(identity.CreationTimestamp.Add(time.Second)), fmt.Sprint(next, err)
 	})
 	t.Logf("The syncer reported after %s", time.Since(started).Round(time.Second))
 	n.await("edge-1", "Ready", "Ready")
+	s.awaitAssigned()
+	s.create(s.configMap("another", map[string]string{"b": "2"}))
+	s.awaitCopy("another", map[string]string{"b": "2"})
+	assert.Equal(t, kept["config"], s.uids()["config"], "what ran has noticed nothing")
 }
 
 // TestSecretFaults goes through what can be wrong with the Secret, and mends it.

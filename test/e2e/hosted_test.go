@@ -25,13 +25,7 @@ func TestHosted(t *testing.T) {
 	ctx := t.Context()
 	hosted := framework.Service{Workspace: "root:e2e-hosted", Name: "e2e-hosted"}
 	require.NoError(t, env.InstallExport(ctx, hosted))
-	for _, program := range []string{"synctarget-controller", "syncer"} {
-		binary, err := env.BuildProgram(ctx, "./cmd/"+program)
-		require.NoError(t, err)
-		archive, err := env.BuildImage(ctx, "ghcr.io/synctarget/"+program+":dev", binary)
-		require.NoError(t, err)
-		require.NoError(t, env.Import(ctx, archive))
-	}
+	importReleaseImages(t)
 
 	const namespace = "synctarget-system"
 	kubectl := func(stdin string, args ...string) string {
@@ -72,4 +66,16 @@ func TestHosted(t *testing.T) {
 	require.NoError(t, n.Delete(ctx, target))
 	n.awaitGone(target)
 	kubectl("", "delete", "-k", manifests)
+}
+
+// importReleaseImages brings the images of config/manager and config/chart onto the nodes.
+func importReleaseImages(t *testing.T) {
+	t.Helper()
+	for _, program := range []string{"synctarget-controller", "syncer"} {
+		binary, err := env.BuildProgram(t.Context(), "./cmd/"+program)
+		require.NoError(t, err)
+		archive, err := env.BuildImage(t.Context(), "ghcr.io/synctarget/"+program+":dev", binary)
+		require.NoError(t, err)
+		require.NoError(t, env.Import(t.Context(), archive))
+	}
 }

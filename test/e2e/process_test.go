@@ -59,7 +59,7 @@ func TestSyncerProcess(t *testing.T) {
 	o.KcpKubeconfig, o.Kubeconfig = filepath.Join(dir, "kcp"), env.ClusterKubeconfig("cluster-1")
 	o.SyncTargetName, o.SyncTargetUID, o.Key = "edge-1", string(pull.UID), pull.Status.Key
 	o.Namespace, o.HeartbeatInterval = namespace.Name, time.Second
-	o.MetricsBindAddress, o.HealthProbeBindAddress = freeAddress(t), freeAddress(t)
+	o.MetricsBindAddress, o.MetricsSecure, o.HealthProbeBindAddress = freeAddress(t), false, freeAddress(t)
 	binary, err := env.BuildProgram(t.Context(), "./cmd/syncer")
 	require.NoError(t, err)
 	syncer := exec.Command(binary, o.Args()...)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -11,14 +12,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/options"
 	"github.com/synctarget/synctarget/test/framework"
 )
 
@@ -33,17 +40,20 @@ func TestBindToReady(t *testing.T) {
 	kubeSystem := &corev1.Namespace{}
 	require.NoError(t, downstream(t).Get(t.Context(), client.ObjectKey{Name: "kube-system"}, kubeSystem))
 	assert.Equal(t, string(kubeSystem.UID), target.Status.ClusterID)
-	require.NotNil(t, target.Status.Syncer)
+	n.eventually("the syncer reports", func() (bool, string) {
+		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(target), target))
+		return target.Status.Syncer != nil, ""
+	})
 	assert.Equal(t, target.Status.ClusterID, target.Status.Syncer.ClusterID)
 	assert.Equal(t, int32(1), target.Status.Syncer.Nodes)
 	assert.NotEmpty(t, target.Status.Syncer.KubernetesVersion)
 	assert.Contains(t, target.Status.Syncer.Capacity, "cpu")
 
-	first := target.Status.LastHeartbeatTime
-	require.NotNil(t, first)
+	require.NotNil(t, target.Status.LastHeartbeatTime)
+	first := n.renewed("edge-1")
 	n.eventually("the next heartbeat arrives", func() (bool, string) {
-		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(target), target))
-		return target.Status.LastHeartbeatTime.After(first.Time), target.Status.LastHeartbeatTime.String()
+		next := n.renewed("edge-1")
+		return next.After(first), next.String()
 	})
 
 	n.eventually("the Events tell the story", func() (bool, string) {
@@ -74,6 +84,8 @@ func TestSyncerIdentityIsNarrow(t *testing.T) {
 
 	own := &workloadv1alpha1.SyncTarget{}
 	require.NoError(t, syncer.Get(t.Context(), client.ObjectKey{Name: "edge-1"}, own))
+	lease := &coordinationv1.Lease{}
+	require.NoError(t, syncer.Get(t.Context(), client.ObjectKey{Namespace: n.namespaceOf("edge-1"), Name: workloadv1alpha1.HeartbeatLeaseName}, lease))
 	for what, err := range map[string]error{
 		"get another SyncTarget": syncer.Get(t.Context(), client.ObjectKey{Name: "other"}, &workloadv1alpha1.SyncTarget{}),
 		"list SyncTargets":       syncer.List(t.Context(), &workloadv1alpha1.SyncTargetList{}),
@@ -81,27 +93,101 @@ func TestSyncerIdentityIsNarrow(t *testing.T) {
 		"get the kubeconfig":     syncer.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "edge-1"}, &corev1.Secret{}),
 		"change its spec":        syncer.Patch(t.Context(), own.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"unschedulable":true}}`))),
 		"delete itself":          syncer.Delete(t.Context(), own.DeepCopy()),
+		"get another Lease":      syncer.Get(t.Context(), client.ObjectKey{Namespace: n.namespaceOf("edge-1"), Name: "other"}, &coordinationv1.Lease{}),
+		"get another's Lease":    syncer.Get(t.Context(), client.ObjectKey{Namespace: n.namespaceOf("other"), Name: "syncer"}, &coordinationv1.Lease{}),
+		"list Leases":            syncer.List(t.Context(), &coordinationv1.LeaseList{}, client.InNamespace(n.namespaceOf("edge-1"))),
+		"delete its Lease":       syncer.Delete(t.Context(), lease.DeepCopy()),
 		"create a Namespace":     syncer.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "mine"}}),
 	} {
 		assert.True(t, apierrors.IsForbidden(err), "%s: %v", what, err)
 	}
 }
 
-// TestNoWritesAtRest counts the controller's writes over a minute in which heartbeats arrive.
+// TestSyncerMetrics: the syncer's metrics are for those whom the physical cluster lets read them.
+func TestSyncerMetrics(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t)
+	n.register("edge-1")
+	ctx, namespace := t.Context(), n.namespaceOf("edge-1")
+	config, err := clientcmd.BuildConfigFromFlags("", env.ClusterKubeconfig("cluster-1"))
+	require.NoError(t, err)
+	cluster, err := kubernetes.NewForConfig(config)
+	require.NoError(t, err)
+	pods, err := cluster.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	require.NoError(t, err)
+	require.Len(t, pods.Items, 1)
+	read := func(token string) (int, string) {
+		code, body, err := env.PodGet(ctx, "cluster-1", namespace, pods.Items[0].Name, options.DefaultMetricsPort, "/metrics", token)
+		require.NoError(t, err)
+		return code, string(body)
+	}
+
+	// A caller without a name, one without the right, and one with it: a ServiceAccount in a Namespace that ends with the story.
+	home := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "monitoring-"}}
+	home, err = cluster.CoreV1().Namespaces().Create(ctx, home, metav1.CreateOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_ = cluster.CoreV1().Namespaces().Delete(context.Background(), home.Name, metav1.DeleteOptions{})
+	})
+	token := func(account string) string {
+		_, err := cluster.CoreV1().ServiceAccounts(home.Name).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: account}}, metav1.CreateOptions{})
+		require.NoError(t, err)
+		issued, err := cluster.CoreV1().ServiceAccounts(home.Name).CreateToken(ctx, account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+		require.NoError(t, err)
+		return issued.Status.Token
+	}
+	reader, other := token("reader"), token("other")
+	role := &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: home.Name, OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Namespace", Name: home.Name, UID: home.UID}}},
+		Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}},
+	}
+	_, err = cluster.RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{})
+	require.NoError(t, err)
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: role.ObjectMeta,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: "reader", Namespace: home.Name}},
+	}
+	_, err = cluster.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
+	require.NoError(t, err)
+
+	code, body := read("")
+	assert.Equal(t, http.StatusUnauthorized, code, body)
+	code, body = read("nobody")
+	assert.Equal(t, http.StatusUnauthorized, code, body)
+	code, body = read(other)
+	assert.Equal(t, http.StatusForbidden, code, body)
+	code, body = read(reader)
+	assert.Equal(t, http.StatusOK, code, body)
+	assert.Contains(t, body, "synctarget_syncer_heartbeats_total")
+}
+
+// TestNoWritesAtRest counts the controller's writes over a minute in which heartbeats arrive. It writes when the last one was.
 func TestNoWritesAtRest(t *testing.T) {
 	t.Parallel() // it rests all of its time
 	n := newTenant(t)
 	target := n.register("edge-1")
+	s := n.openShop(target, "shop")
+	config := s.configMap("config", map[string]string{"a": "1"})
+	s.create(config)
+	s.awaitReport(config, `"ready":"Current"`)
+	n.awaitPlacement(s.placement().Name, "Available", "Available")
+	n.await("edge-1", "Synced", "Synced")
+	n.eventually("the Namespace says where it runs", func() (bool, string) {
+		namespace := &corev1.Namespace{}
+		err := n.Get(t.Context(), client.ObjectKey{Name: "shop"}, namespace)
+		said := namespace.Annotations[workloadv1alpha1.AnnotationPlacement]
+		return err == nil && strings.Contains(said, `"state":"Running"`), said
+	})
 	// The last Event may still be on its way.
 	n.eventually("the Events are written", func() (bool, string) {
 		all := strings.Join(n.events(target), "\n")
-		return strings.Contains(all, "Normal Ready: ") && strings.Contains(all, "Normal Deployed: "), all
+		return strings.Contains(all, "Normal Ready: ") && strings.Contains(all, "Normal Deployed: ") && strings.Contains(all, "Normal Synced: "), all
 	})
 	start := time.Now()
 	beats := map[int64]bool{}
 	for time.Since(start) < time.Minute {
-		require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(target), target))
-		beats[target.Status.LastHeartbeatTime.Unix()] = true
+		beats[n.renewed("edge-1").Unix()] = true
 		<-time.After(time.Second)
 	}
 	assert.GreaterOrEqual(t, len(beats), 3, "heartbeats arrive meanwhile")
@@ -117,6 +203,17 @@ func (n *tenant) requireNoControllerWrites(since time.Time, targets ...string) {
 	require.NotEmpty(n.t, upstream, "the audit log of kcp shows the installation")
 	require.GreaterOrEqual(n.t, len(downstream), 8*len(targets), "the audit log of cluster-1 shows the installation")
 	upstream, downstream = n.controllerWrites(since, targets)
+	reports := map[string]int{}
+	upstream = slices.DeleteFunc(upstream, func(w framework.Request) bool {
+		isReport := w.Resource == "synctargets.workload.kcp.io/status"
+		if isReport {
+			reports[w.Name]++
+		}
+		return isReport
+	})
+	for name, count := range reports {
+		assert.LessOrEqual(n.t, count, int(time.Since(since)/time.Minute)+1, "how often the controller wrote status.lastHeartbeatTime of %q", name)
+	}
 	assert.Empty(n.t, upstream, "what the controller wrote in the workspace")
 	assert.Empty(n.t, downstream, "what the controller wrote in the physical cluster")
 }
@@ -189,11 +286,11 @@ func TestPullMode(t *testing.T) {
 	image, err := env.SyncerImage(t.Context())
 	require.NoError(t, err)
 	var manifests strings.Builder
-	apply := func(target *workloadv1alpha1.SyncTarget) {
+	apply := func(target *workloadv1alpha1.SyncTarget, namespaces ...string) {
 		manifests.Reset()
 		require.NoError(t, agent.Render(&manifests, agent.Config{
 			Target: target, ClusterName: n.clusterName, Image: image,
-			KcpURL: env.WorkspaceURL(n.clusterName), KcpCA: n.config.CAData, Token: token.Data["token"],
+			KcpURL: env.WorkspaceURL(n.clusterName), KcpCA: n.config.CAData, Token: token.Data["token"], Namespaces: namespaces,
 		}))
 		_, err := env.ClusterKubectl(t.Context(), "cluster-1", manifests.String(), "apply", "--server-side", "-f", "-")
 		require.NoError(t, err)
@@ -209,12 +306,11 @@ func TestPullMode(t *testing.T) {
 
 	t.Log("a Namespace that is opened is synced once its counterpart is made by hand")
 	s := n.openShop(target, "shop")
-	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(target), target))
-	apply(target)
+	apply(target, "shop")
 	s.create(s.configMap("config", map[string]string{"a": "1"}))
 	s.awaitCopy("config", map[string]string{"a": "1"})
-	s.setState("")
-	s.awaitState("")
+	s.withdraw()
+	s.awaitWithdrawn()
 	s.awaitNoCopy("config")
 	s.requireFree()
 

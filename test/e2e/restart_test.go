@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -75,16 +74,13 @@ func TestKcpRestart(t *testing.T) {
 	s.awaitExactly(want)
 	s.awaitHeld(want)
 	before := s.uids()
-	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(target), target))
-	beat := target.Status.LastHeartbeatTime.DeepCopy()
+	beat := n.renewed("edge-1")
 	require.NoError(t, env.Kill("kcp"))
 	require.NoError(t, env.Restart(t.Context(), "kcp"))
 
 	n.eventually("heartbeats arrive again", func() (bool, string) {
-		if err := n.Get(t.Context(), client.ObjectKeyFromObject(target), target); err != nil {
-			return false, err.Error()
-		}
-		return target.Status.LastHeartbeatTime.After(beat.Time), target.Status.LastHeartbeatTime.String()
+		next, err := n.renewTime("edge-1")
+		return err == nil && next.After(beat), fmt.Sprint(next, err)
 	})
 	n.await("edge-1", "Ready", "Ready")
 

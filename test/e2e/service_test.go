@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,4 +76,14 @@ func (s *ownService) start(t *testing.T) {
 func (s *ownService) stop(t *testing.T) {
 	t.Helper()
 	require.NoError(t, env.Stop(s.Name))
+}
+
+// restart starts the controller anew, with flags beside those of newOwnService.
+func (s *ownService) restart(t *testing.T, flags ...string) {
+	t.Helper()
+	s.stop(t)
+	process := s.process
+	process.Args = append(slices.Clone(s.process.Args), flags...)
+	_, err := env.Start(t.Context(), process)
+	require.NoError(t, err)
 }

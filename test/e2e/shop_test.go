@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,7 +22,7 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
 )
 
-// shop is a Namespace of a tenant that is opened to a target, and its counterpart.
+// shop is a Namespace of a tenant that a Placement of its own places on a target, and its counterpart.
 type shop struct {
 	*tenant
 	target *workloadv1alpha1.SyncTarget
@@ -38,14 +39,13 @@ func (n *tenant) shopIn(target *workloadv1alpha1.SyncTarget, namespace string) *
 	return &shop{tenant: n, target: target, there: there, namespace: namespace, counterpart: naming.Namespace(target.Status.Key, namespace)}
 }
 
-// openShop makes a Namespace and opens it to a target.
+// openShop makes a Namespace and places it on a target.
 func (n *tenant) openShop(target *workloadv1alpha1.SyncTarget, namespace string) *shop {
 	n.t.Helper()
 	s := n.shopIn(target, namespace)
-	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: namespace, Labels: map[string]string{workloadv1alpha1.StateLabel(target.Status.Key): workloadv1alpha1.StateSync},
-	}})
-	s.awaitState(workloadv1alpha1.NamespaceOpen)
+	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	s.place()
+	s.awaitAssigned()
 	return s
 }
 
@@ -69,40 +69,83 @@ func (n *tenant) openShops(clusters ...string) []*shop {
 	return shops
 }
 
-// setState labels the Namespace for the target; with an empty state the label goes.
-func (s *shop) setState(state string) {
+// placement places the Namespace on the target.
+func (s *shop) placement() *workloadv1alpha1.Placement {
+	return &workloadv1alpha1.Placement{
+		ObjectMeta: metav1.ObjectMeta{Name: s.namespace + "-on-" + s.target.Name},
+		Spec: workloadv1alpha1.PlacementSpec{
+			NamespaceSelector: metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.namespace}},
+			ClusterAffinity:   &workloadv1alpha1.ClusterAffinity{ClusterNames: []string{s.target.Name}},
+		},
+	}
+}
+
+// place makes the Placement of the Namespace.
+func (s *shop) place() {
 	s.t.Helper()
-	label := workloadv1alpha1.StateLabel(s.target.Status.Key)
-	change(s.tenant, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}, func(ns *corev1.Namespace) {
-		delete(ns.Labels, label)
-		if state != "" {
-			metav1.SetMetaDataLabel(&ns.ObjectMeta, label, state)
+	s.create(s.placement())
+}
+
+// withdraw deletes the Placement of the Namespace, which waits for no cluster.
+func (s *shop) withdraw() {
+	s.t.Helper()
+	placement := s.placement()
+	require.NoError(s.t, s.Delete(s.t.Context(), placement))
+	s.awaitGone(placement)
+}
+
+// assignment is the Assignment of the Namespace to the target, nil if there is none.
+func (s *shop) assignment() (*workloadv1alpha1.Assignment, error) {
+	var list workloadv1alpha1.AssignmentList
+	if err := s.List(s.t.Context(), &list, client.InNamespace(s.namespaceOf(s.target.Name))); err != nil {
+		return nil, err
+	}
+	for i := range list.Items {
+		if list.Items[i].Spec.Namespace.Name == s.namespace {
+			return &list.Items[i], nil
 		}
+	}
+	return nil, nil
+}
+
+// awaitAssigned waits until the syncer has its rights in the Namespace.
+func (s *shop) awaitAssigned() {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("Namespace %s is admitted on %s", s.namespace, s.target.Name), func() (bool, string) {
+		a, err := s.assignment()
+		if err != nil || a == nil {
+			return false, fmt.Sprint("no Assignment: ", err, s.placementStatus())
+		}
+		return a.Spec.Intent == workloadv1alpha1.IntentRun && meta.IsStatusConditionTrue(a.Status.Conditions, workloadv1alpha1.ConditionAdmitted),
+			fmt.Sprint(a.Spec, a.Status.Conditions)
 	})
 }
 
-// awaitState waits for the Namespace's state in the SyncTarget's status, with these words; empty is for none.
-func (s *shop) awaitState(want workloadv1alpha1.NamespaceState, words ...string) {
+// placementStatus is what the Placement of the Namespace says.
+func (s *shop) placementStatus() string {
+	placement := s.placement()
+	if err := s.Get(s.t.Context(), client.ObjectKeyFromObject(placement), placement); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprint(placement.Status.Conditions, placement.Status.Namespaces)
+}
+
+// awaitWithdrawn waits until the Namespace has no Assignment to the target.
+func (s *shop) awaitWithdrawn() {
 	s.t.Helper()
-	s.eventually(fmt.Sprintf("Namespace %s is %q %q", s.namespace, want, words), func() (bool, string) {
-		target := &workloadv1alpha1.SyncTarget{}
-		if err := s.Get(s.t.Context(), client.ObjectKeyFromObject(s.target), target); err != nil {
-			return false, err.Error()
+	s.eventually(fmt.Sprintf("Namespace %s is withdrawn from %s", s.namespace, s.target.Name), func() (bool, string) {
+		a, err := s.assignment()
+		if err != nil || a == nil {
+			return err == nil, fmt.Sprint(err)
 		}
-		for _, n := range target.Status.Namespaces {
-			if n.Name == s.namespace {
-				return n.State == want && containsAll(n.Message, words), string(n.State) + " " + n.Message
-			}
-		}
-		return want == "", "not listed"
+		return false, fmt.Sprint(a.Spec, a.Status.Conditions)
 	})
 }
 
-// awaitLeft waits until a Namespace that was open has left the status, the syncer's rights are taken back and the
-// counterpart is gone.
+// awaitLeft waits until a Namespace has no Assignment any more, the syncer's rights are taken back and the counterpart is gone.
 func (s *shop) awaitLeft() {
 	s.t.Helper()
-	s.awaitState("")
+	s.awaitWithdrawn()
 	assert.Empty(s.t, s.grants(), "the syncer's rights in Namespace %s", s.namespace)
 	s.awaitNoNamespace(s.counterpart)
 }
@@ -116,12 +159,13 @@ func (s *shop) awaitNoNamespace(name string) {
 	})
 }
 
-// grants are the RoleBindings of ours in the Namespace.
+// grants are the RoleBindings that let the syncer into the Namespace.
 func (s *shop) grants() []rbacv1.RoleBinding {
 	s.t.Helper()
 	var list rbacv1.RoleBindingList
 	require.NoError(s.t, s.List(s.t.Context(), &list, client.InNamespace(s.namespace), client.MatchingLabels{workloadv1alpha1.LabelKey: s.target.Status.Key}))
-	return list.Items
+	// In the Namespace of the identity, another binding lets the syncer renew its Lease.
+	return slices.DeleteFunc(list.Items, func(b rbacv1.RoleBinding) bool { return !strings.HasSuffix(b.RoleRef.Name, ":sync") })
 }
 
 func (s *shop) configMap(name string, data map[string]string) *corev1.ConfigMap {

@@ -120,7 +120,7 @@ func (s *shop) leavesOrphan(name string) {
 	n.await(s.target.Name, "Deployed", "Deployed")
 	later := n.shopIn(n.await(s.target.Name, "Ready", "Ready"), s.namespace)
 	require.Equal(t, s.counterpart, later.counterpart)
-	later.awaitState(workloadv1alpha1.NamespaceOpen)
+	later.awaitAssigned()
 	later.create(later.configMap("other", map[string]string{"a": "1"}))
 	later.awaitCopy("other", map[string]string{"a": "1"})
 	assert.Equal(t, before, later.requireOrphan(name), "while there is a target again")

@@ -15,7 +15,7 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// TestSyncDown: what is in an opened Namespace is in the physical cluster, as far as it is the user's to say.
+// TestSyncDown: what is in an assigned Namespace is in the physical cluster, as far as it is the user's to say.
 func TestSyncDown(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
@@ -160,15 +160,15 @@ func letsGo(s *shop, config *corev1.ConfigMap) {
 func closesAndOpens(s *shop) {
 	t, theirs := s.t, map[string]string{"theirs": "1"}
 	t.Log("a Namespace that is closed is left, but for what is not ours")
-	s.setState("")
-	s.awaitState("")
+	s.withdraw()
+	s.awaitWithdrawn()
 	s.awaitNoCopy("kept")
 	s.awaitCopy("foreign", theirs)
 	s.requireFree()
 
 	t.Log("and can be opened again")
-	s.setState(workloadv1alpha1.StateSync)
-	s.awaitState(workloadv1alpha1.NamespaceOpen)
+	s.place()
+	s.awaitAssigned()
 	s.awaitCopy("kept", map[string]string{"a": "1"})
 	require.NoError(t, s.Delete(t.Context(), s.target))
 	s.awaitGone(s.target)

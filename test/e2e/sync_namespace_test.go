@@ -40,11 +40,11 @@ func TestSyncOfNamespaces(t *testing.T) {
 	credentials, identity := n.shopIn(target, "default"), n.shopIn(target, n.namespaceOf("edge-1"))
 	credentials.refuse("the kubeconfig of SyncTarget", "edge-1")
 	identity.refuse("the identity of a syncer")
-	credentials.setState("")
-	credentials.awaitState("")
+	credentials.withdraw()
+	credentials.awaitWithdrawn()
 
 	t.Log("of a Namespace that is closed, and of one that is deleted, nothing of ours is left")
-	closes.setState("")
+	closes.withdraw()
 	_, err = env.Kubectl(t.Context(), n.path.String(), "", "delete", "namespace", "goes", "--timeout=100s")
 	require.NoError(t, err)
 	err = n.Get(t.Context(), client.ObjectKey{Name: "goes"}, &corev1.Namespace{})
@@ -79,9 +79,9 @@ func TestSyncedMeansThere(t *testing.T) {
 		for i := range many {
 			s.create(s.configMap(fmt.Sprintf("config-%02d", i), map[string]string{"a": "1"}))
 		}
-		s.setState(workloadv1alpha1.StateSync)
-		// At first nobody has seen the label yet; from when it is told of, Synced holds for it, too.
-		s.awaitState(workloadv1alpha1.NamespaceOpen)
+		s.place()
+		// From when it is admitted, Synced speaks of it, too.
+		s.awaitAssigned()
 		_, err := env.Kubectl(t.Context(), n.path.String(), "", "wait", "synctarget/edge-1", "--for=condition=Synced", "--timeout=100s")
 		require.NoError(t, err)
 		var copies corev1.ConfigMapList
@@ -92,7 +92,7 @@ func TestSyncedMeansThere(t *testing.T) {
 	open("second")
 }
 
-// TestManyNamespacesEnd: Namespaces that are deleted together, and one that is opened and closed in quick turns, are left
+// TestManyNamespacesEnd: Namespaces that are deleted together, and one that is placed and withdrawn in quick turns, are left
 // without a finalizer of ours, and one that is opened again is synced.
 func TestManyNamespacesEnd(t *testing.T) {
 	t.Parallel()
@@ -121,17 +121,20 @@ func TestManyNamespacesEnd(t *testing.T) {
 		s.awaitLeft()
 	}
 
-	for i := range 10 {
-		turns.setState(map[bool]string{true: workloadv1alpha1.StateSync}[i%2 == 1])
+	for range 5 {
+		turns.withdraw()
+		turns.place()
 	}
 	turns.awaitCopy("config", map[string]string{"in": "turns"})
-	for i := range 11 {
-		turns.setState(map[bool]string{true: workloadv1alpha1.StateSync}[i%2 == 1])
+	for range 5 {
+		turns.withdraw()
+		turns.place()
 	}
+	turns.withdraw()
 	turns.awaitLeft()
 	turns.requireFree()
-	turns.setState(workloadv1alpha1.StateSync)
-	turns.awaitState(workloadv1alpha1.NamespaceOpen)
+	turns.place()
+	turns.awaitAssigned()
 	turns.awaitCopy("config", map[string]string{"in": "turns"})
 }
 
@@ -162,8 +165,8 @@ func TestSyncLeavesWhatIsOfOthers(t *testing.T) {
 	}
 
 	t.Log("closed with something of others in it")
-	s.setState("")
-	s.awaitState("")
+	s.withdraw()
+	s.awaitWithdrawn()
 	s.awaitNoCopy("config")
 	s.requireFree()
 	s.eventually("an Event says what keeps the Namespace", func() (bool, string) {
@@ -184,31 +187,25 @@ func TestSyncLeavesWhatIsOfOthers(t *testing.T) {
 	assert.True(t, apierrors.IsNotFound(err), "our rights in it: %v", err)
 
 	t.Log("opened again, and closed when they have taken it away")
-	s.setState(workloadv1alpha1.StateSync)
-	s.awaitState(workloadv1alpha1.NamespaceOpen)
+	s.place()
+	s.awaitAssigned()
 	s.awaitCopy("config", map[string]string{"a": "1"})
 	s.awaitReport(web, `"ready":"Current"`)
 	for _, object := range theirs {
 		require.NoError(t, s.there.Delete(t.Context(), object))
 	}
-	s.setState("")
+	s.withdraw()
 	s.awaitLeft()
 }
 
-// refuse labels a Namespace that must not be opened, and waits until that is told.
+// refuse places a Namespace that must never be synced, and waits until the Placement says why it is not.
 func (s *shop) refuse(words ...string) {
 	s.t.Helper()
-	s.setState(workloadv1alpha1.StateSync)
-	s.awaitState(workloadv1alpha1.NamespaceRefused, words...)
+	s.place()
 	told := append([]string{s.namespace}, words...)
-	s.eventually("an Event tells that Namespace "+s.namespace+" is refused", func() (bool, string) {
-		all := s.events(s.target)
-		for _, event := range all {
-			if strings.HasPrefix(event, "Warning "+workloadv1alpha1.ReasonNamespaceRefused+": ") && containsAll(event, told) {
-				return true, event
-			}
-		}
-		return false, strings.Join(all, "\n")
+	s.eventually("the Placement tells that Namespace "+s.namespace+" is refused", func() (bool, string) {
+		status := s.placementStatus()
+		return containsAll(status, told), status
 	})
 	assert.Empty(s.t, s.grants(), "the syncer's rights in Namespace %s", s.namespace)
 	err := s.there.Get(s.t.Context(), client.ObjectKey{Name: s.counterpart}, &corev1.Namespace{})

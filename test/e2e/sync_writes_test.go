@@ -153,8 +153,16 @@ func (s *shop) takesOver(configMaps int) {
 		if err := s.Get(t.Context(), client.ObjectKeyFromObject(s.target), target); err != nil {
 			return false, err.Error()
 		}
-		counts := countsOf(target)
-		return counts["configmaps"] == fmt.Sprintf("%d, 0 failing", configMaps) && counts["deployments"] == "1, 0 failing", fmt.Sprint(counts)
+		counts, objects := countsOf(target), int32(0)
+		for _, r := range target.Status.SyncedResources {
+			objects += r.Objects
+		}
+		a, err := s.assignment() // which is told of them later
+		if err != nil || a == nil || a.Status.Objects == nil {
+			return false, fmt.Sprint("no report of the Namespace: ", err)
+		}
+		return counts["configmaps"] == fmt.Sprintf("%d, 0 failing", configMaps) && counts["deployments"] == "1, 0 failing" && a.Status.Objects.Applied == objects,
+			fmt.Sprint(counts, a.Status.Objects)
 	})
 	before, counts, killed := target.Status.Syncer.Instance, countsOf(target), time.Now()
 	s.killSyncer(s.target.Name)
@@ -179,6 +187,9 @@ func (s *shop) takesOver(configMaps int) {
 	down, up := s.writes(killed)
 	assert.Empty(t, down, "written by the new syncer in the physical cluster")
 	assert.Empty(t, up, "written by the new syncer in the workspace")
+	all, err := s.audited("kcp", killed)
+	require.NoError(t, err)
+	assert.NotContains(t, fmt.Sprint(all), namespaceReports, "told by the new syncer of the Namespace")
 }
 
 // countsOf is what a SyncTarget tells of each resource in numbers.
@@ -200,7 +211,7 @@ func (s *shop) rest(d time.Duration, look func(*workloadv1alpha1.SyncTarget)) {
 		if err := s.Get(s.t.Context(), client.ObjectKeyFromObject(s.target), target); err != nil {
 			return false, err.Error()
 		}
-		beats[target.Status.LastHeartbeatTime.Unix()] = true
+		beats[s.renewed(target.Name).Unix()] = true
 		if look != nil {
 			look(target)
 		}
@@ -254,7 +265,7 @@ func (s *shop) writes(since time.Time) (down, up []string) {
 		require.NoError(s.t, err)
 		for _, w := range all {
 			switch w.Resource {
-			case "synctargets.workload.kcp.io/status", "leases.coordination.k8s.io", "events":
+			case "synctargets.workload.kcp.io/status", namespaceReports, "leases.coordination.k8s.io", "events":
 			default:
 				sides[log] = append(sides[log], fmt.Sprintf("%s %s %s (%d)", w.Verb, w.Resource, w.Name, w.Code))
 			}
@@ -262,6 +273,9 @@ func (s *shop) writes(since time.Time) (down, up []string) {
 	}
 	return sides[s.target.Spec.Cluster], sides["kcp"]
 }
+
+// namespaceReports are what the syncer writes of a whole Namespace.
+const namespaceReports = "assignments.workload.kcp.io/status"
 
 // audited is everything that the syncer has written, on one side: its ServiceAccount has the same name on both.
 func (s *shop) audited(log string, since time.Time) ([]framework.Request, error) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -214,18 +215,35 @@ func syncTarget(name string) *workloadv1alpha1.SyncTarget {
 // register creates a Secret with the cluster's kubeconfig and a SyncTarget, and waits until it is Ready and Deployed.
 func (n *tenant) register(name string) *workloadv1alpha1.SyncTarget {
 	n.t.Helper()
-	kubeconfig, err := os.ReadFile(env.ClusterKubeconfig(n.cluster))
+	return n.registerAll(n.cluster, name)[0]
+}
+
+// registerAll is register of several SyncTargets for one cluster, all at once.
+func (n *tenant) registerAll(cluster string, names ...string) (targets []*workloadv1alpha1.SyncTarget) {
+	n.t.Helper()
+	kubeconfig, err := os.ReadFile(env.ClusterKubeconfig(cluster))
 	require.NoError(n.t, err)
-	require.NoError(n.t, n.Create(n.t.Context(), kubeconfigSecret(name, kubeconfig)))
-	target := syncTarget(name)
-	target.Spec.Cluster = n.cluster
-	require.NoError(n.t, n.Create(n.t.Context(), target))
-	n.await(name, "Deployed", "Deployed")
-	return n.await(name, "Ready", "Ready")
+	for _, name := range names {
+		require.NoError(n.t, n.Create(n.t.Context(), kubeconfigSecret(name, kubeconfig)))
+		target := syncTarget(name)
+		target.Spec.Cluster = cluster
+		require.NoError(n.t, n.Create(n.t.Context(), target))
+	}
+	for _, name := range names {
+		n.await(name, "Deployed", "Deployed")
+		targets = append(targets, n.await(name, "Ready", "Ready"))
+	}
+	return targets
 }
 
 // await waits until a condition has a reason and, if any are given, its message holds these words.
 func (n *tenant) await(name, conditionType, reason string, words ...string) *workloadv1alpha1.SyncTarget {
+	n.t.Helper()
+	return n.awaitStatus(name, conditionType, statusWith(conditionType, reason), reason, words...)
+}
+
+// awaitStatus is await of a condition with this status.
+func (n *tenant) awaitStatus(name, conditionType string, status metav1.ConditionStatus, reason string, words ...string) *workloadv1alpha1.SyncTarget {
 	n.t.Helper()
 	target := &workloadv1alpha1.SyncTarget{}
 	n.eventually(fmt.Sprintf("SyncTarget %s has %s=%s %q", name, conditionType, reason, words), func() (bool, string) {
@@ -237,7 +255,7 @@ func (n *tenant) await(name, conditionType, reason string, words ...string) *wor
 			return false, "no such condition yet"
 		}
 		ok := condition.Reason == reason && condition.ObservedGeneration == target.Generation &&
-			condition.Status == statusWith(conditionType, reason)
+			condition.Status == status
 		for _, word := range words {
 			ok = ok && strings.Contains(condition.Message, word)
 		}
@@ -249,7 +267,7 @@ func (n *tenant) await(name, conditionType, reason string, words ...string) *wor
 // statusWith is the status that goes with a reason.
 func statusWith(conditionType, reason string) metav1.ConditionStatus {
 	switch {
-	case reason == conditionType, reason == workloadv1alpha1.ReasonSecretTerminating:
+	case reason == conditionType, reason == workloadv1alpha1.ReasonSecretTerminating, reason == workloadv1alpha1.ReasonRolloutHalted:
 		return metav1.ConditionTrue
 	case reason == workloadv1alpha1.ReasonClusterUnreachable, reason == workloadv1alpha1.ReasonHealthCheckFailed,
 		conditionType == workloadv1alpha1.ConditionDeployed && reason == workloadv1alpha1.ReasonValidationFailed:
@@ -301,11 +319,29 @@ func (n *tenant) namespaceOf(name string) string {
 	return workloadv1alpha1.SyncerNamespace(name, workloadv1alpha1.Key(n.clusterName, name))
 }
 
+// renewTime is when a target's syncer last renewed its Lease, by the syncer's clock; zero if it never did.
+func (n *tenant) renewTime(name string) (time.Time, error) {
+	var lease coordinationv1.Lease
+	err := n.Get(n.t.Context(), client.ObjectKey{Namespace: n.namespaceOf(name), Name: workloadv1alpha1.HeartbeatLeaseName}, &lease)
+	if err != nil || lease.Spec.RenewTime == nil {
+		return time.Time{}, err
+	}
+	return lease.Spec.RenewTime.Time, nil
+}
+
+// renewed is renewTime of a target whose Lease must be there.
+func (n *tenant) renewed(name string) time.Time {
+	n.t.Helper()
+	renewed, err := n.renewTime(name)
+	require.NoError(n.t, err)
+	return renewed
+}
+
 // requireNothingLeft fails if anything of a target is left on a side.
 func requireNothingLeft(t *testing.T, c client.Client, key string) {
 	t.Helper()
 	for _, list := range []client.ObjectList{
-		&corev1.NamespaceList{}, &corev1.ServiceAccountList{}, &corev1.SecretList{},
+		&corev1.NamespaceList{}, &corev1.ServiceAccountList{}, &corev1.SecretList{}, &coordinationv1.LeaseList{},
 		&rbacv1.ClusterRoleList{}, &rbacv1.ClusterRoleBindingList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{},
 	} {
 		require.NoError(t, c.List(t.Context(), list, client.MatchingLabels{workloadv1alpha1.LabelKey: key}))

@@ -18,6 +18,10 @@ func TestSecondCluster(t *testing.T) {
 		{"SilentSyncer", silentSyncer},
 		{"SyncThroughPartition", syncThroughPartition},
 		{"SyncOfTwoTargets", syncOfTwoTargets},
+		{"PlacementDrain", placementDrain},
+		{"PlacementFailover", placementFailover},
+		{"PlacementTakenBack", placementTakenBack},
+		{"MassDisconnect", massDisconnect},
 	} {
 		t.Run(story.name, story.run)
 	}

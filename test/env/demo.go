@@ -18,6 +18,18 @@ const (
 	demoTimeout = 5 * time.Minute
 )
 
+// demoRegions are the cells of the demo's SyncTargets, one for each cluster that is used.
+var demoRegions = []string{"local", "remote"}
+
+// demoTargets are the SyncTargets that the demo registers: demo for cluster-1 and, if CLUSTERS asks for a second cluster, demo-2.
+func demoTargets(env *framework.Environment) []string {
+	targets := []string{demoTarget}
+	if o, err := optionsFromEnv(); err == nil && o.Clusters > 1 && len(env.Clusters()) > 1 {
+		targets = append(targets, demoTarget+"-2")
+	}
+	return targets
+}
+
 // demo brings everything up and registers cluster-1 from a tenant's workspace, as its user would.
 func demo(ctx context.Context, env *framework.Environment) error {
 	begin := time.Now()
@@ -38,8 +50,22 @@ func demo(ctx context.Context, env *framework.Environment) error {
 	if _, err := env.Kubectl(ctx, workspace, "", "wait", "apibinding/workload.kcp.io", "--for=condition=Ready", "--timeout=60s"); err != nil {
 		return err
 	}
-	secret, err := env.Kubectl(ctx, workspace, "", "create", "secret", "generic", demoTarget, "-n=default", "--dry-run=client", "-o=yaml",
-		"--from-file=kubeconfig="+env.ClusterKubeconfig("cluster-1"))
+	for i, target := range demoTargets(env) {
+		if err := register(ctx, env, workspace, target, env.Clusters()[i], demoRegions[i]); err != nil {
+			return err
+		}
+	}
+	if err := runWorkload(ctx, env, workspace); err != nil {
+		return err
+	}
+	fmt.Printf("\nThe demo took %s.\n", time.Since(begin).Round(time.Second))
+	return tryNext(ctx, env, workspace)
+}
+
+// register registers a cluster and waits until its SyncTarget is Ready.
+func register(ctx context.Context, env *framework.Environment, workspace, target, cluster, region string) error {
+	secret, err := env.Kubectl(ctx, workspace, "", "create", "secret", "generic", target, "-n=default", "--dry-run=client", "-o=yaml",
+		"--from-file=kubeconfig="+env.ClusterKubeconfig(cluster))
 	if err != nil {
 		return err
 	}
@@ -48,17 +74,10 @@ func demo(ctx context.Context, env *framework.Environment) error {
 		return err
 	}
 	start := time.Now()
-	if _, err := env.Kubectl(ctx, workspace, demoManifest, "apply", "-f", "-"); err != nil {
+	if _, err := env.Kubectl(ctx, workspace, fmt.Sprintf(demoManifest, target, cluster, region, target), "apply", "-f", "-"); err != nil {
 		return err
 	}
-	if err := follow(ctx, env, workspace, start); err != nil {
-		return err
-	}
-	if err := runWorkload(ctx, env, workspace); err != nil {
-		return err
-	}
-	fmt.Printf("\nThe demo took %s.\n", time.Since(begin).Round(time.Second))
-	return tryNext(ctx, env, workspace)
+	return follow(ctx, env, workspace, target, start)
 }
 
 // printPlan says what the demo will do and about how long that takes.
@@ -82,14 +101,9 @@ func printPlan(ctx context.Context, env *framework.Environment) error {
 	return nil
 }
 
-// runWorkload binds the workload APIs, opens a Namespace to the SyncTarget and has a Deployment run in the cluster.
+// runWorkload binds the workload APIs, places a Namespace on the SyncTargets and has a Deployment run in the clusters.
 func runWorkload(ctx context.Context, env *framework.Environment, workspace string) error {
-	fmt.Println("\nA workload: binding of the compute APIs, Namespace, Deployment")
-	key, err := env.Kubectl(ctx, workspace, "", "get", "synctarget", demoTarget, "-o=jsonpath={.status.key}")
-	if err != nil {
-		return err
-	}
-	namespace := fmt.Sprintf(demoNamespace, workloadv1alpha1.StateLabel(key), workloadv1alpha1.StateSync)
+	fmt.Println("\nA workload: binding of the compute APIs, Namespace, Placement, Deployment")
 	start := time.Now()
 	for _, step := range []struct {
 		stdin string
@@ -97,20 +111,23 @@ func runWorkload(ctx context.Context, env *framework.Environment, workspace stri
 	}{
 		{"", []string{"apply", "-k", env.Repo + "/config/samples/compute"}},
 		{"", []string{"wait", "apibinding/compute", "--for=condition=Ready", "--timeout=60s"}},
-		{namespace, []string{"apply", "-f", "-"}},
+		{fmt.Sprintf(demoPlacement, len(demoTargets(env))), []string{"apply", "-f", "-"}},
 		{demoWorkload(env), []string{"apply", "-f", "-"}},
 		{"", []string{"-n=shop", "wait", "deployment/web", "--for=condition=Available", "--timeout=120s"}},
+		{"", []string{"wait", "placement/shop", "--for=condition=Available", "--timeout=120s"}},
 	} {
 		if _, err := env.Kubectl(ctx, workspace, step.stdin, step.args...); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("%5.1fs  Deployment web is Available\n", time.Since(start).Seconds())
-	table, err := env.Kubectl(ctx, workspace, "", "-n=shop", "get", "deployments")
-	if err != nil {
-		return err
+	fmt.Printf("%5.1fs  Placement shop is Available\n", time.Since(start).Seconds())
+	for _, args := range [][]string{{"get", "placements"}, {"get", "assignments", "-A"}, {"-n=shop", "get", "deployments"}} {
+		table, err := env.Kubectl(ctx, workspace, "", args...)
+		if err != nil {
+			return err
+		}
+		fmt.Print(table)
 	}
-	fmt.Print(table)
 	return nil
 }
 
@@ -122,9 +139,17 @@ func demoWorkload(env *framework.Environment) string {
 	return fmt.Sprintf(demoManifests, framework.WebImage, "[]")
 }
 
-const demoNamespace = `apiVersion: v1
+const demoPlacement = `apiVersion: v1
 kind: Namespace
-metadata: {name: shop, labels: {%s: %s}}
+metadata: {name: shop, labels: {app: shop}}
+---
+apiVersion: workload.kcp.io/v1alpha1
+kind: Placement
+metadata: {name: shop}
+spec:
+  namespaceSelector: {matchLabels: {app: shop}}
+  numberOfClusters: %d
+  spreadConstraints: [{topologyKey: region}]
 `
 
 const demoManifests = `apiVersion: apps/v1
@@ -169,6 +194,7 @@ func tryNext(ctx context.Context, env *framework.Environment, workspace string) 
 		"kubectl -n shop scale deployment web --replicas=3",
 		cluster + " get pods -A",
 		cluster + " -n " + workloadv1alpha1.SyncerNamespace(demoTarget, key) + " delete deployment syncer    # it comes back",
+		"kubectl describe placement shop",
 		"kubectl delete synctarget demo    # nothing is left on either side",
 		down,
 	} {
@@ -179,20 +205,20 @@ func tryNext(ctx context.Context, env *framework.Environment, workspace string) 
 
 const demoManifest = `apiVersion: workload.kcp.io/v1alpha1
 kind: SyncTarget
-metadata: {name: demo}
+metadata: {name: %s}
 spec:
-  cluster: cluster-1
-  cells: {region: local}
-  kubeconfigSecretRef: {namespace: default, name: demo}
+  cluster: %s
+  cells: {region: %s}
+  kubeconfigSecretRef: {namespace: default, name: %s}
 `
 
 // follow prints each condition as it changes, until Ready is True.
-func follow(ctx context.Context, env *framework.Environment, workspace string, start time.Time) error {
+func follow(ctx context.Context, env *framework.Environment, workspace, target string, start time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
 	defer cancel()
 	said := map[string]string{}
 	for {
-		out, err := env.Kubectl(ctx, workspace, "", "get", "synctarget", demoTarget,
+		out, err := env.Kubectl(ctx, workspace, "", "get", "synctarget", target,
 			`-o=jsonpath={range .status.conditions[*]}{.type}{"\t"}{.status}{"\t"}{.reason}{"\t"}{.message}{"\n"}{end}`)
 		if err != nil && ctx.Err() == nil {
 			return err
@@ -200,13 +226,13 @@ func follow(ctx context.Context, env *framework.Environment, workspace string, s
 		conditions := parseConditions(out)
 		printChanges(conditions, said, start)
 		if isTrue(conditions, "Ready") && isTrue(conditions, "Deployed") {
-			fmt.Printf("%5.1fs  SyncTarget demo is Ready\n", time.Since(start).Seconds())
+			fmt.Printf("%5.1fs  SyncTarget %s is Ready\n", time.Since(start).Seconds(), target)
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			fmt.Fprintln(os.Stderr, "The controller's log:", env.LogPath(framework.DefaultService().Name))
-			return errors.New("SyncTarget demo is not Ready: " + said["Valid"] + "; " + said["Deployed"] + "; " + said["Ready"])
+			return errors.New("SyncTarget " + target + " is not Ready: " + said["Valid"] + "; " + said["Deployed"] + "; " + said["Ready"])
 		case <-time.After(200 * time.Millisecond):
 		}
 	}

@@ -123,7 +123,7 @@ func (s *ResourceCache) RecordListError(err error, where string, now time.Time) 
 	if !errors.As(err, &answer) {
 		return "" // it is not an answer of an API server
 	}
-	why = fmt.Sprintf("the %s %s to list it in an opened Namespace: %s", where, verb, rejection.Clip(answer.Status().Message))
+	why = fmt.Sprintf("the %s %s to list it in an assigned Namespace: %s", where, verb, rejection.Clip(answer.Status().Message))
 	s.ListError.Store(&why)
 	return why
 }
@@ -154,7 +154,7 @@ func New(client dynamic.Interface, gvr schema.GroupVersionResource, namespace st
 		},
 	}
 	// A shared informer would buffer 1,024 events for each handler, which takes 16 KiB, and there are two informers for each
-	// resource in each opened Namespace.
+	// resource in each assigned Namespace.
 	store, informer := toolscache.NewInformerWithOptions(toolscache.InformerOptions{
 		ListerWatcher: toolscache.ToListWatcherWithWatchListSemantics(listWatch, client),
 		ObjectType:    &unstructured.Unstructured{},

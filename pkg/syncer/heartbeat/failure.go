@@ -21,7 +21,7 @@ func isRefusal(err error) bool {
 		apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 
-// answerOf is what the outcome of a leader's round says about the SyncTarget of this name.
+// answerOf is what the outcome of a leader's attempt says about the SyncTarget of this name.
 func answerOf(err error, name string) orphan.Answer {
 	switch {
 	case errors.Is(err, errOwnCluster):
@@ -34,7 +34,7 @@ func answerOf(err error, name string) orphan.Answer {
 	return orphan.AnswerOf(err, name)
 }
 
-// diagnose sorts the outcome of a round: a state, so that only changes are logged, and a sentence that tells
+// diagnose sorts the outcome of an attempt: a state, so that only changes are logged, and a sentence that tells
 // an operator what it means and what to do.
 func diagnose(err error, leading bool) (state, meaning string) {
 	switch {

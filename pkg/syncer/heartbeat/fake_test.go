@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -52,6 +53,20 @@ func (r *recorder) Get(context.Context) (*workloadv1alpha1.SyncTarget, error) {
 	return r.target, nil
 }
 
+// lease plays the Lease in kcp: it answers always the same, and keeps what was sent.
+type lease struct {
+	err     error
+	patches []string
+}
+
+func (l *lease) Patch(ctx context.Context, patch []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.patches = append(l.patches, string(patch))
+	return l.err
+}
+
 // cluster plays the physical cluster.
 type cluster struct {
 	idErr, versionErr, nodesErr error
@@ -76,15 +91,16 @@ func (c *cluster) KubernetesVersion(context.Context) (string, error) {
 func (c *cluster) Nodes(context.Context) ([]corev1.Node, error) { return c.nodes, c.nodesErr }
 
 type fixture struct {
-	*Heart
+	*Sender
 	kcp     *recorder
+	lease   *lease
 	cluster *cluster
 	clock   *clocktesting.FakeClock
 	elected chan struct{}
 	metrics *prometheus.Registry
 }
 
-// newFixture is a leader in a cluster of one ready node, whose SyncTarget has a status.
+// newFixture is a leader in a cluster of one ready node, whose SyncTarget has a status. There is no Lease.
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := newStandby(t)
@@ -96,6 +112,7 @@ func newStandby(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{
 		kcp:     &recorder{target: target("u-1")},
+		lease:   &lease{err: leaseStatus(http.StatusNotFound)},
 		cluster: &cluster{id: "c-1", version: "v1.34.4", nodes: []corev1.Node{node(corev1.ConditionTrue, "4", "8Gi")}},
 		clock:   clocktesting.NewFakeClock(time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC)),
 		elected: make(chan struct{}),
@@ -105,8 +122,8 @@ func newStandby(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Heart = New(Config{
-		Upstream: f.kcp, Downstream: f.cluster, Elected: f.elected, Name: "edge-1", UID: "u-1", Interval: interval,
+	f.Sender = New(Config{
+		Upstream: f.kcp, Lease: f.lease, Downstream: f.cluster, Elected: f.elected, Name: "edge-1", UID: "u-1", Interval: interval,
 		Version: "v0.1.0", Instance: "syncer-abc", Metrics: metrics, Clock: f.clock,
 		Random: func() float64 { return 0.5 },
 	})
@@ -129,6 +146,11 @@ func node(ready corev1.ConditionStatus, cpu, memory string) corev1.Node {
 		Allocatable: list.DeepCopy(),
 		Conditions:  []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}},
 	}}
+}
+
+// leaseStatus is an answer to a patch of the Lease.
+func leaseStatus(code int) error {
+	return apierrors.NewGenericServerResponse(code, "patch", coordinationv1.Resource("leases"), "syncer", "", 0, false)
 }
 
 func status(code int) error {

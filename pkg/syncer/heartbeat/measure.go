@@ -2,7 +2,6 @@ package heartbeat
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,47 +20,47 @@ type measurement struct {
 	capacity, allocatable map[string]resource.Quantity
 }
 
-// measure is what the syncer has to say. A version or Nodes that cannot be read do not keep the heart from
-// beating: what was known stands.
-func (h *Heart) measure(ctx context.Context, clusterID string) (workloadv1alpha1.SyncerStatus, error) {
-	h.readVersion(ctx)
-	h.readNodes(ctx)
-	if h.measured == nil {
-		inherited, err := h.inherit(ctx, clusterID)
+// measure is what the syncer has to say. A version or Nodes that cannot be read do not keep the
+// heartbeat from being sent: what was known stands.
+func (s *Sender) measure(ctx context.Context, clusterID string) (workloadv1alpha1.SyncerStatus, error) {
+	s.readVersion(ctx)
+	s.readNodes(ctx)
+	if s.measured == nil {
+		inherited, err := s.inherit(ctx, clusterID)
 		if err != nil {
 			return workloadv1alpha1.SyncerStatus{}, err
 		}
-		h.measured = &inherited
+		s.measured = &inherited
 	}
 	return workloadv1alpha1.SyncerStatus{
-		Version:           h.Version,
-		Instance:          h.Instance,
+		Version:           s.Version,
+		Instance:          s.Instance,
 		ClusterID:         clusterID,
-		KubernetesVersion: h.version,
-		Nodes:             h.measured.nodes,
-		Capacity:          h.measured.capacity,
-		Allocatable:       h.measured.allocatable,
+		KubernetesVersion: s.version,
+		Nodes:             s.measured.nodes,
+		Capacity:          s.measured.capacity,
+		Allocatable:       s.measured.allocatable,
 	}, nil
 }
 
-func (h *Heart) readVersion(ctx context.Context) {
-	if h.version != "" && h.Clock.Since(h.versionRead) < versionInterval {
+func (s *Sender) readVersion(ctx context.Context) {
+	if s.version != "" && s.Clock.Since(s.versionRead) < versionInterval {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	version, err := h.Downstream.KubernetesVersion(ctx)
+	version, err := s.Downstream.KubernetesVersion(ctx)
 	if err != nil {
 		log.FromContext(ctx).V(4).Info("the Kubernetes version cannot be read", "error", err.Error())
 		return
 	}
-	h.version, h.versionRead = version, h.Clock.Now()
+	s.version, s.versionRead = version, s.Clock.Now()
 }
 
-func (h *Heart) readNodes(ctx context.Context) {
-	nodes, err := h.Downstream.Nodes(ctx)
-	if failing := err != nil; failing != h.nodesFailing {
-		h.nodesFailing = failing
+func (s *Sender) readNodes(ctx context.Context) {
+	nodes, err := s.Downstream.Nodes(ctx)
+	if failing := err != nil; failing != s.nodesFailing {
+		s.nodesFailing = failing
 		if failing {
 			log.FromContext(ctx).Error(err, "the capacity that was reported last stands; "+
 				"if this lasts, see that the syncer's ServiceAccount may list and watch Nodes")
@@ -73,17 +72,14 @@ func (h *Heart) readNodes(ctx context.Context) {
 		return
 	}
 	measured := sum(nodes)
-	h.measured = &measured
+	s.measured = &measured
 }
 
 // inherit is what an earlier leader measured in this cluster, to be kept until this one has listed the Nodes.
-func (h *Heart) inherit(ctx context.Context, clusterID string) (measurement, error) {
-	target, err := h.get(ctx)
+func (s *Sender) inherit(ctx context.Context, clusterID string) (measurement, error) {
+	target, err := s.getOurs(ctx)
 	if err != nil {
 		return measurement{}, err
-	}
-	if target.UID != h.UID {
-		return measurement{}, fmt.Errorf("%w: its UID is %q, not %q", errRecreated, target.UID, h.UID)
 	}
 	earlier := target.Status.Syncer
 	if earlier == nil || earlier.ClusterID != clusterID {

@@ -143,7 +143,7 @@ func TestMeasureWithoutNodes(t *testing.T) {
 			f := newFixture(t)
 			f.cluster.nodesErr = errDown
 			tc.change(f.kcp)
-			_, _ = f.beat(t.Context())
+			_, _ = f.attempt(t.Context())
 			if diff := cmp.Diff(tc.want, f.kcp.patches); diff != "" {
 				t.Errorf("\n%s\npatches: -want, +got:\n%s", tc.reason, diff)
 			}
@@ -159,14 +159,14 @@ func TestMeasureWithoutNodes(t *testing.T) {
 
 func TestMeasureKeepsWhatItKnew(t *testing.T) {
 	f := newFixture(t)
-	_, _ = f.beat(t.Context())
+	_, _ = f.attempt(t.Context())
 	f.cluster.nodesErr, f.cluster.versionErr = errDown, errDown
 	f.clock.Step(versionInterval)
-	_, _ = f.beat(t.Context())
+	_, _ = f.attempt(t.Context())
 	if got := len(f.kcp.patches); got != 2 {
-		t.Fatalf("want a heartbeat although nothing could be measured, got %d in two beats", got)
+		t.Fatalf("want a heartbeat although nothing could be measured, got %d in two attempts", got)
 	}
-	if diff := cmp.Diff(string(pulsePatch("u-1", f.clock.Now(), "c-1")), f.kcp.patches[1]); diff != "" {
+	if diff := cmp.Diff(string(heartbeatPatch("u-1", f.clock.Now(), "c-1")), f.kcp.patches[1]); diff != "" {
 		t.Errorf("want the measurement to stand: -want, +got:\n%s", diff)
 	}
 	if f.kcp.gets != 0 {
@@ -178,12 +178,12 @@ func TestVersionIsReadRarely(t *testing.T) {
 	f := newFixture(t)
 	step := func(reason string, want int) {
 		t.Helper()
-		_, _ = f.beat(t.Context())
+		_, _ = f.attempt(t.Context())
 		if f.cluster.versionReads != want {
 			t.Errorf("%s: want %d reads of the version so far, got %d", reason, want, f.cluster.versionReads)
 		}
 	}
-	step("the first beat reads it", 1)
+	step("the first attempt reads it", 1)
 	f.clock.Step(versionInterval - 1)
 	step("it stands for ten minutes", 1)
 	f.clock.Step(1)

@@ -9,9 +9,9 @@ import (
 
 // Metrics of the heartbeats that a leader sends. No label names an object.
 type Metrics struct {
-	beats    *prometheus.CounterVec
-	last     prometheus.Gauge
-	duration prometheus.Histogram
+	heartbeats *prometheus.CounterVec
+	last       prometheus.Gauge
+	duration   prometheus.Histogram
 }
 
 const (
@@ -23,7 +23,7 @@ const (
 // NewMetrics registers the metrics. It fails if they are registered already.
 func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
-		beats: prometheus.NewCounterVec(prometheus.CounterOpts{
+		heartbeats: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "synctarget_syncer_heartbeats_total",
 			Help: "Heartbeats by outcome: accepted by kcp, failed, or withheld since the physical cluster's API did not answer.",
 		}, []string{"outcome"}),
@@ -37,24 +37,24 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}),
 	}
-	for _, collector := range []prometheus.Collector{m.beats, m.last, m.duration} {
+	for _, collector := range []prometheus.Collector{m.heartbeats, m.last, m.duration} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, fmt.Errorf("registering the heartbeat's metrics: %w", err)
 		}
 	}
 	for _, outcome := range []string{outcomeAccepted, outcomeFailed, outcomeWithheld} {
-		m.beats.WithLabelValues(outcome) // there from the start, so that a rate over the first failure is right
+		m.heartbeats.WithLabelValues(outcome) // there from the start, so that a rate over the first failure is right
 	}
 	return m, nil
 }
 
 func (m *Metrics) accepted(now time.Time) {
-	m.beats.WithLabelValues(outcomeAccepted).Inc()
+	m.heartbeats.WithLabelValues(outcomeAccepted).Inc()
 	m.last.Set(float64(now.UnixNano()) / float64(time.Second))
 }
 
-func (m *Metrics) failed() { m.beats.WithLabelValues(outcomeFailed).Inc() }
+func (m *Metrics) failed() { m.heartbeats.WithLabelValues(outcomeFailed).Inc() }
 
-func (m *Metrics) withheld() { m.beats.WithLabelValues(outcomeWithheld).Inc() }
+func (m *Metrics) withheld() { m.heartbeats.WithLabelValues(outcomeWithheld).Inc() }
 
 func (m *Metrics) patched(took time.Duration) { m.duration.Observe(took.Seconds()) }

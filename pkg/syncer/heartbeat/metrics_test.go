@@ -12,13 +12,13 @@ import (
 func TestMetrics(t *testing.T) {
 	f := newFixture(t)
 	accepted := f.clock.Now()
-	_, _ = f.beat(t.Context())
+	_, _ = f.attempt(t.Context())
 	f.clock.Step(time.Minute)
 	f.kcp.errs = []error{errDown, errDown}
-	_, _ = f.beat(t.Context())
-	_, _ = f.beat(t.Context())
+	_, _ = f.attempt(t.Context())
+	_, _ = f.attempt(t.Context())
 	f.cluster.idErr = errDown
-	_, _ = f.beat(t.Context())
+	_, _ = f.attempt(t.Context())
 
 	want := `
 # HELP synctarget_syncer_heartbeats_total Heartbeats by outcome: accepted by kcp, failed, or withheld since the physical cluster's API did not answer.
@@ -40,11 +40,11 @@ synctarget_syncer_heartbeats_total{outcome="withheld"} 1
 
 func TestStandbyCountsNothing(t *testing.T) {
 	f := newStandby(t)
-	_, _ = f.beat(t.Context())
+	_, _ = f.attempt(t.Context())
 	f.cluster.idErr = errDown
-	_, _ = f.beat(t.Context())
+	_, _ = f.attempt(t.Context())
 	for _, outcome := range []string{outcomeAccepted, outcomeFailed, outcomeWithheld} {
-		if got := testutil.ToFloat64(f.Metrics.beats.WithLabelValues(outcome)); got != 0 {
+		if got := testutil.ToFloat64(f.Metrics.heartbeats.WithLabelValues(outcome)); got != 0 {
 			t.Errorf("want a standby to count no heartbeats, got %v %s", got, outcome)
 		}
 	}
@@ -52,7 +52,7 @@ func TestStandbyCountsNothing(t *testing.T) {
 
 func TestMetricsLint(t *testing.T) {
 	f := newFixture(t)
-	_, _ = f.beat(t.Context())
+	_, _ = f.attempt(t.Context())
 	problems, err := testutil.GatherAndLint(f.metrics)
 	if err != nil {
 		t.Fatal(err)

@@ -17,9 +17,21 @@ func TestPatches(t *testing.T) {
 		patch  []byte
 		want   string
 	}{
-		"Pulse": {
+		"Lease": {
+			reason: "It is renewed only for the SyncTarget it belongs to, and tells which cluster the syncer runs in.",
+			patch:  leasePatch("u-1", now, "c-1", "syncer-abc", time.Minute),
+			want: `[{"op":"test","path":"/metadata/labels/workload.kcp.io~1uid","value":"u-1"},` +
+				`{"op":"add","path":"/metadata/annotations/workload.kcp.io~1cluster-id","value":"c-1"},` +
+				`{"op":"add","path":"/spec","value":{"holderIdentity":"syncer-abc","leaseDurationSeconds":60,"renewTime":"2025-01-02T03:04:05.000000Z"}}]`,
+		},
+		"Report": {
+			reason: "Beside a Lease, lastHeartbeatTime is the controller's.",
+			patch:  syncerPatch("u-1", workloadv1alpha1.SyncerStatus{ClusterID: "c-1"}),
+			want:   `[{"op":"test","path":"/metadata/uid","value":"u-1"},{"op":"add","path":"/status/syncer","value":{"clusterID":"c-1","nodes":0}}]`,
+		},
+		"Heartbeat": {
 			reason: "A heartbeat writes one field, and only in the SyncTarget and for the cluster it speaks for.",
-			patch:  pulsePatch("u-1", now, "c-1"),
+			patch:  heartbeatPatch("u-1", now, "c-1"),
 			want: `[{"op":"test","path":"/metadata/uid","value":"u-1"},` +
 				`{"op":"test","path":"/status/syncer/clusterID","value":"c-1"},` +
 				`{"op":"add","path":"/status/lastHeartbeatTime","value":"2025-01-02T03:04:05Z"}]`,

@@ -43,8 +43,8 @@ func IsNamespaceLabel(key string) bool {
 }
 
 // NamespaceLabels returns the labels by which a downstream Namespace repeats these labels of its Namespace of the
-// workspace. Labels of kcp have no meaning in the physical cluster and are left out, except those that open a Namespace. So
-// is the label with the name, because the physical cluster sets its own.
+// workspace. Labels of kcp have no meaning in the physical cluster and are left out. So is the label with the name, because
+// the physical cluster sets its own.
 func NamespaceLabels(labels map[string]string) map[string]string {
 	out := map[string]string{}
 	for key, value := range labels {
@@ -57,6 +57,5 @@ func NamespaceLabels(labels map[string]string) map[string]string {
 
 func isKcpLabel(key string) bool {
 	prefix, _, found := strings.Cut(key, "/")
-	ofKcp := prefix == kcpDomain || strings.HasSuffix(prefix, "."+kcpDomain)
-	return found && ofKcp && !strings.HasPrefix(key, workloadv1alpha1.LabelStatePrefix)
+	return found && (prefix == kcpDomain || strings.HasSuffix(prefix, "."+kcpDomain))
 }

@@ -86,13 +86,12 @@ func TestNamespaceLabels(t *testing.T) {
 	got := NamespaceLabels(map[string]string{
 		"team": "web", "example.com/tier": "", "pod-security.kubernetes.io/enforce": "privileged",
 		"kubernetes.io/metadata.name": "front", "kcp.io/a": "1", "internal.apis.kcp.io/b": "2",
-		workloadv1alpha1.LabelVisible: "true", workloadv1alpha1.StateLabel("0123456789abcdef"): workloadv1alpha1.StateSync,
+		workloadv1alpha1.LabelVisible: "true",
 	})
 	want := map[string]string{
-		"namespace.workload.kcp.io/team":                                   "web",
-		"example.com.namespace.workload.kcp.io/tier":                       "",
-		"pod-security.kubernetes.io.namespace.workload.kcp.io/enforce":     "privileged",
-		"state.workload.kcp.io.namespace.workload.kcp.io/0123456789abcdef": "Sync",
+		"namespace.workload.kcp.io/team":                               "web",
+		"example.com.namespace.workload.kcp.io/tier":                   "",
+		"pod-security.kubernetes.io.namespace.workload.kcp.io/enforce": "privileged",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)

@@ -14,11 +14,11 @@ import (
 // Defaults that the installer relies on, and limits that Validate holds.
 const (
 	// DefaultMetricsPort serves /metrics.
-	DefaultMetricsPort = 8080
+	DefaultMetricsPort = 8443
 	// DefaultHealthPort serves /healthz and /readyz.
 	DefaultHealthPort = 8081
 	// DefaultHeartbeatInterval is the mean time between two heartbeats.
-	DefaultHeartbeatInterval = 20 * time.Second
+	DefaultHeartbeatInterval = 30 * time.Second
 	// MinHeartbeatInterval is the resolution of a timestamp in the API: closer heartbeats would look the same.
 	MinHeartbeatInterval = time.Second
 	// MaxHeartbeatInterval leaves room for one lost heartbeat before the controller's threshold of 5 min.
@@ -35,6 +35,10 @@ const (
 	LeaseName = "syncer"
 	// DefaultKcpKubeconfig is where the installer mounts the kubeconfig of the workspace.
 	DefaultKcpKubeconfig = "/var/run/synctarget/kubeconfig"
+	// FlagCheckKcp is the flag by which the syncer only tries whether kcp answers at a URL, and exits.
+	FlagCheckKcp = "check-kcp"
+	// EnvCheckKcpCA is the environment variable with the PEM bundle that verifies kcp then; empty for the system's roots.
+	EnvCheckKcpCA = "KCP_CA"
 )
 
 // Options configure one syncer.
@@ -55,6 +59,8 @@ type Options struct {
 	HeartbeatInterval time.Duration
 	// MetricsBindAddress serves /metrics; "0" turns it off.
 	MetricsBindAddress string
+	// MetricsSecure serves /metrics by HTTPS, to those whom the physical cluster allows to get it.
+	MetricsSecure bool
 	// HealthProbeBindAddress serves /healthz and /readyz.
 	HealthProbeBindAddress string
 	// QPS is how many requests per second the sync may send to each side in the long run. A negative value is no limit.
@@ -72,6 +78,7 @@ func New() *Options {
 		HeartbeatInterval:      DefaultHeartbeatInterval,
 		QPS:                    DefaultQPS,
 		MetricsBindAddress:     fmt.Sprintf(":%d", DefaultMetricsPort),
+		MetricsSecure:          true,
 		HealthProbeBindAddress: fmt.Sprintf(":%d", DefaultHealthPort),
 	}
 }
@@ -86,6 +93,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Namespace, "namespace", o.Namespace, "The syncer's own Namespace in the physical cluster, where its Lease lives.")
 	fs.DurationVar(&o.HeartbeatInterval, "heartbeat-interval", o.HeartbeatInterval, "Mean time between two heartbeats.")
 	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, `Address that serves /metrics; "0" turns it off.`)
+	fs.BoolVar(&o.MetricsSecure, "metrics-secure", o.MetricsSecure, "Serve /metrics by HTTPS, with a self-signed certificate, to those whom the physical cluster allows to get it.")
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "Address that serves /healthz and /readyz.")
 	fs.Float32Var(&o.QPS, "qps", o.QPS, "Requests per second that the sync may send to each side in the long run, from 1 to 10000. Informers have a limit of their own: 50, or this one if it is lower. A negative value is no limit.")
 	fs.IntVar(&o.Burst, "burst", o.Burst, "Requests that the sync may send to each side at once. 0 is twice --qps. Informers have a limit of their own: 100, or this one if it is lower.")
@@ -109,6 +117,7 @@ func (o *Options) Args() []string {
 	add("namespace", o.Namespace, d.Namespace)
 	add("heartbeat-interval", o.HeartbeatInterval.String(), d.HeartbeatInterval.String())
 	add("metrics-bind-address", o.MetricsBindAddress, d.MetricsBindAddress)
+	add("metrics-secure", strconv.FormatBool(o.MetricsSecure), strconv.FormatBool(d.MetricsSecure))
 	add("health-probe-bind-address", o.HealthProbeBindAddress, d.HealthProbeBindAddress)
 	add("qps", strconv.FormatFloat(float64(o.QPS), 'g', -1, 32), strconv.FormatFloat(float64(d.QPS), 'g', -1, 32))
 	add("burst", strconv.Itoa(o.Burst), strconv.Itoa(d.Burst))

@@ -36,6 +36,8 @@ func fill(t *testing.T, text func() string, number func() int64) *Options {
 		switch field := v.Field(i); field.Kind() {
 		case reflect.String:
 			field.SetString(text())
+		case reflect.Bool:
+			field.SetBool(!field.Bool()) // any other value than the default
 		case reflect.Int, reflect.Int64:
 			field.SetInt(number())
 		case reflect.Float32:
@@ -74,7 +76,7 @@ func TestArgsIsTheInverseOfAddFlags(t *testing.T) {
 			reason: "A default that was emptied stays empty.",
 			opts:   &Options{},
 			want: []string{
-				"--kcp-kubeconfig=", "--heartbeat-interval=0s", "--metrics-bind-address=", "--health-probe-bind-address=",
+				"--kcp-kubeconfig=", "--heartbeat-interval=0s", "--metrics-bind-address=", "--metrics-secure=false", "--health-probe-bind-address=",
 				"--qps=0",
 			},
 		},

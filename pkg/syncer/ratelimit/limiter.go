@@ -36,7 +36,7 @@ func NewLimiter(config *rest.Config) flowcontrol.RateLimiter {
 }
 
 // limiter has one token bucket for the passes, which it embeds, and one for the informers. With a single bucket, a full
-// queue would delay the lists of the informers, and the lists of many opened Namespaces would delay the passes.
+// queue would delay the lists of the informers, and the lists of many assigned Namespaces would delay the passes.
 type limiter struct {
 	flowcontrol.RateLimiter
 	informers flowcontrol.RateLimiter

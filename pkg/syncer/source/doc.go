@@ -6,7 +6,7 @@
 // written, and what an answer to such a request means. There is one implementation: package workspace, in which the
 // source is the workspace of the SyncTarget.
 //
-//	source.go   Source, Plan and Assignment: what is to be synced
+//	source.go   Source, Plan and Assignment: what is to be synced; Report: how it fares
 //	objects.go  Objects: reads of and writes to the objects of one resource
 //	workspace/  the source that is one workspace of kcp
 package source

@@ -2,10 +2,12 @@ package source
 
 import (
 	"context"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
@@ -15,8 +17,8 @@ import (
 type Source interface {
 	// Run keeps the cached Plan up to date until ctx ends, and calls changed after each change of it.
 	Run(ctx context.Context, changed func()) error
-	// Plan is what is to be synced, by the cache. It is nil while the cache shows nothing that this syncer acts for:
-	// then nothing is started and nothing is ended.
+	// Plan is what is to be synced, by the cache. It is nil until the cache shows all of it, and while it shows nothing that
+	// this syncer acts for: then nothing is started and nothing is ended.
 	Plan() *Plan
 	// ReadPlan reads the Plan live. The read begins after the call; calls at the same time may share one. That the
 	// source does not answer, or has nothing that this syncer acts for, is an error.
@@ -27,11 +29,11 @@ type Source interface {
 	// Objects are those of a resource in a Namespace.
 	Objects(namespace Namespace, resource schema.GroupVersionResource) Objects
 
-	// WriteStatus reports how all resources and Namespaces fare.
-	WriteStatus(ctx context.Context, status Status) error
-	// WriteWithdrawn reports of Namespaces whether nothing of ours is left in them. It returns those of which that was
-	// not reported since the source does not want them to be withdrawn.
-	WriteWithdrawn(ctx context.Context, changes map[Namespace]bool) (notWanted []Namespace, err error)
+	// WriteStatus reports how all resources fare.
+	WriteStatus(ctx context.Context, resources []workloadv1alpha1.SyncedResourceStatus) error
+	// WriteReport replaces the Report of an Assignment. It fails with a conflict if the Assignment has changed since the Plan
+	// that it was taken from.
+	WriteReport(ctx context.Context, assignment Assignment, report Report) error
 	// ReadEvent reads an Event about an object. It returns nil if there is none of this name.
 	ReadEvent(ctx context.Context, namespace Namespace, name string) (*corev1.Event, error)
 	// WriteEvent writes an Event about an object, or brings the one of its name up to date.
@@ -54,24 +56,44 @@ type Plan struct {
 	Generation int64
 	// Resources are to be synced; Leaving are not any more, and may still have copies.
 	Resources, Leaving []workloadv1alpha1.GroupResource
-	Assignments        []Assignment
-	// Withdrawn are the Namespaces that were reported to have nothing of ours left.
-	Withdrawn []Namespace
-	// Reported is the last report.
-	Reported Status
-}
-
-// Status is what the sync reports of everything together.
-type Status struct {
-	Resources []workloadv1alpha1.SyncedResourceStatus
-	// SyncedNamespaces are those in which everything has arrived.
-	SyncedNamespaces []Namespace
+	// Assignments are one for each Namespace at most.
+	Assignments []Assignment
+	// Reported is the last report on the resources.
+	Reported []workloadv1alpha1.SyncedResourceStatus
 }
 
 // Assignment is what is to become of one Namespace.
 type Assignment struct {
 	Namespace Namespace
 	Intent    Intent
+	// Epoch rises with each change of what is wanted. What was reported of an earlier one does not count.
+	Epoch int64
+	// First tells that this is the first of the clusters that the Namespace runs on: what may run on one of them alone runs here.
+	First bool
+	// WritesStatus tells that the status of the copies becomes the status of the objects.
+	WritesStatus bool
+	// Reported is the last Report.
+	Reported Report
+	// Record is where the source keeps the Assignment.
+	Record Record
+}
+
+// Record identifies one state of an Assignment in the source.
+type Record struct {
+	Name    string
+	UID     types.UID
+	Version string
+}
+
+// Report is how one Namespace fares.
+type Report struct {
+	// Epoch is that of the Assignment that the Report is about; 0 if nothing was reported.
+	Epoch int64
+	// DownstreamNamespace is the Namespace of the physical cluster.
+	DownstreamNamespace string
+	Objects             workloadv1alpha1.AssignmentObjects
+	// Conditions are Applied, Available and Withdrawn, in this order, without those that do not apply.
+	Conditions []metav1.Condition
 }
 
 // Intent is what is to become of the copies of a Namespace.
@@ -91,19 +113,18 @@ const (
 // IsWithdrawal tells whether nothing of ours is to be left in a Namespace.
 func (i Intent) IsWithdrawal() bool { return i == Withdraw || i == Orphan }
 
-// Withdrawal returns how the copies of a Namespace are to end. A Namespace that the Plan does not contain is not
-// withdrawn, and neither is one that was reported as withdrawn, which has nothing left to end.
-func (p *Plan) Withdrawal(namespace Namespace) (intent Intent, wanted bool) {
-	if p.IsWithdrawn(namespace) {
-		return Prepare, false
-	}
-	for _, a := range p.Assignments {
-		if a.Namespace == namespace && a.Intent.IsWithdrawal() {
-			return a.Intent, true
-		}
-	}
-	return Prepare, false
+// IsWithdrawn tells whether nothing of ours is left in the Namespace, by a report on the present epoch.
+func (a *Assignment) IsWithdrawn() bool {
+	return a.Intent.IsWithdrawal() && a.Reported.Epoch == a.Epoch &&
+		meta.IsStatusConditionTrue(a.Reported.Conditions, workloadv1alpha1.ConditionWithdrawn)
 }
 
-// IsWithdrawn tells whether a Namespace was reported as withdrawn.
-func (p *Plan) IsWithdrawn(namespace Namespace) bool { return slices.Contains(p.Withdrawn, namespace) }
+// Assignment returns the Assignment of a Namespace, nil for none.
+func (p *Plan) Assignment(namespace Namespace) *Assignment {
+	for i := range p.Assignments {
+		if p.Assignments[i].Namespace == namespace {
+			return &p.Assignments[i]
+		}
+	}
+	return nil
+}

@@ -38,7 +38,7 @@ type Config struct {
 	Clock   clock.WithTicker
 }
 
-// Controller syncs the objects of the opened Namespaces. It runs on the leader only.
+// Controller syncs the objects of the assigned Namespaces. It runs on the leader only.
 type Controller struct {
 	owner  transform.Owner
 	source source.Source
@@ -59,8 +59,6 @@ type Controller struct {
 
 	// lookupLimiter limits how often the owners of what an Event is about are looked up.
 	lookupLimiter flowcontrol.PassiveRateLimiter
-	// drainReports are the Namespaces whose drain has ended, until it is reported.
-	drainReports drainReports
 
 	mu         sync.Mutex
 	namespaces map[source.Namespace]*namespaceSync
@@ -183,25 +181,22 @@ func (e *Controller) processSafely(ctx context.Context, key queueKey) (again tim
 }
 
 func (e *Controller) process(ctx context.Context, i queueKey) (time.Duration, error) {
-	switch i {
-	case queueKey{}:
+	if i == (queueKey{}) {
 		return 0, e.reconcileNamespaces(ctx)
-	case drainedKey:
-		return 0, e.writeDrainReports(ctx)
 	}
-	e.mu.Lock()
-	p := e.namespaces[i.namespace]
-	e.mu.Unlock()
-	if p == nil {
+	p := e.namespace(i.namespace)
+	switch {
+	case p == nil:
 		return 0, nil
-	}
-	if i.resource.Resource == "" {
+	case i == queueKey{namespace: p.upstream}:
 		return e.finishDrain(ctx, p)
-	}
-	if i.resource == eventResource {
+	case i == queueKey{namespace: p.upstream, name: reportName}:
+		return e.report(ctx, p)
+	case i.resource == eventResource:
 		return e.syncEvent(ctx, p, i.name)
 	}
 	defer signal(e.statusDirty)
+	defer e.requestReport(p, soon)
 	defer p.passes.begin()()
 	if l := p.resource(i.resource); l != nil {
 		defer p.forgetStopped(l, i)

@@ -47,7 +47,7 @@ func newTestEngine(t *testing.T, k *kcp) *Controller {
 		owner: testOwner, source: newTestSource(workspace.Config{Target: k, Metadata: newMetadataServer(t), Clock: clock.RealClock{}}), clock: clock.RealClock{}, queue: newQueue(maxWorkers), namespaces: map[source.Namespace]*namespaceSync{}, listErrors: map[resourceOnSide]listFailure{},
 		rediscover: make(chan struct{}, 1), statusDirty: make(chan struct{}, 1), statusUrgent: make(chan struct{}, 1),
 	}
-	sourceIn(e).show(&k.SyncTarget)
+	sourceIn(e).show(&k.SyncTarget, k.assignments...)
 	catalog := []discovery.Resource{}
 	for _, gr := range k.Spec.Synced() {
 		catalog = append(catalog, discovery.Resource{GroupResource: gr, State: workloadv1alpha1.ResourceAccepted, Versions: []string{"v1"}})
@@ -133,7 +133,7 @@ func TestRetries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := &kcp{err: tc.err}
-				k.Status.DrainedNamespaces = []string{"gone"} // which is to be taken back
+				k.assignments = []*workloadv1alpha1.Assignment{assigned("shop", intentOfWithdraw)} // which is read live first
 				e := newTestEngine(t, k)
 				defer e.queue.ShutDown()
 				go func() {
@@ -207,7 +207,7 @@ func TestFollowable(t *testing.T) {
 		{GroupResource: workloadv1alpha1.GroupResource{Resource: "secrets"}, Versions: []string{"v1"}},
 		{GroupResource: workloadv1alpha1.GroupResource{Resource: "services"}},
 	}
-	plan := &source.Plan{Reported: source.Status{Resources: []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps"}, {Resource: "services"}}}}
+	plan := &source.Plan{Reported: []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps"}, {Resource: "services"}}}
 	got := watchable(catalog, plan)
 	if len(got) != 1 || got[0].GroupResource != told {
 		t.Errorf("followable() = %v", got)

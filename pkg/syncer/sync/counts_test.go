@@ -33,29 +33,32 @@ func TestObjectCounts(t *testing.T) {
 		"an empty list": {"", func(c *objectCounts) { c.expect(nil) }, counts{0, 0, true}},
 		"listed":        {"", func(c *objectCounts) { c.expect([]string{"a"}) }, counts{0, 0, false}},
 		"passed before the list": {"What a pass saw before both sides were listed may be too little.", func(c *objectCounts) {
-			c.record("a", true, false)
+			c.record("a", true, tally{})
 			c.expect([]string{"a"})
 		}, counts{1, 0, false}},
-		"one of two": {"", func(c *objectCounts) { c.expect([]string{"a", "b"}); c.record("a", true, true) }, counts{1, 1, false}},
+		"one of two": {"", func(c *objectCounts) { c.expect([]string{"a", "b"}); c.record("a", true, tally{fails: true}) }, counts{1, 1, false}},
 		"both": {"", func(c *objectCounts) {
 			c.expect([]string{"a", "b"})
-			c.record("a", true, true)
-			c.record("b", true, false)
+			c.record("a", true, tally{fails: true})
+			c.record("b", true, tally{})
 		}, counts{2, 1, true}},
-		"one that does not count": {"", func(c *objectCounts) { c.expect([]string{"a"}); c.record("a", false, false) }, counts{0, 0, true}},
+		"one that does not count": {"", func(c *objectCounts) { c.expect([]string{"a"}); c.record("a", false, tally{}) }, counts{0, 0, true}},
 		"a pass that panics":      {"", func(c *objectCounts) { c.expect([]string{"a"}); c.passed("a") }, counts{0, 0, true}},
-		"a later object":          {"", func(c *objectCounts) { c.expect(nil); c.record("a", true, false) }, counts{1, 0, true}},
-		"twice":                   {"", func(c *objectCounts) { c.record("a", true, true); c.record("a", true, true) }, counts{1, 1, false}},
-		"recovers":                {"", func(c *objectCounts) { c.record("a", true, true); c.record("a", true, false) }, counts{1, 0, false}},
-		"goes":                    {"", func(c *objectCounts) { c.record("a", true, true); c.record("a", false, false) }, counts{0, 0, false}},
-		"goes twice":              {"", func(c *objectCounts) { c.record("a", false, false); c.record("a", false, false) }, counts{0, 0, false}},
+		"a later object":          {"", func(c *objectCounts) { c.expect(nil); c.record("a", true, tally{}) }, counts{1, 0, true}},
+		"twice": {"", func(c *objectCounts) {
+			c.record("a", true, tally{fails: true})
+			c.record("a", true, tally{fails: true})
+		}, counts{1, 1, false}},
+		"recovers":   {"", func(c *objectCounts) { c.record("a", true, tally{fails: true}); c.record("a", true, tally{}) }, counts{1, 0, false}},
+		"goes":       {"", func(c *objectCounts) { c.record("a", true, tally{fails: true}); c.record("a", false, tally{}) }, counts{0, 0, false}},
+		"goes twice": {"", func(c *objectCounts) { c.record("a", false, tally{}); c.record("a", false, tally{}) }, counts{0, 0, false}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			c := &objectCounts{}
 			tc.act(c)
-			objects, failing := c.sum()
-			if got := (counts{objects, failing, c.isComplete()}); got != tc.want {
+			sum := c.sum()
+			if got := (counts{sum.Applied, sum.Failing, c.isComplete()}); got != tc.want {
 				t.Errorf("%s\ngot %+v, want %+v", tc.reason, got, tc.want)
 			}
 		})
@@ -122,7 +125,7 @@ func TestCountsFollowPasses(t *testing.T) {
 	}
 	expect("gone", 0, 0)
 
-	l.counts.record("b", true, true)
+	l.counts.record("b", true, tally{fails: true})
 	expect("another", 1, 1)
 	p.mu.Lock()
 	p.stopResource(l)
@@ -170,14 +173,15 @@ func TestReportReadsOnlyLateObjects(t *testing.T) {
 	}
 
 	catalog := []discovery.Resource{l.api}
-	told := planOf(workloadv1alpha1.SyncTargetStatus{Namespaces: []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}})
+	told := planOf(workloadv1alpha1.SyncTargetStatus{}, assigned("shop", intentOfRun))
 	expect := func(when string, synced bool, upReads, downReads int32) {
 		t.Helper()
 		up.reads.Store(0)
 		down.reads.Store(0)
 		got := b.pass.resourceStatuses(catalog, told)[0]
-		if names := b.pass.syncedNamespaces(catalog, told); got.Objects != objects || got.Failing != objects/4 || (len(names) == 1) != synced {
-			t.Errorf("%s: %d objects, %d of them fail, synced are %q", when, got.Objects, got.Failing, names)
+		found := b.pass.findings(p, catalog, source.Report{})
+		if got.Objects != objects || got.Failing != objects/4 || found.synced != synced || found.objects.Applied != objects || found.objects.Failing != objects/4 {
+			t.Errorf("%s: %d objects, %d of them fail; of the Namespace it is found %+v", when, got.Objects, got.Failing, found)
 		}
 		if u, d := up.reads.Load(), down.reads.Load(); u != upReads || d != downReads {
 			t.Errorf("%s: the report reads %d objects upstream and %d downstream, want %d and %d", when, u, d, upReads, downReads)

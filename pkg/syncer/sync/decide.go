@@ -76,6 +76,8 @@ type observation struct {
 	earlierJob bool
 	// laterGeneration: the copy was made from a later generation of the object than the cache of the workspace shows.
 	laterGeneration bool
+	// elsewhere: the object is of a kind that has copies on the first of the clusters of its Namespace alone, and this is another.
+	elsewhere bool
 	// clusterDefault: the name is that of an object which the cluster itself puts into every Namespace.
 	clusterDefault bool
 
@@ -160,7 +162,7 @@ const (
 	warnNeverSynced
 
 	// What follows writes status and report to the object. Where there is no copy and is to be none for now, the report takes the
-	// finalizer off with it: reportUnmanaged, reportFinishedJob and reportRejection.
+	// finalizer off with it: reportUnmanaged, reportFinishedJob, reportElsewhere and reportRejection.
 
 	reportCopy
 	// reportTerminating: the copy is being deleted although it is wanted, and will be created again.
@@ -169,6 +171,7 @@ const (
 	reportDeleting
 	reportUnmanaged
 	reportFinishedJob
+	reportElsewhere
 	reportRejection
 	reportNotAccepted
 	reportListDenied
@@ -188,6 +191,8 @@ func decide(o observation) action {
 		return decideRemoval(o)
 	case !o.accepted:
 		return reportNotAccepted
+	case o.elsewhere && o.copy != copyManaged:
+		return decideElsewhere(o)
 	case o.copy == copyAbsent:
 		return decideAbsent(o)
 	case o.copy == copyUnmanaged && o.finalizer && !o.confirmed.noCopy:
@@ -208,6 +213,15 @@ func decide(o observation) action {
 		return reportCopy
 	}
 	return decideWrite(o, applyCopy)
+}
+
+// decideElsewhere decides about an object that is wanted and gets no copy here. A copy that there is, as of a time when this
+// cluster was the first, is left alone.
+func decideElsewhere(o observation) action {
+	if o.finalizer && !o.confirmed.noCopy {
+		return confirmNoCopy
+	}
+	return reportElsewhere
 }
 
 // decideAbsent decides about an object that is wanted and has no copy.

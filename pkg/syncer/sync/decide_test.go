@@ -11,7 +11,7 @@ var actionNames = map[action]string{
 	deleteCopy: "deleteCopy", replaceJob: "replaceJob", orphanCopy: "orphanCopy", releaseCopy: "releaseCopy", releaseSource: "releaseSource",
 	warnNeverSynced: "warnNeverSynced",
 	reportCopy:      "reportCopy", reportTerminating: "reportTerminating", reportDeleting: "reportDeleting", reportUnmanaged: "reportUnmanaged",
-	reportFinishedJob: "reportFinishedJob", reportRejection: "reportRejection", reportNotAccepted: "reportNotAccepted", reportListDenied: "reportListDenied",
+	reportFinishedJob: "reportFinishedJob", reportElsewhere: "reportElsewhere", reportRejection: "reportRejection", reportNotAccepted: "reportNotAccepted", reportListDenied: "reportListDenied",
 }
 
 func (a action) String() string { return actionNames[a] }
@@ -60,6 +60,19 @@ func TestDecide(t *testing.T) {
 		"finished Job without a copy":     {"A Job runs once.", newObject(func(o *observation) { o.finished = true }), reportFinishedJob},
 		"finished Job, copy not shown":    {"The finalizer stands for a copy.", newObject(func(o *observation) { o.finished, o.finalizer = true, true }), confirmNoCopy},
 		"finished Job, no copy":           {"", newObject(func(o *observation) { o.finished, o.finalizer, o.confirmed.noCopy = true, true, true }), reportFinishedJob},
+
+		// An object of a kind that has copies on the first of the clusters alone, and this is another.
+		"elsewhere, new":                   {"A Job runs once, and a claim has one volume.", newObject(func(o *observation) { o.elsewhere = true }), reportElsewhere},
+		"elsewhere, finished":              {"It has not run here.", newObject(func(o *observation) { o.elsewhere, o.finished = true, true }), reportElsewhere},
+		"elsewhere, copy not shown":        {"The finalizer stands for one.", newObject(func(o *observation) { o.elsewhere, o.finalizer = true, true }), confirmNoCopy},
+		"elsewhere, no copy":               {"", newObject(func(o *observation) { o.elsewhere, o.finalizer, o.confirmed.noCopy = true, true, true }), reportElsewhere},
+		"elsewhere, with a copy":           {"It is of a time when this cluster was the first.", wantedObject(func(o *observation) { o.elsewhere = true }), reportCopy},
+		"elsewhere, with a copy, changed":  {"", wantedObject(func(o *observation) { o.elsewhere, o.matches = true, false }), applyCopy},
+		"elsewhere, deleted":               {"", unwantedObject(func(o *observation) { o.elsewhere, o.confirmed.removal = true, removalDelete }), deleteCopy},
+		"elsewhere, somebody else's":       {"It is in nobody's way.", newObject(func(o *observation) { o.elsewhere, o.copy = true, copyUnmanaged }), reportElsewhere},
+		"elsewhere, handed over":           {"A copy is not made of it.", newObject(func(o *observation) { o.elsewhere, o.copy = true, copyAdoptable }), reportElsewhere},
+		"elsewhere, drain":                 {"", wantedObject(func(o *observation) { o.elsewhere, o.intent, o.confirmed.removal = true, intentDrain, removalDelete }), deleteCopy},
+		"elsewhere, of a resource refused": {"", newObject(func(o *observation) { o.elsewhere, o.accepted = true, false }), reportNotAccepted},
 
 		// What has the name of the copy is not a copy.
 		"somebody else's":                      {"It is never changed.", newObject(func(o *observation) { o.copy = copyUnmanaged }), reportUnmanaged},
@@ -201,12 +214,12 @@ func forAllObservations(with func(observation)) {
 		for state := copyAbsent; state <= copyAdoptable; state++ {
 			for reason := intentRun; reason <= intentDrain; reason++ {
 				for last := outcomeNone; last <= outcomeDeferred; last++ {
-					for bits := range 1 << 15 {
+					for bits := range 1 << 16 {
 						bit := func(i int) bool { return bits>>i&1 == 1 }
 						with(observation{
 							source: source, copy: state, intent: reason, outcome: last,
 							finalizer: bit(0) && source != sourceAbsent, terminating: bit(1), matches: bit(2), earlierJob: bit(3), laterGeneration: bit(4),
-							clusterDefault: bit(5), accepted: bit(6), servedDownstream: bit(7), listDenied: bit(8), finished: bit(9),
+							clusterDefault: bit(5), accepted: bit(6), servedDownstream: bit(7), listDenied: bit(8), finished: bit(9), elsewhere: bit(15),
 							confirmed: confirmations{removal: removal(bits >> 10 & 3), noCopy: bit(12), finalizerWritten: bit(13), sourceRead: bit(14)},
 						})
 					}
@@ -226,9 +239,19 @@ func TestDecideInvariants(t *testing.T) {
 			if !o.confirmed.finalizerWritten || o.copy != copyAbsent || o.source != sourceWanted {
 				broken = "a copy is created without the finalizer, or where there is something"
 			}
+			if o.elsewhere {
+				broken = "a copy is created of what runs elsewhere"
+			}
 		case applyCopy:
 			if o.copy != copyManaged && (o.copy != copyAdoptable || !o.confirmed.finalizerWritten) || o.copy == copyManaged && !o.finalizer {
 				broken = "something is applied to that is not a copy, or has no finalizer"
+			}
+			if o.elsewhere && o.copy != copyManaged {
+				broken = "what runs elsewhere is made a copy"
+			}
+		case reportElsewhere:
+			if !o.elsewhere || o.copy == copyManaged || o.finalizer && !o.confirmed.noCopy {
+				broken = "a finalizer goes while there may be a copy, or what runs here is said to run elsewhere"
 			}
 		case deleteCopy, orphanCopy, releaseCopy:
 			if o.copy != copyManaged || o.confirmed.removal != removalDelete && o.confirmed.removal != removalOrphan {

@@ -180,10 +180,10 @@ func (e *Controller) removingResources(ctx context.Context, plan *source.Plan) (
 	}), nil
 }
 
-// isRemoved tells whether both servers show, in every opened Namespace, nothing of ours of a resource.
+// isRemoved tells whether both servers show, in every assigned Namespace, nothing of ours of a resource.
 func (e *Controller) isRemoved(ctx context.Context, plan *source.Plan, gr workloadv1alpha1.GroupResource) (bool, error) {
 	for _, a := range plan.Assignments {
-		if a.Intent == source.Prepare {
+		if a.Intent == source.Prepare || a.IsWithdrawn() {
 			continue
 		}
 		if removed, err := e.isRemovedFrom(ctx, a.Namespace, gr); !removed || err != nil {

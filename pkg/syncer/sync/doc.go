@@ -1,12 +1,14 @@
-// Package sync syncs the objects of opened Namespaces: specs down to the physical cluster, status up to their source.
+// Package sync syncs the objects of assigned Namespaces: specs down to the physical cluster, status up to their source.
 //
 //	controller.go  Controller: what runs, and the workers of the queue
 //	queue.go       the queue and its backoff
 //	discovery.go   which resources can be synced, asked of both sides again and again
-//	namespaces.go  which Namespaces are opened and drained
-//	namespace.go   namespaceSync: one opened Namespace; resourceSync: one resource in it
+//	namespaces.go  which Namespaces are opened and drained, by their Assignments
+//	namespace.go   namespaceSync: one assigned Namespace; resourceSync: one resource in it
 //	drain.go       the end of a Namespace
-//	drainreport.go the one writer of drained Namespaces
+//	drainreport.go reports that a Namespace is drained
+//	reports.go     when it is reported how a Namespace fares
+//	conditions.go  what is reported of it
 //	inflight.go    the passes that run now
 //	object.go      objectReconciler: one pass over one object: observe, decide, act, and again
 //	decide.go      decide: the rules of the sync, in one pure function; decide_test.go is their specification
@@ -21,8 +23,9 @@
 //	events.go      writes upstream the Warning Events of the copies and of what they own
 //	eventowners.go looks up which object an Event of the physical cluster is about
 //	status.go      what is reported on the SyncTarget, and when
-//	counts.go      how many objects there are and how many fail
-//	synced.go      in which Namespaces everything has arrived
+//	kinds.go       which resources serve, and which run on one cluster alone
+//	counts.go      how many objects there are, and how they fare
+//	synced.go      whether everything has arrived in a Namespace
 //	watchhealth.go which watches fail
 //
 // The source (package source) is where the objects come from and where reports go. That it is a workspace, nothing here knows.

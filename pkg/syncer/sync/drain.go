@@ -27,22 +27,29 @@ const (
 	listPageTime = passTimeout / 3
 )
 
-// drainOf returns how a Namespace is to be drained by a live read of the source; nil if it is not to be drained.
+// drainOf returns how a Namespace is to be drained by a Plan; nil if it is not to be drained, or was reported as drained.
 func drainOf(live *source.Plan, namespace source.Namespace) *drain {
-	intent, wanted := live.Withdrawal(namespace)
-	if !wanted {
+	a := live.Assignment(namespace)
+	if a == nil || !a.Intent.IsWithdrawal() || a.IsWithdrawn() {
 		return nil
 	}
-	return &drain{orphan: intent == source.Orphan}
+	return &drain{orphan: a.Intent == source.Orphan, epoch: a.Epoch}
 }
 
 // drain says how a Namespace is drained.
 type drain struct {
 	// orphan leaves the copies where they are, without our metadata.
 	orphan bool
+	// epoch is that of the Assignment.
+	epoch int64
 	// progress belongs to this drain, so that taking the drain back ends it. Set by setDrain, and used by finishDrain
 	// alone.
 	progress *drainProgress
+}
+
+// isLike tells whether two drains are the same; nil is none.
+func (d *drain) isLike(other *drain) bool {
+	return other != nil && d.orphan == other.orphan && d.epoch == other.epoch
 }
 
 // drainProgress is what live lists have shown since the drain began, by resource. A resource that was stopped and
@@ -99,8 +106,7 @@ func (e *Controller) finishDrain(ctx context.Context, p *namespaceSync) (again t
 	if l := ending.progress.next(p.allResources()); l != nil {
 		return e.verifyResource(ctx, p, l, ending.progress.of(l))
 	}
-	e.requestDrainReport(p.upstream, drainReport{p, ending})
-	return 0, nil
+	return 0, e.reportDrained(ctx, p, ending)
 }
 
 // cachesShowDrained tells whether every resource has been listed and the caches show nothing of ours. A resource of

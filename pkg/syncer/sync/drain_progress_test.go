@@ -53,7 +53,7 @@ const ourLabel = "workload.kcp.io/key=0123456789abcdef"
 // TestPagesAreFollowed: an object of ours that is on the last page is found, and the list ends with the page that
 // contains one.
 func TestPagesAreFollowed(t *testing.T) {
-	there := newNamespaceSync(testOwner.Key, shopNamespace).downstreamNamespace
+	there := newTestNamespace(shopNamespace).downstreamNamespace
 	last := func(o *unstructured.Unstructured) *unstructured.Unstructured { o.SetName("z"); return o }
 	copyOf := func(source *unstructured.Unstructured) *unstructured.Unstructured { return desiredOf(t, source) }
 	tests := map[string]struct {
@@ -87,8 +87,8 @@ func TestPagesAreFollowed(t *testing.T) {
 			b, kcp := newDraining(t, nil, nil)
 			sourceIn(b.pass.Controller).Metadata, b.pass.downMetadata = newMetadataServer(t, tc.up...), newMetadataServer(t, tc.down...)
 			again, err := b.finish(t)
-			if err != nil || (len(kcp.patches) == 1) != tc.done || (again == drainedRetry) == tc.done {
-				t.Errorf("finish() = %s, %v, reported %q", again, err, kcp.patches)
+			if err != nil || (len(kcp.reports) == 1) != tc.done || (again == drainedRetry) == tc.done {
+				t.Errorf("finish() = %s, %v, reported %+v", again, err, kcp.reports)
 			}
 			upstream, downstream := b.lists()
 			if diff := cmp.Diff([][]string{tc.wantUp, tc.wantDown}, [][]string{upstream, downstream}); diff != "" {
@@ -164,8 +164,8 @@ func TestDrainKeepsItsProgress(t *testing.T) {
 		return nil
 	}
 	for range 3 {
-		if _, err := b.finish(t); err == nil || len(kcp.patches) != 0 {
-			t.Fatalf("finish() = %v, reported %q", err, kcp.patches)
+		if _, err := b.finish(t); err == nil || len(kcp.reports) != 0 {
+			t.Fatalf("finish() = %v, reported %+v", err, kcp.reports)
 		}
 	}
 	fails = false
@@ -182,14 +182,14 @@ func TestDrainKeepsItsProgress(t *testing.T) {
 	if err := last.up.Objects.Store.Add(mustPack(t, sourceOf())); err != nil {
 		t.Fatal(err)
 	}
-	if again, err := b.finish(t); err != nil || again != 0 || len(kcp.patches) != 0 {
-		t.Fatalf("with an object in the cache: finish() = %s, %v, reported %q", again, err, kcp.patches)
+	if again, err := b.finish(t); err != nil || again != 0 || len(kcp.reports) != 0 {
+		t.Fatalf("with an object in the cache: finish() = %s, %v, reported %+v", again, err, kcp.reports)
 	}
 	if err := last.up.Objects.Store.Delete(mustPack(t, sourceOf())); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.finish(t); err != nil || len(kcp.patches) != 1 {
-		t.Fatalf("finish() = %v, reported %q", err, kcp.patches)
+	if _, err := b.finish(t); err != nil || len(kcp.reports) != 1 {
+		t.Fatalf("finish() = %v, reported %+v", err, kcp.reports)
 	}
 	upstream, downstream := b.lists()
 	wantUp := pagesOf("configmaps", "", "", "500", "1000")
@@ -219,7 +219,7 @@ func TestSlowServer(t *testing.T) {
 		sourceIn(b.pass.Controller).Metadata = server
 		key := queueKey{namespace: shopNamespace}
 		b.pass.queue.Add(key)
-		for start := time.Now(); len(kcp.patches) == 0 && time.Since(start) < 10*time.Minute; {
+		for start := time.Now(); len(kcp.reports) == 0 && time.Since(start) < 10*time.Minute; {
 			began := time.Now()
 			b.pass.processNext(t.Context())
 			if took := time.Since(began); took > passTimeout {
@@ -229,8 +229,8 @@ func TestSlowServer(t *testing.T) {
 				t.Fatalf("%d passes have failed", failures)
 			}
 		}
-		if requests := len(server.requests()); requests != 8 || len(kcp.patches) != 1 {
-			t.Errorf("%d pages were read, reported %q", requests, kcp.patches)
+		if requests := len(server.requests()); requests != 8 || len(kcp.reports) != 1 {
+			t.Errorf("%d pages were read, reported %+v", requests, kcp.reports)
 		}
 		b.pass.queue.ShutDown()
 	})

@@ -2,10 +2,8 @@ package sync
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,88 +11,104 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
-// statusServer is a SyncTarget in kcp, whose server answers after a while and refuses a patch of an earlier version.
+// statusServer is a SyncTarget in kcp with its Assignments, whose server answers after a while and refuses a report on an
+// earlier version.
 type statusServer struct {
-	mu                 sync.Mutex
-	target             workloadv1alpha1.SyncTarget
-	patches, conflicts int
-	unavailable        bool
-	latency            time.Duration
+	mu                       sync.Mutex
+	target                   workloadv1alpha1.SyncTarget
+	assignments              map[string]*workloadv1alpha1.Assignment
+	reads, writes, conflicts int
+	// ends are the reports that nothing is left.
+	ends        int
+	unavailable bool
+	latency     time.Duration
 }
 
 func (s *statusServer) Get(context.Context) (*workloadv1alpha1.SyncTarget, error) {
 	time.Sleep(s.latency)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.reads++
 	return s.target.DeepCopy(), nil
 }
 
-func (s *statusServer) PatchStatus(_ context.Context, body []byte) error {
+func (s *statusServer) PatchStatus(context.Context, []byte) error { return errors.New("not expected") }
+
+func (s *statusServer) list() []*workloadv1alpha1.Assignment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*workloadv1alpha1.Assignment
+	for _, a := range s.assignments {
+		out = append(out, a.DeepCopy())
+	}
+	return out
+}
+
+func (s *statusServer) report(a source.Assignment, r source.Report) error {
 	time.Sleep(s.latency)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.patches++
-	if s.unavailable {
+	s.writes++
+	live := s.assignments[a.Namespace.Name]
+	switch {
+	case s.unavailable:
 		return errors.New("connection refused")
+	case live == nil || live.ResourceVersion != a.Record.Version:
+		s.conflicts++
+		return apierrors.NewConflict(schema.GroupResource{Resource: "assignments"}, a.Record.Name, errors.New("it has changed"))
 	}
-	var patch []struct {
-		Path  string
-		Value json.RawMessage
+	if setReport(live, r); meta.IsStatusConditionTrue(r.Conditions, workloadv1alpha1.ConditionWithdrawn) {
+		s.ends++
 	}
-	if err := json.Unmarshal(body, &patch); err != nil {
-		return err
-	}
-	for _, operation := range patch {
-		switch operation.Path {
-		case "/metadata/resourceVersion":
-			if string(operation.Value) != fmt.Sprintf("%q", s.target.ResourceVersion) {
-				s.conflicts++
-				return apierrors.NewConflict(schema.GroupResource{Resource: "synctargets"}, s.target.Name, errors.New("it has changed"))
-			}
-		case "/status/drainedNamespaces":
-			s.target.Status.DrainedNamespaces = nil
-			if err := json.Unmarshal(operation.Value, &s.target.Status.DrainedNamespaces); err != nil {
-				return err
-			}
-		}
-	}
-	s.target.ResourceVersion += "1"
 	return nil
 }
 
-func (s *statusServer) drained() []string {
+// change changes the Assignment of a Namespace.
+func (s *statusServer) change(namespace string, change func(*workloadv1alpha1.Assignment)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.target.Status.DrainedNamespaces)
+	change(s.assignments[namespace])
+}
+
+// withdrawn are the Namespaces that are reported as withdrawn at their epoch.
+func (s *statusServer) withdrawn() map[string]bool {
+	out := map[string]bool{}
+	plan := planOf(workloadv1alpha1.SyncTargetStatus{}, s.list()...)
+	for _, a := range plan.Assignments {
+		if a.IsWithdrawn() {
+			out[a.Namespace.Name] = true
+		}
+	}
+	return out
 }
 
 // newManyDraining is a Controller with many Namespaces that are being drained, of which nothing is left.
 func newManyDraining(t *testing.T, count int) (*Controller, *statusServer) {
 	t.Helper()
 	e := newTestEngine(t, &kcp{})
-	server := &statusServer{latency: 20 * time.Millisecond}
-	server.target.UID, server.target.ResourceVersion = types.UID(testOwner.UID), "1"
+	server := &statusServer{latency: 20 * time.Millisecond, assignments: map[string]*workloadv1alpha1.Assignment{}}
+	server.target.UID, server.target.Name = types.UID(testOwner.UID), testOwner.Name
 	sourceIn(e).Target, sourceIn(e).Metadata, e.downMetadata = server, newMetadataServer(t), newMetadataServer(t)
 	for i := range count {
-		p := newNamespaceSync(testOwner.Key, namespaceNamed(fmt.Sprintf("shop-%03d", i)))
+		p := newTestNamespace(namespaceNamed(fmt.Sprintf("shop-%03d", i)))
 		l := newBench(t, nil, nil, nil, nil).pass.resource
 		setSource(e, l)
 		l.stop, p.stopEvents, p.resources[l.api.GroupResource] = func() {}, func() {}, l
-		p.setDrain(&drain{})
+		p.setDrain(&drain{epoch: 1})
 		e.namespaces[p.upstream] = p
-		server.target.Status.Namespaces = append(server.target.Status.Namespaces,
-			workloadv1alpha1.NamespaceStatus{Name: p.upstream.Name, State: workloadv1alpha1.NamespaceClosing})
+		server.assignments[p.upstream.Name] = assigned(p.upstream.Name, intentOfWithdraw)
 		e.queue.Add(queueKey{namespace: p.upstream})
 	}
-	server.target.Name = testOwner.Name
-	sourceIn(e).show(&server.target)
+	sourceIn(e).show(&server.target, server.list()...)
 	return e, server
 }
 
@@ -111,10 +125,9 @@ func work(t *testing.T, e *Controller, duration time.Duration) {
 	synctest.Wait()
 }
 
-// TestNamespacesThatEndTogether: they are reported by few writes, none of which conflicts, and so it is when the
-// reports are taken back.
+// TestNamespacesThatEndTogether: each is reported by one write, and none conflicts.
 func TestNamespacesThatEndTogether(t *testing.T) {
-	const many, few = 300, 20
+	const many = 300
 	synctest.Test(t, func(t *testing.T) {
 		e, server := newManyDraining(t, many)
 		defer e.queue.ShutDown()
@@ -125,35 +138,35 @@ func TestNamespacesThatEndTogether(t *testing.T) {
 			return nil
 		}
 		work(t, e, 30*time.Second)
-		if left, drained := len(e.namespaces), len(server.drained()); left != 0 || drained != many {
-			t.Errorf("%d Namespaces are still synced, %d are reported as drained", left, drained)
+		if left, withdrawn := len(e.namespaces), len(server.withdrawn()); left != 0 || withdrawn != many {
+			t.Errorf("%d Namespaces are still synced, %d are reported as withdrawn", left, withdrawn)
 		}
-		if server.patches >= few || server.conflicts != 0 {
-			t.Errorf("%d writes, of which %d conflicted", server.patches, server.conflicts)
+		if server.writes != many || server.conflicts != 0 {
+			t.Errorf("%d writes, of which %d conflicted", server.writes, server.conflicts)
 		}
 
-		server.mu.Lock()
-		server.patches, server.target.Status.Namespaces = 0, nil // the controller has deleted what it had for them
-		sourceIn(e).show(&server.target)
-		server.mu.Unlock()
-		for range 10 { // heartbeats, of which the cache still shows the reports
+		server.reads, server.writes = 0, 0
+		sourceIn(e).show(&server.target, server.list()...)
+		for range 10 { // events, of which the cache shows the reports
 			e.queue.Add(queueKey{})
 			time.Sleep(20 * time.Second)
 		}
-		if left := server.drained(); len(left) != 0 || server.patches > 2 || server.conflicts != 0 {
-			t.Errorf("%d reports are left after %d writes, of which %d conflicted", len(left), server.patches, server.conflicts)
+		if server.reads != 0 || server.writes != 0 {
+			t.Errorf("at rest: %d reads and %d writes", server.reads, server.writes)
 		}
 	})
 }
 
-// TestReportsDuringAnOutage: while the workspace does not answer, all reports are one attempt, which backs off.
+// TestReportsDuringAnOutage: while the workspace does not answer, attempts back off, those that say how a drain proceeds and those
+// that say that it has ended, and a drain can be taken back.
 func TestReportsDuringAnOutage(t *testing.T) {
+	const many = 30
 	synctest.Test(t, func(t *testing.T) {
-		e, server := newManyDraining(t, 300)
+		e, server := newManyDraining(t, many)
 		defer e.queue.ShutDown()
 		server.unavailable = true
 		work(t, e, 5*time.Minute)
-		if attempts := server.patches; attempts > 20 || len(e.namespaces) != 300 {
+		if attempts := server.writes; attempts > 2*20*many || len(e.namespaces) != many {
 			t.Errorf("%d attempts, %d Namespaces", attempts, len(e.namespaces))
 		}
 		opened := e.namespaces[namespaceNamed("shop-007")]
@@ -162,52 +175,66 @@ func TestReportsDuringAnOutage(t *testing.T) {
 		}
 		server.mu.Lock()
 		server.unavailable = false
-		server.target.Status.Namespaces[7].State = workloadv1alpha1.NamespaceOpen
 		server.mu.Unlock()
+		server.change("shop-007", func(a *workloadv1alpha1.Assignment) { changeIntent(a, intentOfRun) })
+		sourceIn(e).show(&server.target, server.list()...)
+		e.queue.Add(queueKey{})
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		if drained := server.drained(); len(drained) != 299 || slices.Contains(drained, "shop-007") {
-			t.Errorf("%d are reported as drained", len(drained))
+		if withdrawn := server.withdrawn(); len(withdrawn) != many-1 || withdrawn["shop-007"] {
+			t.Errorf("%d are reported as withdrawn", len(withdrawn))
 		}
 		if len(e.namespaces) != 1 || e.namespaces[namespaceNamed("shop-007")] != opened {
 			t.Errorf("%d Namespaces are still synced", len(e.namespaces))
 		}
-		if len(e.drainReports.pending) != 0 {
-			t.Errorf("reports that wait: %v", e.drainReports.pending)
-		}
 	})
 }
 
-// TestOpenedAfterItsReport: nothing begins in a Namespace before its report is taken back.
-func TestOpenedAfterItsReport(t *testing.T) {
-	open := workloadv1alpha1.NamespaceStatus{Name: "shop", State: workloadv1alpha1.NamespaceOpen}
-	k := &kcp{}
-	k.Status.Namespaces, k.Status.DrainedNamespaces = []workloadv1alpha1.NamespaceStatus{open}, []string{"shop"}
-	e := newTestEngine(t, k)
-	defer e.queue.ShutDown()
-	up, _ := newWatched()
-	sourceIn(e).Client, e.down = up, up
-	if err := e.reconcileNamespaces(t.Context()); err != nil || len(e.namespaces) != 0 {
-		t.Fatalf("before: reconcileNamespaces() = %v, Namespaces %v", err, e.namespaces)
+// TestWithdrawnAtTheEpochThatIsLive: what was verified for one epoch is not reported for another, and not where the live Assignment
+// wants another end or none. Then nothing ends, and nothing is asked again and again.
+func TestWithdrawnAtTheEpochThatIsLive(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change   func(*workloadv1alpha1.Assignment)
+		reported bool
+	}{
+		"as it was read": {func(*workloadv1alpha1.Assignment) {}, true},
+		"at a later epoch": {func(a *workloadv1alpha1.Assignment) {
+			changeIntent(a, intentOfRun)
+			changeIntent(a, intentOfWithdraw)
+		}, false},
+		"run again":       {func(a *workloadv1alpha1.Assignment) { changeIntent(a, intentOfRun) }, false},
+		"to be orphaned":  {func(a *workloadv1alpha1.Assignment) { changeIntent(a, workloadv1alpha1.IntentOrphan) }, false},
+		"rights are gone": {notAdmitted, false},
+		"reported before": {reportedWithdrawn, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e, server := newManyDraining(t, 1)
+				defer e.queue.ShutDown()
+				server.change("shop-000", tc.change)
+				work(t, e, time.Minute)
+				if got := server.ends == 1; got != tc.reported || (len(e.namespaces) == 0) != tc.reported {
+					t.Errorf("%d reports, %d Namespaces", server.ends, len(e.namespaces))
+				}
+				if server.reads > 4 {
+					t.Errorf("the source was read %d times", server.reads)
+				}
+				for _, p := range e.namespaces {
+					if p.drainReported {
+						t.Error("the drain cannot be taken back")
+					}
+				}
+			})
+		})
 	}
-	if err := e.writeDrainReports(t.Context()); err != nil || len(k.writes) != 1 {
-		t.Fatalf("writeDrainReports() = %v, %d writes", err, len(k.writes))
-	}
-	k.Status.DrainedNamespaces = nil
-	sourceIn(e).show(&k.SyncTarget)
-	if err := e.reconcileNamespaces(t.Context()); err != nil || e.namespaces[shopNamespace] == nil {
-		t.Fatalf("after: reconcileNamespaces() = %v, Namespaces %v", err, e.namespaces)
-	}
-	e.namespaces[shopNamespace].stop()
 }
 
-// TestReportOfAnEarlierSync: the report of a Namespace that is synced anew says nothing about the new sync.
+// TestReportOfAnEarlierSync: what was verified of a Namespace that is synced anew says nothing about the new sync.
 func TestReportOfAnEarlierSync(t *testing.T) {
 	b, kcp := newDraining(t, nil, nil)
 	old := b.pass.namespace
-	b.pass.requestDrainReport(shopNamespace, drainReport{old, old.draining()})
-	b.pass.namespaces[shopNamespace] = newNamespaceSync(testOwner.Key, shopNamespace)
-	if err := b.pass.writeDrainReports(t.Context()); err != nil || len(kcp.patches) != 0 || len(b.pass.drainReports.pending) != 0 {
-		t.Errorf("writeDrainReports() = %v, reported %q, waiting %v", err, kcp.patches, b.pass.drainReports.pending)
+	b.pass.namespaces[shopNamespace] = newTestNamespace(shopNamespace)
+	if err := b.pass.reportDrained(t.Context(), old, old.draining()); err != nil || len(kcp.reports) != 0 {
+		t.Errorf("reportDrained() = %v, reported %+v", err, kcp.reports)
 	}
 }

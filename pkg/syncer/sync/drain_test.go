@@ -3,7 +3,6 @@ package sync
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -23,23 +22,19 @@ import (
 // none.
 func newDraining(t *testing.T, liveSrc, liveDst *unstructured.Unstructured) (*bench, *reporting) {
 	t.Helper()
-	b, kcp := newBench(t, nil, nil, liveSrc, liveDst), newReporting(workloadv1alpha1.NamespaceClosing)
+	b, kcp := newBench(t, nil, nil, liveSrc, liveDst), newReporting(intentOfWithdraw)
 	p, l := b.pass.namespace, b.pass.resource
 	p.resources[l.api.GroupResource], p.stopEvents, l.stop = l, func() {}, func() {}
-	p.setDrain(&drain{})
+	p.setDrain(&drain{epoch: 1})
 	sourceIn(b.pass.Controller).Target, b.pass.down, b.pass.namespaces = kcp, b.down, map[source.Namespace]*namespaceSync{shopNamespace: p}
 	return b, kcp
 }
 
-// finish runs the steps of a drain until one waits or fails, and then the write of its report if all have succeeded.
+// finish runs the steps of a drain until one waits or fails, or the last one has reported it.
 func (b *bench) finish(t *testing.T) (again time.Duration, err error) {
 	t.Helper()
 	for range 10 {
-		switch again, err = b.pass.finishDrain(t.Context(), b.pass.namespace); {
-		case err == nil && again == immediately:
-		case err == nil && again == 0:
-			return 0, b.pass.writeDrainReports(t.Context())
-		default:
+		if again, err = b.pass.finishDrain(t.Context(), b.pass.namespace); err != nil || again != immediately {
 			return again, err
 		}
 	}
@@ -63,16 +58,19 @@ func TestDrainIsReported(t *testing.T) {
 	if _, err := b.finish(t); err == nil || stopped {
 		t.Fatalf("after a failed write: finish() = %v, stopped: %t", err, stopped)
 	}
-	kcp.err, kcp.Status.Namespaces[0].State = nil, workloadv1alpha1.NamespaceOpen
-	if _, err := b.finish(t); err != nil || stopped || len(kcp.patches) != 0 {
-		t.Fatalf("opened again meanwhile: finish() = %v, stopped: %t, reported %q", err, stopped, kcp.patches)
+	kcp.err = nil
+	for _, intent := range []workloadv1alpha1.AssignmentIntent{intentOfRun, intentOfWithdraw} {
+		changeIntent(kcp.assignments[0], intent)
+		if _, err := b.finish(t); err != nil || stopped || len(kcp.reports) != 0 {
+			t.Fatalf("epoch %d: finish() = %v, stopped: %t, reported %+v", kcp.assignments[0].Spec.Epoch, err, stopped, kcp.reports)
+		}
 	}
-	kcp.Status.Namespaces[0].State = workloadv1alpha1.NamespaceClosing
+	b.pass.namespace.drain.epoch = 3 // of which nothing was verified anew: that is up to setDrain
 	if _, err := b.finish(t); err != nil || !stopped || len(b.pass.namespaces) != 0 {
 		t.Errorf("finish() = %v, stopped: %t, Namespaces %v", err, stopped, b.pass.namespaces)
 	}
-	if len(kcp.patches) != 1 || !strings.Contains(kcp.patches[0], `["shop"]`) {
-		t.Errorf("reported %q", kcp.patches)
+	if len(kcp.reports) != 1 || kcp.reports[0].Epoch != 3 || kcp.reports[0].Conditions[0].Reason != workloadv1alpha1.ReasonWithdrawn {
+		t.Errorf("reported %+v", kcp.reports)
 	}
 	if requests := append(b.up.Actions(), b.down.Actions()...); len(requests) != 0 {
 		t.Errorf("requests for whole objects: %v", requests)
@@ -91,7 +89,7 @@ func TestDrainIsTakenBackInBetween(t *testing.T) {
 	takenBack := false
 	b.pass.downMetadata.(*metadataServer).answer = func(context.Context, string, metav1.ListOptions) error {
 		if !takenBack {
-			takenBack = p.setDrain(nil) && p.setDrain(&drain{})
+			takenBack = p.setDrain(nil) && p.setDrain(&drain{epoch: 1})
 		}
 		return nil
 	}
@@ -111,63 +109,65 @@ func TestDrainIsTakenBackInBetween(t *testing.T) {
 		t.Error("the drain cannot be taken back after a report that failed")
 	}
 	kcp.err, kcp.asked = nil, nil
-	if err := b.pass.writeDrainReports(t.Context()); err != nil || len(kcp.patches) != 0 {
-		t.Errorf("a drain that was taken back is reported: %v, %q", err, kcp.patches)
+	if _, err := b.finish(t); err != nil || len(kcp.reports) != 0 {
+		t.Errorf("a drain that was taken back is reported: %v, %+v", err, kcp.reports)
 	}
 }
 
 // TestSaidAgain: that a Namespace is closing, said again, is nothing new, and no reason to begin its report anew.
 func TestSaidAgain(t *testing.T) {
-	p := newNamespaceSync(testOwner.Key, shopNamespace)
+	p := newTestNamespace(shopNamespace)
 	p.setDrain(&drain{})
 	before := p.draining()
 	if p.setDrain(&drain{}) || !p.beginDrainReport(before) {
 		t.Error("the same is taken for another end")
 	}
 	p.cancelDrainReport()
-	if !p.setDrain(&drain{orphan: true}) || p.beginDrainReport(before) {
-		t.Error("another end is taken for the same")
+	for _, other := range []*drain{{orphan: true}, {orphan: true, epoch: 3}} {
+		if !p.setDrain(other) || p.beginDrainReport(before) {
+			t.Errorf("%+v is taken for the same", other)
+		}
+		p.cancelDrainReport()
 	}
 }
 
-// TestClosingIsLearned: that a Namespace is synced is taken back when it closes, before it may be opened again.
-func TestClosingIsLearned(t *testing.T) {
+// TestDrainIsLearned: a report is due when a Namespace is drained, and when it is opened again.
+func TestDrainIsLearned(t *testing.T) {
 	e := newTestEngine(t, &kcp{})
 	defer e.queue.ShutDown()
-	p := newNamespaceSync(testOwner.Key, shopNamespace)
+	p := newTestNamespace(shopNamespace)
 	p.stopEvents = func() {}
 	e.namespaces[shopNamespace] = p
 	for _, ending := range []*drain{{}, nil} {
-		e.ensureNamespace(t.Context(), shopNamespace, ending, nil)
-		select {
-		case <-e.statusUrgent:
-		default:
+		p.reports.begin(e.clock.Now())
+		e.ensureNamespace(t.Context(), &source.Assignment{Namespace: shopNamespace}, ending, nil)
+		if p.reports.due.IsZero() {
 			t.Errorf("nothing is reported of %+v", ending)
 		}
 	}
 }
 
-// reporting is a SyncTarget in kcp that takes reports.
+// reporting is a SyncTarget in kcp that takes reports on the Namespace "shop".
 type reporting struct {
 	target
 	err     error
-	patches []string
+	reports []source.Report
 	asked   func() // by a report
 }
 
-func newReporting(shop workloadv1alpha1.NamespaceState) *reporting {
+func newReporting(shop workloadv1alpha1.AssignmentIntent) *reporting {
 	u := &reporting{}
 	u.UID = types.UID(testOwner.UID)
-	u.Status.Namespaces = []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: shop}}
+	u.assignments = []*workloadv1alpha1.Assignment{assigned("shop", shop)}
 	return u
 }
 
-func (u *reporting) PatchStatus(_ context.Context, patch []byte) error {
+func (u *reporting) report(_ source.Assignment, r source.Report) error {
 	if u.asked != nil {
 		u.asked()
 	}
 	if u.err == nil {
-		u.patches = append(u.patches, string(patch))
+		u.reports = append(u.reports, r)
 	}
 	return u.err
 }
@@ -175,24 +175,26 @@ func (u *reporting) PatchStatus(_ context.Context, patch []byte) error {
 // TestLeftPlaceIsStopped: what kcp shows to be left is followed no longer, though the answer to our report was lost: our rights
 // there are gone. That a Namespace is not named says nothing of one that is open.
 func TestLeftPlaceIsStopped(t *testing.T) {
-	listed := []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceClosing}}
+	listed := func(intent workloadv1alpha1.AssignmentIntent, change ...func(*workloadv1alpha1.Assignment)) []*workloadv1alpha1.Assignment {
+		return []*workloadv1alpha1.Assignment{assigned("shop", intent, change...)}
+	}
 	for name, tc := range map[string]struct {
-		listed  []workloadv1alpha1.NamespaceStatus
+		listed  []*workloadv1alpha1.Assignment
 		ending  *drain
 		stopped bool
 	}{
-		"drained":        {listed, &drain{}, true},
-		"revoked":        {nil, &drain{}, true},
-		"open, unlisted": {nil, nil, false},
+		"drained":           {listed(intentOfWithdraw, reportedWithdrawn), &drain{epoch: 1}, true},
+		"revoked":           {listed(intentOfWithdraw, notAdmitted), &drain{epoch: 1}, true},
+		"vanished":          {nil, &drain{epoch: 1}, true},
+		"open, vanished":    {nil, nil, false},
+		"open, not granted": {listed(intentOfRun, notAdmitted), nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := &kcp{}
-			if k.Status.Namespaces = tc.listed; tc.listed != nil {
-				k.Status.DrainedNamespaces = []string{"shop"}
-			}
+			k.assignments = tc.listed
 			e := newTestEngine(t, k)
 			defer e.queue.ShutDown()
-			p, deaf := newNamespaceSync(testOwner.Key, shopNamespace), false
+			p, deaf := newTestNamespace(shopNamespace), false
 			p.stopEvents = func() { deaf = true }
 			p.setDrain(tc.ending)
 			e.namespaces[shopNamespace] = p
@@ -237,8 +239,8 @@ func TestDrainListsWhenCachesAreEmpty(t *testing.T) {
 			}
 			b.pass.catalog.Store(&unknown)
 			if tc.done {
-				if wait, err := b.finish(t); wait != drainedRetry || err != nil || len(kcp.patches) != 0 {
-					t.Errorf("with an unknown group: finish() = %s, %v, reported %q", wait, err, kcp.patches)
+				if wait, err := b.finish(t); wait != drainedRetry || err != nil || len(kcp.reports) != 0 {
+					t.Errorf("with an unknown group: finish() = %s, %v, reported %+v", wait, err, kcp.reports)
 				}
 			}
 			b.pass.catalog.Store(nil)
@@ -246,8 +248,8 @@ func TestDrainListsWhenCachesAreEmpty(t *testing.T) {
 				t.Fatal(err)
 			}
 			upstream, _ := b.lists()
-			if asked := len(upstream) > 0; asked != tc.asked || (len(kcp.patches) == 1) != tc.done {
-				t.Errorf("%s\nasked %t, reported %q", tc.reason, asked, kcp.patches)
+			if asked := len(upstream) > 0; asked != tc.asked || (len(kcp.reports) == 1) != tc.done {
+				t.Errorf("%s\nasked %t, reported %+v", tc.reason, asked, kcp.reports)
 			}
 		})
 	}
@@ -275,8 +277,8 @@ func TestDrainWithAResourceThatIsForbidden(t *testing.T) {
 			b.pass.downMetadata.(*metadataServer).answer = func(context.Context, string, metav1.ListOptions) error {
 				return apierrors.NewForbidden(configMaps.GroupResource(), "", errors.New("no"))
 			}
-			if _, err := b.finish(t); err != nil || (len(kcp.patches) == 1) != tc.done {
-				t.Errorf("finish() = %v, reported %q", err, kcp.patches)
+			if _, err := b.finish(t); err != nil || (len(kcp.reports) == 1) != tc.done {
+				t.Errorf("finish() = %v, reported %+v", err, kcp.reports)
 			}
 		})
 	}

@@ -55,7 +55,7 @@ func newStage(t *testing.T) *stage {
 // newStageWith is one with another clock.
 func newStageWith(t *testing.T, clock clock.WithTicker) *stage {
 	t.Helper()
-	s := &stage{t: t, place: newNamespaceSync(testOwner.Key, shopNamespace)}
+	s := &stage{t: t, place: newTestNamespace(shopNamespace)}
 	there := s.place.downstreamNamespace
 	owner := func(apiVersion, kind, name string) []metav1.OwnerReference {
 		return []metav1.OwnerReference{{APIVersion: apiVersion, Kind: kind, Name: name, Controller: ptr.To(true)}}

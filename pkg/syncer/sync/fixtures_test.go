@@ -2,9 +2,12 @@ package sync
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -32,10 +35,18 @@ func namespaceNamed(name string) source.Namespace {
 	return source.Namespace{Cluster: testOwner.Workspace, Name: name}
 }
 
-// testSource is a workspace whose SyncTarget, as the cache shows it, is set by show.
+// testSource is a workspace whose SyncTarget and Assignments, as the cache shows them, are set by show. Live they are those of
+// its Target.
 type testSource struct {
 	*workspace.Source
 	shown atomic.Pointer[source.Plan]
+}
+
+// assigner is a SyncTarget in kcp with its Assignments, which takes reports on them.
+type assigner interface {
+	workspace.SyncTarget
+	list() []*workloadv1alpha1.Assignment
+	report(a source.Assignment, r source.Report) error
 }
 
 func newTestSource(config workspace.Config) *testSource {
@@ -58,8 +69,87 @@ func sourceIn(e *Controller) *testSource { return e.source.(*testSource) }
 
 func (s *testSource) Plan() *source.Plan { return s.shown.Load() }
 
-func (s *testSource) show(target *workloadv1alpha1.SyncTarget) {
-	s.shown.Store(s.PlanOf(target.DeepCopy()))
+func (s *testSource) show(target *workloadv1alpha1.SyncTarget, assignments ...*workloadv1alpha1.Assignment) {
+	s.shown.Store(s.PlanOf(target.DeepCopy(), copies(assignments)))
+}
+
+func (s *testSource) ReadPlan(ctx context.Context) (*source.Plan, error) {
+	live, err := s.Target.Get(ctx)
+	if err == nil && live.UID != "" && string(live.UID) != testOwner.UID {
+		err = errors.New("it is another one by now")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.PlanOf(live, s.Target.(assigner).list()), nil
+}
+
+func (s *testSource) WriteReport(_ context.Context, a source.Assignment, r source.Report) error {
+	return s.Target.(assigner).report(a, r)
+}
+
+func copies(assignments []*workloadv1alpha1.Assignment) []*workloadv1alpha1.Assignment {
+	var out []*workloadv1alpha1.Assignment
+	for _, a := range assignments {
+		out = append(out, a.DeepCopy())
+	}
+	return out
+}
+
+// assigned is an Assignment of a Namespace, in which the syncer has its rights.
+func assigned(namespace string, intent workloadv1alpha1.AssignmentIntent, change ...func(*workloadv1alpha1.Assignment)) *workloadv1alpha1.Assignment {
+	a := &workloadv1alpha1.Assignment{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: workloadv1alpha1.SyncerNamespace(testOwner.Name, testOwner.Key), Name: "of-" + namespace, UID: "assignment-1", ResourceVersion: "1",
+			Labels: map[string]string{workloadv1alpha1.LabelKey: testOwner.Key, workloadv1alpha1.LabelUID: testOwner.UID},
+		},
+		Spec: workloadv1alpha1.AssignmentSpec{
+			Namespace: workloadv1alpha1.ObjectReference{Name: namespace}, Epoch: 1, Intent: intent, WritesStatus: true,
+		},
+	}
+	meta.SetStatusCondition(&a.Status.Conditions, metav1.Condition{Type: workloadv1alpha1.ConditionAdmitted, Status: metav1.ConditionTrue})
+	for _, c := range change {
+		c(a)
+	}
+	return a
+}
+
+const (
+	intentOfRun      = workloadv1alpha1.IntentRun
+	intentOfWithdraw = workloadv1alpha1.IntentWithdraw
+)
+
+// notAdmitted takes the rights away.
+func notAdmitted(a *workloadv1alpha1.Assignment) {
+	meta.SetStatusCondition(&a.Status.Conditions, metav1.Condition{Type: workloadv1alpha1.ConditionAdmitted, Status: metav1.ConditionFalse})
+}
+
+// changeIntent changes what is wanted of a Namespace.
+func changeIntent(a *workloadv1alpha1.Assignment, intent workloadv1alpha1.AssignmentIntent) {
+	a.Spec.Intent = intent
+	a.Spec.Epoch++
+	a.ResourceVersion += "1"
+}
+
+// setReport has an Assignment show a report.
+func setReport(a *workloadv1alpha1.Assignment, r source.Report) {
+	objects := r.Objects
+	a.Status.ObservedEpoch, a.Status.DownstreamNamespace, a.Status.Objects = r.Epoch, r.DownstreamNamespace, &objects
+	a.Status.Conditions = slices.DeleteFunc(a.Status.Conditions, func(c metav1.Condition) bool { return c.Type != workloadv1alpha1.ConditionAdmitted })
+	a.Status.Conditions = append(a.Status.Conditions, r.Conditions...)
+	a.ResourceVersion += "1"
+}
+
+// reportedWithdrawn has an Assignment show that its Namespace was withdrawn at its epoch.
+func reportedWithdrawn(a *workloadv1alpha1.Assignment) {
+	setReport(a, source.Report{Epoch: a.Spec.Epoch, Conditions: withdrawn(false)})
+}
+
+// newTestNamespace is the sync of a Namespace on the first of its clusters, whose status counts.
+func newTestNamespace(namespace source.Namespace) *namespaceSync {
+	p := newNamespaceSync(testOwner.Key, namespace)
+	p.role = role{epoch: 1, first: true, writesStatus: true}
+	return p
 }
 
 // testObjects are the objects of a resource as the clients of its cache and of the Controller's source read and write them.
@@ -88,7 +178,7 @@ func mustPack(t *testing.T, object *unstructured.Unstructured) any {
 	return packed
 }
 
-// planOf is what a SyncTarget with this status says is to be synced.
-func planOf(status workloadv1alpha1.SyncTargetStatus) *source.Plan {
-	return newTestSource(workspace.Config{}).PlanOf(&workloadv1alpha1.SyncTarget{Status: status})
+// planOf is what a SyncTarget with this status, and these Assignments, say is to be synced.
+func planOf(status workloadv1alpha1.SyncTargetStatus, assignments ...*workloadv1alpha1.Assignment) *source.Plan {
+	return newTestSource(workspace.Config{}).PlanOf(&workloadv1alpha1.SyncTarget{Status: status}, copies(assignments))
 }

@@ -47,7 +47,7 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 		}, []string{"resource", "state"}),
 		watches: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "synctarget_syncer_watch_healthy",
-			Help: "Whether changes are seen, by resource and side: upstream or downstream. 0 if the watch in one of the opened Namespaces has been failing for 30 s, and 1 otherwise.",
+			Help: "Whether changes are seen, by resource and side: upstream or downstream. 0 if the watch in one of the assigned Namespaces has been failing for 30 s, and 1 otherwise.",
 		}, []string{"resource", "side"}),
 	}
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{

@@ -25,6 +25,7 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/cache"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // modelServer is an API server that serves one resource in one Namespace. It has of a real one what the syncer
@@ -626,9 +627,10 @@ func (i *modelInformer) must(err error) {
 	}
 }
 
-// modelTarget is the SyncTarget in kcp, in whose status the Namespace "shop" is open or closing.
+// modelTarget is the SyncTarget in kcp, with the Assignment of the Namespace "shop".
 type modelTarget struct {
-	object workloadv1alpha1.SyncTarget
+	object     workloadv1alpha1.SyncTarget
+	assignment *workloadv1alpha1.Assignment
 	// read is called with each read, and may make it fail.
 	read func(*workloadv1alpha1.SyncTarget) error
 }
@@ -636,6 +638,14 @@ type modelTarget struct {
 func (m *modelTarget) Get(context.Context) (*workloadv1alpha1.SyncTarget, error) {
 	live := m.object.DeepCopy()
 	return live, m.read(live)
+}
+
+func (m *modelTarget) list() []*workloadv1alpha1.Assignment {
+	return []*workloadv1alpha1.Assignment{m.assignment.DeepCopy()}
+}
+
+func (m *modelTarget) report(source.Assignment, source.Report) error {
+	return errors.New("not expected in a pass over an object")
 }
 
 func (m *modelTarget) PatchStatus(context.Context, []byte) error {

@@ -25,12 +25,16 @@ type namespaceSync struct {
 	// passes are those over its objects, and objectStates what is remembered of each, by queueKey.
 	passes       inFlightPasses
 	objectStates sync.Map
+	// reports are what is known of the reports on the Namespace.
+	reports reportState
 
 	mu sync.Mutex
 	// drain is how the Namespace is drained, by a live read of the source; nil while it is not drained.
 	drain *drain
 	// drainReported is set while the Namespace is reported as drained: nothing is started in it any more.
 	drainReported bool
+	// role is what this cluster does for the Namespace.
+	role role
 	// stopped is set when the sync of the Namespace has ended for good.
 	stopped   bool
 	resources map[workloadv1alpha1.GroupResource]*resourceSync
@@ -51,6 +55,20 @@ type namespaceSync struct {
 	// recentLookups are the Events whose owners have been looked up in the last eventPace, by what they say, and when
 	// that was.
 	recentLookups map[lookupGroup]map[string]time.Time
+}
+
+// role is what one of the clusters that a Namespace runs on does for it.
+type role struct {
+	// record and epoch are those of the Assignment.
+	record source.Record
+	epoch  int64
+	// first tells that it is the first of them, and writesStatus that the status of the copies becomes that of the objects.
+	first, writesStatus bool
+}
+
+// roleOf is what an Assignment says of it.
+func roleOf(a *source.Assignment) role {
+	return role{record: a.Record, epoch: a.Epoch, first: a.First, writesStatus: a.WritesStatus}
 }
 
 // resourceSync is one resource in one Namespace.
@@ -77,6 +95,21 @@ func newNamespaceSync(key string, namespace source.Namespace) *namespaceSync {
 	}
 }
 
+// currentRole is what this cluster does for the Namespace.
+func (p *namespaceSync) currentRole() role {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.role
+}
+
+// setRole changes what this cluster does for the Namespace, and returns what it did before.
+func (p *namespaceSync) setRole(now role) (before role) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before, p.role = p.role, now
+	return before
+}
+
 // draining returns how the Namespace is drained, nil while it is not.
 func (p *namespaceSync) draining() *drain {
 	p.mu.Lock()
@@ -91,7 +124,7 @@ func (p *namespaceSync) setDrain(c *drain) (changed bool) {
 	if p.drainReported {
 		return false
 	}
-	if c == nil && p.drain == nil || c != nil && p.drain != nil && c.orphan == p.drain.orphan {
+	if c == nil && p.drain == nil || c != nil && c.isLike(p.drain) {
 		return false
 	}
 	if p.drain = c; c != nil {

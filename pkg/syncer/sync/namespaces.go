@@ -2,9 +2,7 @@ package sync
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,9 +13,6 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
-
-// livePlan reads the Plan live, once for all Namespaces that need it.
-type livePlan func() (*source.Plan, error)
 
 // reconcileNamespaces opens and drains Namespaces as the source says.
 func (e *Controller) reconcileNamespaces(ctx context.Context) error {
@@ -30,61 +25,80 @@ func (e *Controller) reconcileNamespaces(ctx context.Context) error {
 		return nil // discovery enqueues this again
 	}
 	resources := watchable(*catalog, plan)
-	live := livePlan(sync.OnceValues(func() (*source.Plan, error) { return e.source.ReadPlan(ctx) }))
 	named := map[source.Namespace]bool{}
-	var failures []error
-	for _, a := range plan.Assignments {
+	var toDrain []*source.Assignment
+	for i := range plan.Assignments {
+		a := &plan.Assignments[i]
 		named[a.Namespace] = true
-		drained := plan.IsWithdrawn(a.Namespace)
-		switch a.Intent {
-		case source.Run:
-			e.openNamespace(ctx, a.Namespace, drained, resources)
-		case source.Withdraw, source.Orphan:
-			failures = append(failures, e.drainNamespace(ctx, a.Namespace, drained, resources, live))
-		case source.Prepare:
+		e.updateRole(a)
+		switch {
+		case a.IsWithdrawn():
+			e.stopReported(a.Namespace)
+		case a.Intent == source.Prepare:
+			e.stopDraining(a.Namespace)
+		case a.Intent == source.Run:
+			e.ensureNamespace(ctx, a, nil, resources)
+		case !e.isDraining(a, drainOf(plan, a.Namespace), resources):
+			toDrain = append(toDrain, a)
 		}
 	}
-	e.forgetUnnamed(plan, named)
-	return errors.Join(failures...)
+	e.forgetUnnamed(named)
+	return e.drainNamespaces(ctx, toDrain, resources)
 }
 
-// openNamespace syncs a Namespace. One that is still reported as drained waits: its rights are about to be revoked. When the report
-// has been taken back, the watch of the source brings this again.
-func (e *Controller) openNamespace(ctx context.Context, name source.Namespace, drained bool, resources []discovery.Resource) {
-	if drained {
-		e.requestDrainReport(name, drainReport{})
+// updateRole takes over what this cluster does for a Namespace that is synced.
+func (e *Controller) updateRole(a *source.Assignment) {
+	p := e.namespace(a.Namespace)
+	if p == nil {
 		return
 	}
-	e.ensureNamespace(ctx, name, nil, resources)
+	role := roleOf(a)
+	before := p.setRole(role)
+	if before.first != role.first || before.writesStatus != role.writesStatus {
+		for _, l := range p.allResources() {
+			e.enqueueAll(p, l)
+		}
+	}
+	if before.record != role.record {
+		e.requestReport(p, soon)
+	}
 }
 
-// drainNamespace drains a Namespace if a live read of the source says so too.
-func (e *Controller) drainNamespace(ctx context.Context, name source.Namespace, drained bool, resources []discovery.Resource, live livePlan) error {
-	if drained {
-		e.stopDrained(name) // if the answer to our report was lost
+// isDraining tells whether a Namespace is being drained in this way already, by an earlier live read. Then its resources alone
+// may be others.
+func (e *Controller) isDraining(a *source.Assignment, ending *drain, resources []discovery.Resource) bool {
+	p := e.namespace(a.Namespace)
+	if p == nil || !ending.isLike(p.draining()) {
+		return false
+	}
+	e.ensureResources(p, resources)
+	return true
+}
+
+// drainNamespaces drains Namespaces if a live read of the source says so too.
+func (e *Controller) drainNamespaces(ctx context.Context, assignments []*source.Assignment, resources []discovery.Resource) error {
+	if len(assignments) == 0 {
 		return nil
 	}
-	said, err := live()
+	live, err := e.source.ReadPlan(ctx)
 	if err != nil {
 		return err
 	}
-	if ending := drainOf(said, name); ending != nil {
-		e.ensureNamespace(ctx, name, ending, resources)
-		e.queue.Add(queueKey{namespace: name})
+	for _, a := range assignments {
+		if ending := drainOf(live, a.Namespace); ending != nil {
+			e.ensureNamespace(ctx, a, ending, resources)
+			e.queue.Add(queueKey{namespace: a.Namespace})
+		}
 	}
 	return nil
 }
 
-// forgetUnnamed ends the drains of Namespaces that the source no longer names, and takes back what was reported of them.
-func (e *Controller) forgetUnnamed(plan *source.Plan, named map[source.Namespace]bool) {
+// forgetUnnamed ends the drains of Namespaces that the source no longer names. What is synced in others goes on: that an
+// Assignment has vanished ends nothing.
+func (e *Controller) forgetUnnamed(named map[source.Namespace]bool) {
 	for _, name := range e.drainingNamespaces() {
 		if !named[name] {
-			e.stopDrained(name)
-		}
-	}
-	for _, name := range plan.Withdrawn {
-		if !named[name] {
-			e.requestDrainReport(name, drainReport{})
+			e.stopDraining(name)
 		}
 	}
 }
@@ -93,23 +107,24 @@ func (e *Controller) forgetUnnamed(plan *source.Plan, named map[source.Namespace
 // something may have to be removed, and the rights on it stay.
 func watchable(catalog []discovery.Resource, plan *source.Plan) []discovery.Resource {
 	return slices.DeleteFunc(slices.Clone(catalog), func(r discovery.Resource) bool {
-		return !r.IsWatchable() || !slices.ContainsFunc(plan.Reported.Resources, func(s workloadv1alpha1.SyncedResourceStatus) bool {
+		return !r.IsWatchable() || !slices.ContainsFunc(plan.Reported, func(s workloadv1alpha1.SyncedResourceStatus) bool {
 			return s.Group == r.Group && s.Resource == r.Resource
 		})
 	})
 }
 
 // ensureNamespace starts the sync of a Namespace, or changes whether and how it is drained; then all its objects are enqueued.
-func (e *Controller) ensureNamespace(ctx context.Context, namespace source.Namespace, ending *drain, followed []discovery.Resource) {
+func (e *Controller) ensureNamespace(ctx context.Context, a *source.Assignment, ending *drain, followed []discovery.Resource) {
 	e.mu.Lock()
-	p := e.namespaces[namespace]
+	p := e.namespaces[a.Namespace]
 	if p == nil {
-		p = newNamespaceSync(e.owner.Key, namespace)
-		e.namespaces[namespace] = p
+		p = newNamespaceSync(e.owner.Key, a.Namespace)
+		p.role = roleOf(a)
+		e.namespaces[a.Namespace] = p
 		listening, cancel := context.WithCancel(context.Background()) // ends with the Namespace
 		p.stopEvents = cancel
 		e.watchEvents(listening, p)
-		log.FromContext(ctx).Info("Opening", "namespace", namespace.Name, "downstreamNamespace", p.downstreamNamespace, "drain", ending != nil)
+		log.FromContext(ctx).Info("Opening", "namespace", a.Namespace.Name, "epoch", a.Epoch, "downstreamNamespace", p.downstreamNamespace, "drain", ending != nil)
 	}
 	e.mu.Unlock()
 	if p.setDrain(ending) {
@@ -120,7 +135,7 @@ func (e *Controller) ensureNamespace(ctx context.Context, namespace source.Names
 			}
 			e.enqueueAll(p, l)
 		}
-		signal(e.statusUrgent) // that it is not synced any more, before it may be opened again
+		e.requestReport(p, soon)
 	}
 	e.ensureResources(p, followed)
 }
@@ -142,10 +157,13 @@ func (e *Controller) ensureResources(p *namespaceSync, followed []discovery.Reso
 			p.stopResource(l)
 		}
 		p.resources[r.GroupResource] = e.startResource(p, r)
+		e.requestReport(p, soon)
 	}
 	for gr, l := range p.resources {
 		if !keep[gr] {
 			p.stopResource(l)
+			e.requestReport(p, soon)
+			e.queue.Add(queueKey{namespace: p.upstream}) // of which the end may have waited for this resource
 		}
 	}
 }
@@ -206,9 +224,7 @@ func (e *Controller) awaitLists(ctx context.Context, p *namespaceSync, l *resour
 	e.clearListError(l.api.GroupResource)
 	p.markUnsynced(l, e.clock.Now())
 	e.enqueueAll(p, l)
-	if all, _ := p.allSynced(); all {
-		signal(e.statusUrgent)
-	}
+	e.requestReport(p, atOnce)
 }
 
 // enqueueAll enqueues all known objects of a resource in a Namespace, and the Namespace, which may wait for nothing else.
@@ -233,14 +249,26 @@ func (e *Controller) stopNamespace(p *namespaceSync) {
 	}
 }
 
-// stopDrained ends the sync of a Namespace that is reported as drained: the syncer has no rights in it any more.
-func (e *Controller) stopDrained(namespace source.Namespace) {
-	e.mu.Lock()
-	p := e.namespaces[namespace]
-	e.mu.Unlock()
-	if p != nil {
+// stopReported ends the sync of a Namespace that was reported as drained, if the answer to the report was lost.
+func (e *Controller) stopReported(namespace source.Namespace) {
+	if p := e.namespace(namespace); p != nil {
 		e.stopNamespace(p)
 	}
+}
+
+// stopDraining ends the sync of a Namespace that was being drained, and in which the syncer has no rights any more. Nothing is
+// deleted by that.
+func (e *Controller) stopDraining(namespace source.Namespace) {
+	if p := e.namespace(namespace); p != nil && p.draining() != nil {
+		e.stopNamespace(p)
+	}
+}
+
+// namespace returns the sync of a Namespace, nil for none.
+func (e *Controller) namespace(name source.Namespace) *namespaceSync {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.namespaces[name]
 }
 
 // drainingNamespaces are the Namespaces that are being left.

@@ -75,10 +75,10 @@ func TestOpenedNamespacesAloneAreFollowed(t *testing.T) {
 		k := &kcp{}
 		k.Spec.SyncedResources = []workloadv1alpha1.GroupResource{{Resource: "configmaps"}, {Resource: "secrets"}}
 		k.Status.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps"}, {Resource: "secrets"}}
-		say := func(e *Controller, namespaces ...workloadv1alpha1.NamespaceStatus) {
+		say := func(e *Controller, assignments ...*workloadv1alpha1.Assignment) {
 			t.Helper()
-			k.Status.Namespaces = namespaces
-			sourceIn(e).show(&k.SyncTarget)
+			k.assignments = assignments
+			sourceIn(e).show(&k.SyncTarget, assignments...)
 			for range 2 { // the second time there is nothing to do
 				if err := e.reconcileNamespaces(t.Context()); err != nil {
 					t.Fatal(err)
@@ -113,17 +113,16 @@ func TestOpenedNamespacesAloneAreFollowed(t *testing.T) {
 				t.Errorf("%s: watched in the physical cluster: -want +got\n%s", when, diff)
 			}
 		}
-		const open, closing = workloadv1alpha1.NamespaceOpen, workloadv1alpha1.NamespaceClosing
-		say(e, workloadv1alpha1.NamespaceStatus{Name: "opening", State: workloadv1alpha1.NamespaceOpening},
-			workloadv1alpha1.NamespaceStatus{Name: "refused", State: workloadv1alpha1.NamespaceRefused})
+		say(e, assigned("opening", intentOfRun, notAdmitted), assigned("never begun", intentOfWithdraw, notAdmitted))
 		check("before one is open")
-		say(e, workloadv1alpha1.NamespaceStatus{Name: "shop", State: open}, workloadv1alpha1.NamespaceStatus{Name: "office", State: open})
+		say(e, assigned("shop", intentOfRun), assigned("office", intentOfRun))
 		check("two are open", "office", "shop")
-		say(e, workloadv1alpha1.NamespaceStatus{Name: "shop", State: open}, workloadv1alpha1.NamespaceStatus{Name: "office", State: closing})
+		say(e, assigned("shop", intentOfRun), assigned("office", intentOfWithdraw))
 		check("one is being left", "office", "shop")
-		k.Status.DrainedNamespaces = []string{"office"}
-		say(e, workloadv1alpha1.NamespaceStatus{Name: "shop", State: open}, workloadv1alpha1.NamespaceStatus{Name: "office", State: closing})
+		say(e, assigned("shop", intentOfRun), assigned("office", intentOfWithdraw, reportedWithdrawn))
 		check("one has been left", "shop")
+		say(e)
+		check("their Assignments have vanished", "shop")
 		if requests := len(up.Actions()); requests != 8 {
 			t.Errorf("%d requests to the workspace, want a list and a watch for each of 4 resources", requests)
 		}
@@ -144,9 +143,9 @@ func TestListThatFails(t *testing.T) {
 		answer func(attempt int) error
 		told   string
 	}{
-		"fails":            {"", func(int) error { return broken }, "the physical cluster fails to list it in an opened Namespace: Internal error occurred: conversion webhook failed"},
-		"is forbidden":     {"", func(int) error { return apierrors.NewForbidden(configMaps.GroupResource(), "", errors.New("no")) }, `the physical cluster refuses to list it in an opened Namespace: configmaps is forbidden: no`},
-		"cannot be listed": {"It is made, and not kept.", func(int) error { return apierrors.NewMethodNotSupported(configMaps.GroupResource(), "list") }, "the physical cluster fails to list it in an opened Namespace: list is not supported on resources of kind \"configmaps\""},
+		"fails":            {"", func(int) error { return broken }, "the physical cluster fails to list it in an assigned Namespace: Internal error occurred: conversion webhook failed"},
+		"is forbidden":     {"", func(int) error { return apierrors.NewForbidden(configMaps.GroupResource(), "", errors.New("no")) }, `the physical cluster refuses to list it in an assigned Namespace: configmaps is forbidden: no`},
+		"cannot be listed": {"It is made, and not kept.", func(int) error { return apierrors.NewMethodNotSupported(configMaps.GroupResource(), "list") }, "the physical cluster fails to list it in an assigned Namespace: list is not supported on resources of kind \"configmaps\""},
 		"failed a while":   {"", func(attempt int) error { return map[bool]error{true: broken}[attempt < cache.MaxListFailures-1] }, ""},
 		"fails, then is away": {"", func(attempt int) error {
 			return map[bool]error{true: broken, false: errors.New("connection refused")}[attempt < cache.MaxListFailures-1]
@@ -171,7 +170,7 @@ func TestListThatFails(t *testing.T) {
 					err := tc.answer(attempts - 1)
 					return err != nil, nil, err
 				})
-				p := newNamespaceSync(testOwner.Key, shopNamespace)
+				p := newTestNamespace(shopNamespace)
 				r := discovery.Resource{GroupResource: workloadv1alpha1.GroupResource{Resource: "configmaps"}, Kind: "ConfigMap", State: workloadv1alpha1.ResourceAccepted, Versions: []string{"v1"}}
 				p.stopEvents = func() {}
 				e.ensureResources(p, []discovery.Resource{r})
@@ -214,7 +213,7 @@ func TestListsThatFailAlike(t *testing.T) {
 	e := newTestEngine(t, &kcp{})
 	defer e.queue.ShutDown()
 	clock := clocktesting.NewFakeClock(time.Now())
-	e.clock, e.namespaces[shopNamespace] = clock, newNamespaceSync(testOwner.Key, shopNamespace)
+	e.clock, e.namespaces[shopNamespace] = clock, newTestNamespace(shopNamespace)
 	for _, tc := range []struct {
 		namespace, words, want string
 		after                  time.Duration

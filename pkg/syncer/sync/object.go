@@ -125,9 +125,14 @@ func (o *objectReconciler) finish(ctx context.Context, err error) {
 		o.state.neverSyncedWarned = ""
 	}
 	o.namespace.setObjectState(o.key(), o.state)
-	fails := o.recordCount()
-	if done := err == nil && !o.pending || fails; done && o.namespace.markSynced(o.key()) {
+	fails, changed := o.recordCount()
+	done := err == nil && !o.pending || fails
+	isLast := done && o.namespace.markSynced(o.key())
+	if isLast {
 		signal(o.statusUrgent)
+	}
+	if isLast || changed {
+		o.requestReport(o.namespace, atOnce)
 	}
 }
 
@@ -178,7 +183,7 @@ func (o *objectReconciler) act(ctx context.Context, next action, desired *unstru
 	case warnNeverSynced:
 		o.warnNeverSynced(ctx)
 		return true, nil
-	case reportCopy, reportTerminating, reportDeleting, reportUnmanaged, reportFinishedJob, reportRejection, reportNotAccepted, reportListDenied:
+	case reportCopy, reportTerminating, reportDeleting, reportUnmanaged, reportFinishedJob, reportElsewhere, reportRejection, reportNotAccepted, reportListDenied:
 		return true, o.writeReport(ctx, next, desired)
 	}
 	return true, nil

@@ -95,7 +95,7 @@ func newBench(t *testing.T, src, dst, liveSrc, liveDst *unstructured.Unstructure
 		return client
 	}
 	b := &bench{up: server(liveSrc), down: server(liveDst)}
-	place := newNamespaceSync(testOwner.Key, shopNamespace)
+	place := newTestNamespace(shopNamespace)
 	e := &Controller{owner: testOwner, clock: clock.RealClock{}, queue: newQueue(maxWorkers), downMetadata: newMetadataServer(t, liveDst)}
 	e.source = newTestSource(workspace.Config{Client: b.up, Metadata: newMetadataServer(t, liveSrc), Clock: e.clock})
 	t.Cleanup(e.queue.ShutDown)
@@ -453,15 +453,17 @@ func TestLeavingIsConfirmed(t *testing.T) {
 	}
 }
 
-// TestStatusOfSeveralTargets: of several syncers that hold an object the one with the lowest key writes its status, and each
-// its own report.
-func TestStatusOfSeveralTargets(t *testing.T) {
+// TestStatusOfSeveralClusters: of several clusters that a Namespace runs on one writes the status of the objects, whoever else holds
+// them, and each its own report.
+func TestStatusOfSeveralClusters(t *testing.T) {
 	for name, tc := range map[string]struct {
-		other string
-		want  []string
+		writesStatus bool
+		other        string
+		want         []string
 	}{
-		"the lowest key": {"z", []string{"up patch", "up patch"}},
-		"another's":      {"0", []string{"up patch"}},
+		"the one, with the lower key":  {true, "z", []string{"up patch", "up patch"}},
+		"the one, with the higher key": {true, "0", []string{"up patch", "up patch"}},
+		"another":                      {false, "z", []string{"up patch"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			src := sourceOf(func(o *unstructured.Unstructured) {
@@ -470,6 +472,7 @@ func TestStatusOfSeveralTargets(t *testing.T) {
 			dst := copied(t)
 			dst.Object["status"] = map[string]any{"phase": "Bound"}
 			b := newBench(t, src, dst, src, dst)
+			b.pass.namespace.setRole(role{writesStatus: tc.writesStatus})
 			b.pass.resource.api.HasStatus = true
 			if _, err := b.pass.run(t.Context()); err != nil {
 				t.Fatal(err)
@@ -570,7 +573,6 @@ func TestPassesAreAwaited(t *testing.T) {
 // TestUnfollowedLeaves: a resource that has no objects to follow is not waited for when the spec no longer names it, unless the
 // physical cluster has copies of it.
 func TestUnfollowedLeaves(t *testing.T) {
-	open := []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}
 	for name, tc := range map[string]struct {
 		resource discovery.Resource
 		copy     bool
@@ -597,9 +599,8 @@ func TestUnfollowedLeaves(t *testing.T) {
 			tc.resource.GroupResource, tc.resource.Removing = gr, true
 			b.pass.down, b.pass.namespaces = b.down, map[source.Namespace]*namespaceSync{shopNamespace: b.pass.namespace}
 			b.pass.catalog.Store(&[]discovery.Resource{tc.resource})
-			u := &target{}
-			u.Status.Namespaces = open
-			if left, err := b.pass.isRemoved(t.Context(), planOf(u.Status), gr); left != tc.left || err != nil {
+			plan := planOf(workloadv1alpha1.SyncTargetStatus{}, assigned("shop", intentOfRun))
+			if left, err := b.pass.isRemoved(t.Context(), plan, gr); left != tc.left || err != nil {
 				t.Errorf("hasLeft() = %t, %v", left, err)
 			}
 		})
@@ -659,12 +660,12 @@ func TestResourceThatDoesNotTravel(t *testing.T) {
 // TestClosing: the end of a Namespace was confirmed once; each copy goes, or stays without our marks.
 // closing has kcp say that the Namespace is closing.
 func (b *bench) closing(orphan bool) *reporting {
-	kcp := newReporting(workloadv1alpha1.NamespaceClosing)
+	kcp := newReporting(intentOfWithdraw)
 	if orphan {
 		kcp.DeletionTimestamp, kcp.Spec.DeletionPolicy = ptr.To(metav1.Now()), workloadv1alpha1.DeletionPolicyOrphan
 	}
 	sourceIn(b.pass.Controller).Target = kcp
-	b.pass.namespace.setDrain(&drain{orphan: orphan})
+	b.pass.namespace.setDrain(&drain{orphan: orphan, epoch: 1})
 	return kcp
 }
 
@@ -677,11 +678,15 @@ func TestClosingIsAskedAgain(t *testing.T) {
 		fails  bool
 	}{
 		"closing":      {func(*reporting) {}, []string{"down delete"}, false},
-		"opened again": {func(k *reporting) { k.Status.Namespaces[0].State = workloadv1alpha1.NamespaceOpen }, nil, false},
+		"opened again": {func(k *reporting) { changeIntent(k.assignments[0], intentOfRun) }, nil, false},
 		"to be orphaned": {func(k *reporting) {
 			k.DeletionTimestamp, k.Spec.DeletionPolicy = ptr.To(metav1.Now()), workloadv1alpha1.DeletionPolicyOrphan
 		}, []string{"down patch", "up patch"}, false},
-		"silent": {func(k *reporting) { k.target.err = errors.New("connection refused") }, nil, true},
+		"vanished":            {func(k *reporting) { k.assignments = nil }, nil, false},
+		"without rights":      {func(k *reporting) { notAdmitted(k.assignments[0]) }, nil, false},
+		"at another epoch":    {func(k *reporting) { k.assignments[0].Spec.Epoch += 2 }, []string{"down delete"}, false},
+		"said to be orphaned": {func(k *reporting) { changeIntent(k.assignments[0], workloadv1alpha1.IntentOrphan) }, []string{"down patch", "up patch"}, false},
+		"silent":              {func(k *reporting) { k.target.err = errors.New("connection refused") }, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, sourceOf(), copied(t), sourceOf(), copied(t))
@@ -739,11 +744,16 @@ func TestClosing(t *testing.T) {
 	}
 }
 
-// target is a SyncTarget in kcp.
+// target is a SyncTarget in kcp, with its Assignments.
 type target struct {
 	workloadv1alpha1.SyncTarget
-	err error
+	assignments []*workloadv1alpha1.Assignment
+	err         error
 }
+
+func (u *target) list() []*workloadv1alpha1.Assignment { return copies(u.assignments) }
+
+func (u *target) report(source.Assignment, source.Report) error { return errors.New("not expected") }
 
 func (u *target) Get(context.Context) (*workloadv1alpha1.SyncTarget, error) {
 	return &u.SyncTarget, u.err

@@ -29,7 +29,7 @@ func (o *objectReconciler) observe() (observation, *unstructured.Unstructured, e
 	if err != nil {
 		return observed, nil, err
 	}
-	observed.finished = naming.HasFinished(o.src)
+	observed.finished, observed.elsewhere = naming.HasFinished(o.src), o.runsElsewhere()
 	if o.dst != nil {
 		observed.matches = transform.Matches(o.dst, desired)
 		observed.earlierJob, observed.laterGeneration = o.isEarlierJob(), o.isOfLaterGeneration()
@@ -74,6 +74,11 @@ func (o *objectReconciler) intent() intent {
 // isClusterDefault tells whether the name is that of an object which controllers of the cluster put into every Namespace.
 func (o *objectReconciler) isClusterDefault() bool {
 	return o.resource.api.Group == "" && naming.IsClusterDefault(o.resource.api.Kind, o.name)
+}
+
+// runsElsewhere tells whether objects of the resource run on another of the clusters of the Namespace.
+func (o *objectReconciler) runsElsewhere() bool {
+	return runsOnFirstAlone(o.resource.api.GroupResource) && !o.namespace.currentRole().first
 }
 
 // isEarlierJob tells whether the copy is of an earlier Job of the name. A Job runs once: the next one has not ended because

@@ -27,6 +27,7 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 	"github.com/synctarget/synctarget/pkg/syncer/source/workspace"
 )
 
@@ -56,6 +57,8 @@ var foundSeeds = []uint64{
 //  4. After the last change, passes that events and timers start bring about the state that is right, and then
 //     write nothing.
 //  5. Our finalizer is removed only where there is no copy.
+//  6. Only the cluster whose status counts writes a status, and only the first one makes copies of Jobs, by what the process
+//     has seen of the Assignment.
 //
 // One sequence is repeated with `go test -run 'TestProperty/ConfigMap/^17$'`.
 func TestProperty(t *testing.T) {
@@ -85,9 +88,11 @@ func TestProperty(t *testing.T) {
 type simulation struct {
 	t      *testing.T
 	random *rand.Rand
-	kind   schema.GroupVersionKind
-	clock  *clocktesting.FakeClock
-	queue  queue
+	// roles decides when the Assignment changes the role of this cluster, and leaves the sequences of random as they are.
+	roles *rand.Rand
+	kind  schema.GroupVersionKind
+	clock *clocktesting.FakeClock
+	queue queue
 	// log has every step, and every request of the syncer.
 	log []string
 
@@ -157,24 +162,26 @@ const (
 
 func newSimulation(t *testing.T, kind schema.GroupVersionKind, seed uint64, q queue) *simulation {
 	s := &simulation{
-		t: t, random: rand.New(rand.NewPCG(seed, 0)), kind: kind, queue: q,
+		t: t, random: rand.New(rand.NewPCG(seed, 0)), roles: rand.New(rand.NewPCG(seed, 1)), kind: kind, queue: q,
 		clock:        clocktesting.NewFakeClock(time.Unix(1_700_000_000, 0)),
 		notOursSince: map[types.UID]int{},
 	}
 	resource := schema.GroupResource{Group: kind.Group, Resource: strings.ToLower(kind.Kind) + "s"}
 	s.up = newModelServer(resource, "shop", "source", kind.Group != "")
-	s.down = newModelServer(resource, newNamespaceSync(testOwner.Key, shopNamespace).downstreamNamespace, "copy", kind.Group != "")
+	s.down = newModelServer(resource, newTestNamespace(shopNamespace).downstreamNamespace, "copy", kind.Group != "")
 	s.events = newModelServer(schema.GroupResource{Resource: "events"}, "shop", "event", false)
 	s.down.admit = s.admit
-	s.target = &modelTarget{read: s.targetRead}
+	s.target = &modelTarget{read: s.targetRead, assignment: assigned("shop", intentOfRun)}
 	s.target.object.UID = types.UID(testOwner.UID)
-	s.setState(workloadv1alpha1.NamespaceOpen)
 	s.start(0, 0)
 	return s
 }
 
 func (s *simulation) run() {
 	for range 15 + s.random.IntN(25) {
+		if s.roles.IntN(8) == 0 {
+			s.changeRole()
+		}
 		if s.random.IntN(5) < 2 {
 			s.runPassWithFault()
 		} else {
@@ -187,7 +194,7 @@ func (s *simulation) run() {
 // start starts a process whose first lists answer with these indexes of the histories.
 func (s *simulation) start(upAt, downAt int) {
 	s.due, s.timer = true, time.Time{}
-	s.namespace = newNamespaceSync(testOwner.Key, shopNamespace)
+	s.namespace = newTestNamespace(shopNamespace)
 	s.resource = &resourceSync{api: discovery.Resource{
 		GroupResource: workloadv1alpha1.GroupResource{Group: s.kind.Group, Resource: s.up.resource.Resource}, Kind: s.kind.Kind,
 		Versions: []string{s.kind.Version}, State: workloadv1alpha1.ResourceAccepted, HasStatus: s.up.custom,
@@ -198,7 +205,8 @@ func (s *simulation) start(upAt, downAt int) {
 	s.controller = &Controller{owner: testOwner, clock: s.clock, queue: s.queue, source: s.source}
 	setSource(s.controller, s.resource)
 	s.queue.Forget(s.key())
-	s.namespace.setDrain(drainOf(s.source.PlanOf(&s.target.object), shopNamespace))
+	s.namespace.setRole(s.roleNow())
+	s.namespace.setDrain(drainOf(s.planNow(), shopNamespace))
 	s.upInformer.list(upAt)
 	s.downInformer.list(downAt)
 }
@@ -304,11 +312,11 @@ func (s *simulation) send(r request, carryOut func() (*unstructured.Unstructured
 }
 
 // targetRead notes what the process reads of the SyncTarget.
-func (s *simulation) targetRead(live *workloadv1alpha1.SyncTarget) error {
+func (s *simulation) targetRead(*workloadv1alpha1.SyncTarget) error {
 	if s.pass.crashed {
 		return context.Canceled
 	}
-	s.pass.closing = live.Status.Namespaces[0].State == workloadv1alpha1.NamespaceClosing
+	s.pass.closing = s.target.assignment.Spec.Intent == intentOfWithdraw
 	return nil
 }
 
@@ -368,6 +376,9 @@ func (s *simulation) checkUp(r request, before, after *unstructured.Unstructured
 	}
 	if r.subresource == "status" {
 		s.statusLeft = !hasOurFinalizer(after)
+		if after.Object["status"] != nil && !s.namespace.currentRole().writesStatus {
+			s.fail("a status is written by a cluster whose status does not count")
+		}
 	}
 }
 
@@ -408,6 +419,9 @@ func (s *simulation) checkDelete(r request, before *unstructured.Unstructured) {
 }
 
 func (s *simulation) checkDown(r request, before, after *unstructured.Unstructured) {
+	if s.runsElsewhere() && !isCopy(before) && isCopy(after) && s.pass.shown >= s.notOursSince[after.GetUID()] {
+		s.fail("the copy of a Job is made by %s on a cluster that is not the first", r.verb)
+	}
 	if r.verb != "patch" && !hasOurFinalizer(s.up.objects[objectName]) && !s.finalizerRemoved {
 		s.fail("the copy is written by %s, and its object has no finalizer", r.verb)
 	}
@@ -475,14 +489,14 @@ func (s *simulation) settle() {
 func (s *simulation) checkCounts() {
 	src := s.up.objects[objectName]
 	var want [2]int32
-	if src != nil && s.controller.hasOurMetadata(src) {
+	if src != nil && s.controller.hasOurMetadata(src) && (!s.runsElsewhere() || hasOurFinalizer(src)) {
 		want[0] = 1
 		if s.controller.isFailing(s.namespace, s.resource, src) {
 			want[1] = 1
 		}
 	}
-	if objects, failing := s.resource.counts.sum(); want != [2]int32{objects, failing} {
-		s.fail("after the last change: %d objects are counted, of which %d fail, and not %v", objects, failing, want)
+	if got := s.resource.counts.sum(); want != [2]int32{got.Applied, got.Failing} {
+		s.fail("after the last change: %+v are counted, and not %v", got, want)
 	}
 }
 
@@ -511,6 +525,11 @@ func (s *simulation) problems() []string {
 	switch {
 	case !isWanted(src) || s.namespace.draining() != nil:
 		return s.problemsOfUnwanted(src, dst)
+	case s.runsElsewhere() && !isCopy(dst):
+		return present(map[string]bool{
+			"an object that runs elsewhere has a finalizer":          hasOurFinalizer(src),
+			"that an object runs on another cluster is not reported": !strings.Contains(reportOf(src).Message, "runs on the first"),
+		})
 	case dst != nil && !isCopy(dst) && !isHandedOver(dst):
 		return s.problemsOfUnmanaged(src)
 	case dst == nil && naming.HasFinished(src):
@@ -595,7 +614,7 @@ func (s *simulation) problemsOfWanted(src, dst *unstructured.Unstructured) []str
 	problems["a conflict is reported that is over"] = len(left) == 0 && report.Conflict != ""
 	problems["a refusal is reported that is over"] = report.Refused != ""
 	problems["the report names other fields than those that differ"] = len(report.Differs) != len(left) && report.Conflict == ""
-	if s.up.custom {
+	if s.up.custom && s.namespace.currentRole().writesStatus {
 		status := rejection.StatusUp(dst)
 		stays := status == nil && (s.statusLeft || naming.HasFinished(src))
 		problems["the status is another than that of the copy"] = !reflect.DeepEqual(src.Object["status"], status) && !stays
@@ -791,13 +810,13 @@ var clusterOperations = []operation{
 }
 
 var serviceOperations = []operation{
-	{"the Namespace is closed", 2, func(s *simulation) bool { return s.setState(workloadv1alpha1.NamespaceClosing) }},
-	{"the Namespace is opened", 4, func(s *simulation) bool { return s.setState(workloadv1alpha1.NamespaceOpen) }},
+	{"the Namespace is withdrawn", 2, func(s *simulation) bool { return s.setIntent(intentOfWithdraw) }},
+	{"the Namespace is assigned again", 4, func(s *simulation) bool { return s.setIntent(intentOfRun) }},
 	{"the SyncTarget is deleted, with the policy Orphan", 1, func(s *simulation) bool {
 		if s.random.IntN(4) > 0 {
 			return false
 		}
-		s.setState(workloadv1alpha1.NamespaceClosing)
+		s.setIntent(intentOfWithdraw)
 		s.target.object.DeletionTimestamp, s.target.object.Spec.DeletionPolicy = ptr.To(metav1.Unix(1_700_000_000, 0)), workloadv1alpha1.DeletionPolicyOrphan
 		return true
 	}},
@@ -866,19 +885,39 @@ func remove(path ...string) func(*unstructured.Unstructured) {
 	return func(o *unstructured.Unstructured) { unstructured.RemoveNestedField(o.Object, path...) }
 }
 
-// setState sets the state of the Namespace; that of a SyncTarget that is deleted stays as it is.
-func (s *simulation) setState(state workloadv1alpha1.NamespaceState) bool {
-	namespaces := s.target.object.Status.Namespaces
-	if s.target.object.DeletionTimestamp != nil || len(namespaces) > 0 && namespaces[0].State == state {
+// setIntent changes what is wanted of the Namespace; that of a SyncTarget that is deleted stays as it is.
+func (s *simulation) setIntent(intent workloadv1alpha1.AssignmentIntent) bool {
+	if s.target.object.DeletionTimestamp != nil || s.target.assignment.Spec.Intent == intent {
 		return false
 	}
-	s.target.object.Status.Namespaces = []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: state}}
+	changeIntent(s.target.assignment, intent)
 	return true
+}
+
+// changeRole makes this cluster the first of those of the Namespace or another, and lets its status count or not.
+func (s *simulation) changeRole() {
+	s.target.assignment.Spec.Order, s.target.assignment.Spec.WritesStatus = s.roles.Int32N(2), s.roles.IntN(3) > 0
+	s.logf("order %d, writesStatus: %t", s.target.assignment.Spec.Order, s.target.assignment.Spec.WritesStatus)
+}
+
+// planNow is what the source has now.
+func (s *simulation) planNow() *source.Plan {
+	return s.source.PlanOf(&s.target.object, s.target.list())
+}
+
+// roleNow is the role of this cluster by that.
+func (s *simulation) roleNow() role { return roleOf(s.planNow().Assignment(shopNamespace)) }
+
+// runsElsewhere tells whether the object has no copy here, by what the process has seen.
+func (s *simulation) runsElsewhere() bool {
+	return naming.IsJob(s.kind.GroupKind()) && !s.namespace.currentRole().first
 }
 
 // seeTarget is what the process does about the SyncTarget. It tells whether that is anything new.
 func (s *simulation) seeTarget() bool {
-	changed := s.namespace.setDrain(drainOf(s.source.PlanOf(&s.target.object), shopNamespace))
+	role := s.roleNow()
+	before := s.namespace.setRole(role)
+	changed := s.namespace.setDrain(drainOf(s.planNow(), shopNamespace)) || before.first != role.first || before.writesStatus != role.writesStatus
 	known := len(s.resource.up.Names())+len(s.resource.down.Names()) > 0
 	s.due = s.due || changed && known
 	return changed

@@ -21,8 +21,8 @@ const (
 	retryJitter   = 0.2
 )
 
-// queueKey is what waits in the queue: an object, a Namespace if there is no resource, or everything if there is
-// neither.
+// queueKey is what waits in the queue: an object, a Namespace or the report on it if there is no resource, or everything if
+// there is neither.
 type queueKey struct {
 	namespace source.Namespace
 	resource  workloadv1alpha1.GroupResource

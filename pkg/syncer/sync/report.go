@@ -41,7 +41,7 @@ func (o *objectReconciler) writeReport(ctx context.Context, next action, desired
 			o.again = max(stepPace-o.clock.Since(o.answeredAt), immediately)
 			return nil
 		}
-	case reportUnmanaged, reportFinishedJob:
+	case reportUnmanaged, reportFinishedJob, reportElsewhere:
 		o.noCopy = true
 	}
 	if err := o.writeUpstream(ctx, report); err != nil {
@@ -60,11 +60,16 @@ func (o *objectReconciler) reportFor(next action, desired *unstructured.Unstruct
 	case reportCopy:
 		return o.copyReport(desired)
 	case reportTerminating:
+		if o.runsElsewhere() {
+			return o.terminatingReport("and is not created again: " + o.elsewhereMessage())
+		}
 		return o.terminatingReport("and is created again when it is gone")
 	case reportDeleting:
 		return o.terminatingReport("and then the finalizer of the syncer is removed from this object")
 	case reportFinishedJob:
 		return report.WithFinishedJob(o.src)
+	case reportElsewhere:
+		return rejection.Report{Message: o.elsewhereMessage()}
 	case reportUnmanaged:
 		report.Refused = fmt.Sprintf("%s %q exists in Namespace %q of the physical cluster and is not a copy; delete it there, or annotate it there with %s=%s to hand it over",
 			o.resource.api.Kind, o.name, o.namespace.downstreamNamespace, workloadv1alpha1.AnnotationAdopt, o.owner.Key)
@@ -122,6 +127,12 @@ func (o *objectReconciler) terminatingReport(then string) rejection.Report {
 		report.Message = rejection.Clip(fmt.Sprintf("the copy is being deleted in the physical cluster, waits there for finalizers %q, %s", finalizers, then))
 	}
 	return report
+}
+
+// elsewhereMessage says why the object has no copy here.
+func (o *objectReconciler) elsewhereMessage() string {
+	return fmt.Sprintf("a %s runs on the first of the clusters of its Namespace alone, which is another one; Namespace %q of the workspace tells which",
+		o.resource.api.Kind, o.namespace.upstream.Name)
 }
 
 // notSynced says why no object of the resource is synced.

@@ -21,8 +21,8 @@ const statusInterval = 30 * time.Second
 // reportRetry is when a report that failed is tried again.
 const reportRetry = time.Second
 
-// runStatus tells how the resources and Namespaces fare: at once what was learned of a resource, which opened Namespaces wait
-// for, and that one of these is synced for the first time; the rest at most once in statusInterval.
+// runStatus tells how the resources fare: at once what was learned of one, which assigned Namespaces wait for; the rest at most
+// once in statusInterval.
 func (e *Controller) runStatus(ctx context.Context) {
 	var rested, retry <-chan time.Time
 	watches := e.clock.NewTicker(watchCheckInterval)
@@ -59,11 +59,11 @@ func (e *Controller) writeStatus(ctx context.Context) error {
 	if plan == nil || catalog == nil {
 		return nil
 	}
-	status := source.Status{Resources: e.resourceStatuses(*catalog, plan), SyncedNamespaces: e.syncedNamespaces(*catalog, plan)}
-	if slices.EqualFunc(status.Resources, plan.Reported.Resources, sameStatus) && slices.Equal(status.SyncedNamespaces, plan.Reported.SyncedNamespaces) {
+	resources := e.resourceStatuses(*catalog, plan)
+	if slices.EqualFunc(resources, plan.Reported, sameStatus) {
 		return nil
 	}
-	return e.source.WriteStatus(ctx, status)
+	return e.source.WriteStatus(ctx, resources)
 }
 
 // resourceStatuses is what is to be told of the resources. Of what is not all counted yet, as after a start, no less is told than
@@ -87,7 +87,7 @@ func (e *Controller) resourceStatuses(catalog []discovery.Resource, plan *source
 			status.Message = withWatchFailures(r.GroupResource, r.Message, watches)
 		}
 		status.Message = rejection.Clip(status.Message) // the API limits it, and a longer one would cost the whole status
-		last := lastStatus(plan.Reported.Resources, r.GroupResource)
+		last := lastStatus(plan.Reported, r.GroupResource)
 		if !isListed(namespaces, r, plan.Assignments) {
 			status = keepWatchFailure(status, last)
 		}

@@ -2,13 +2,13 @@ package sync
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -29,7 +29,7 @@ import (
 func TestCount(t *testing.T) {
 	gr := workloadv1alpha1.GroupResource{Resource: "configmaps"}
 	catalog := []discovery.Resource{{GroupResource: gr, Kind: "ConfigMap", Versions: []string{"v1"}, State: workloadv1alpha1.ResourceAccepted}}
-	open := []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}
+	open := []*workloadv1alpha1.Assignment{assigned("shop", intentOfRun)}
 	failed := func(o *unstructured.Unstructured) {
 		o.SetAnnotations(map[string]string{workloadv1alpha1.SyncAnnotation(testOwner.Key): rejection.Report{Refused: "no"}.String()})
 	}
@@ -40,7 +40,7 @@ func TestCount(t *testing.T) {
 			objects = append(objects, o)
 		}
 		client := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{configMaps: "ConfigMapList"}, objects...)
-		p := newNamespaceSync(testOwner.Key, shopNamespace)
+		p := newTestNamespace(shopNamespace)
 		l := &resourceSync{api: catalog[0], up: cache.New(client, configMaps, p.upstream.Name, clock.RealClock{}, ""), down: cache.New(client, configMaps, p.downstreamNamespace, clock.RealClock{}, "")}
 		p.resources[gr] = l
 		go l.up.Run(t.Context())
@@ -51,7 +51,7 @@ func TestCount(t *testing.T) {
 		return map[source.Namespace]*namespaceSync{shopNamespace: p}
 	}
 	unlisted := func(*testing.T, ...*unstructured.Unstructured) map[source.Namespace]*namespaceSync {
-		p := newNamespaceSync(testOwner.Key, shopNamespace)
+		p := newTestNamespace(shopNamespace)
 		client := dynamicfake.NewSimpleDynamicClient(runtime.NewScheme())
 		p.resources[gr] = &resourceSync{api: catalog[0], up: cache.New(client, configMaps, p.upstream.Name, clock.RealClock{}, "")}
 		return map[source.Namespace]*namespaceSync{shopNamespace: p}
@@ -78,7 +78,7 @@ func TestCount(t *testing.T) {
 	none := func(*testing.T, ...*unstructured.Unstructured) map[source.Namespace]*namespaceSync { return nil }
 	tests := map[string]struct {
 		places           func(*testing.T, ...*unstructured.Unstructured) map[source.Namespace]*namespaceSync
-		namespaces       []workloadv1alpha1.NamespaceStatus
+		assignments      []*workloadv1alpha1.Assignment
 		sources          []*unstructured.Unstructured
 		objects, failing int32
 	}{
@@ -94,8 +94,8 @@ func TestCount(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			e := &Controller{owner: testOwner, namespaces: tc.places(t, tc.sources...)}
-			told := workloadv1alpha1.SyncTargetStatus{Namespaces: tc.namespaces, SyncedResources: []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", Objects: 7, Failing: 3}}}
-			got := e.resourceStatuses(catalog, planOf(told))
+			told := workloadv1alpha1.SyncTargetStatus{SyncedResources: []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", Objects: 7, Failing: 3}}}
+			got := e.resourceStatuses(catalog, planOf(told, tc.assignments...))
 			if len(got) != 1 || got[0].Objects != tc.objects || got[0].Failing != tc.failing {
 				t.Errorf("resourceStatus() = %+v, want %d objects, %d failing", got, tc.objects, tc.failing)
 			}
@@ -113,19 +113,20 @@ func TestMessageLimit(t *testing.T) {
 	}
 }
 
-// TestSyncedNamespaces: a Namespace is synced when a pass has dealt with all that was there when it was opened, each object by
+// TestNamespaceSynced: a Namespace is synced when a pass has dealt with all that was there when it was opened, each object by
 // its copy or by words, and no longer when a change has been on its way for long.
-func TestSyncedNamespaces(t *testing.T) {
+func TestNamespaceSynced(t *testing.T) {
 	s := newServer(t, sourceOf(fresh), nil)
 	p, l, clock := s.pass.namespace, s.pass.resource, clocktesting.NewFakeClock(time.Now())
 	s.pass.clock, s.pass.statusUrgent = clock, make(chan struct{}, 1)
 	l.api.Versions = []string{"v1"}
 	catalog := []discovery.Resource{l.api, {GroupResource: workloadv1alpha1.GroupResource{Group: "example.com", Resource: "widgets"}, State: workloadv1alpha1.ResourceMissing}}
-	told := workloadv1alpha1.SyncTargetStatus{Namespaces: []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}}
+	told := source.Report{}
+	s.pass.namespaces = map[source.Namespace]*namespaceSync{shopNamespace: p}
 	expect := func(when string, synced, learned bool) {
 		t.Helper()
-		if got := s.pass.syncedNamespaces(catalog, planOf(told)); slices.Contains(got, shopNamespace) != synced {
-			t.Errorf("%s: synced are %q", when, got)
+		if got := s.pass.findings(p, catalog, told); got.synced != synced {
+			t.Errorf("%s: %+v", when, got)
 		}
 		if len(s.pass.statusUrgent) == 1 != learned {
 			t.Errorf("%s: learned is %t", when, !learned)
@@ -135,21 +136,20 @@ func TestSyncedNamespaces(t *testing.T) {
 		default:
 		}
 	}
-	expect("not opened here yet", false, false)
-	told.SyncedNamespaces = []string{"shop"}
-	expect("after a restart", true, false)
-	s.pass.namespaces = map[source.Namespace]*namespaceSync{shopNamespace: p}
-	expect("not followed yet", true, false)
+	applied := source.Report{Conditions: []metav1.Condition{{Type: workloadv1alpha1.ConditionApplied, Status: metav1.ConditionTrue}}}
+	expect("not followed yet", false, false)
+	told = applied
+	expect("not followed yet, after a restart", true, false)
 	p.resources[l.api.GroupResource] = l
 	expect("not listed yet", true, false)
-	told.SyncedNamespaces = nil
+	told = source.Report{}
 	expect("not listed yet, in a Namespace that is new", false, false)
 	s.cache(t, l.up, s.live(t))
 	p.markUnsynced(l, clock.Now())
 	expect("listed", false, false)
-	told.SyncedNamespaces = []string{"shop"}
+	told = applied
 	expect("listed, after a restart", true, false)
-	told.SyncedNamespaces = nil
+	told = source.Report{}
 
 	s.err = errors.New("connection refused")
 	if _, err := s.run(t); err == nil {
@@ -170,7 +170,7 @@ func TestSyncedNamespaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("applied", true, true)
-	told.SyncedNamespaces = []string{"shop"}
+	told = applied
 	p.markUnsynced(l, clock.Now())
 	expect("opened again, or another resource is named", false, false)
 	if !p.markSynced(s.pass.key()) {
@@ -215,6 +215,4 @@ func TestSyncedNamespaces(t *testing.T) {
 
 	p.setDrain(&drain{})
 	expect("closing", false, false)
-	told.Namespaces[0].State, told.SyncedNamespaces, s.pass.namespaces = workloadv1alpha1.NamespaceClosing, []string{"shop"}, nil
-	expect("said to be closing", false, false)
 }

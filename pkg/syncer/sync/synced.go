@@ -1,14 +1,13 @@
 package sync
 
 import (
-	"cmp"
-	"maps"
-	"slices"
 	"time"
 
 	kstatus "github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/discovery"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
 	"github.com/synctarget/synctarget/pkg/syncer/source"
@@ -18,21 +17,45 @@ import (
 // lateAfter is how long a change may take to reach the physical cluster before its Namespace no longer counts as synced.
 const lateAfter = 10 * time.Second
 
-// syncedNamespaces are the opened Namespaces in which every object has been dealt with and no change has waited for long.
-func (e *Controller) syncedNamespaces(catalog []discovery.Resource, plan *source.Plan) []source.Namespace {
-	e.mu.Lock()
-	namespaces := maps.Clone(e.namespaces)
-	e.mu.Unlock()
-	var synced []source.Namespace
-	for _, a := range plan.Assignments {
-		if a.Intent == source.Run && e.isNamespaceSynced(namespaces[a.Namespace], catalog, slices.Contains(plan.Reported.SyncedNamespaces, a.Namespace)) {
-			synced = append(synced, a.Namespace)
+// findings finds out how an assigned Namespace fares. What was reported before is about the same epoch, or empty.
+func (e *Controller) findings(p *namespaceSync, catalog []discovery.Resource, before source.Report) findings {
+	told := meta.IsStatusConditionTrue(before.Conditions, workloadv1alpha1.ConditionApplied)
+	found := findings{synced: e.isNamespaceSynced(p, catalog, told), counted: true}
+	for _, r := range catalog {
+		l := p.resource(r.GroupResource)
+		if l == nil {
+			found.counted = found.counted && !r.IsWatchable()
+			continue
 		}
+		found.counted = found.counted && (l.counts.isComplete() || l.isListDenied())
+		found.add(l)
 	}
-	slices.SortFunc(synced, func(a, b source.Namespace) int {
-		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name))
-	})
-	return synced
+	if !found.counted {
+		found.objects = atLeast(found.objects, before.Objects)
+	}
+	return found
+}
+
+// add adds the objects of a resource.
+func (f *findings) add(l *resourceSync) {
+	sum := l.counts.sum()
+	f.objects.Applied += sum.Applied
+	f.objects.Failing += sum.Failing
+	f.objects.BoundClaims += sum.BoundClaims
+	failing, notReady := l.counts.first()
+	if failing != "" && f.failing == "" {
+		f.failing = objectNamed(l.api.GroupResource, failing)
+	}
+	if notReady != "" && f.notReady == "" {
+		f.notReady = objectNamed(l.api.GroupResource, notReady)
+	}
+}
+
+// atLeast is the greater of each count.
+func atLeast(a, b workloadv1alpha1.AssignmentObjects) workloadv1alpha1.AssignmentObjects {
+	return workloadv1alpha1.AssignmentObjects{
+		Applied: max(a.Applied, b.Applied), Failing: max(a.Failing, b.Failing), BoundClaims: max(a.BoundClaims, b.BoundClaims),
+	}
 }
 
 // isNamespaceSynced tells whether a Namespace is synced. Until all its objects have been dealt with once, as after a

@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
 	"github.com/synctarget/synctarget/pkg/syncer/rejection"
 	"github.com/synctarget/synctarget/pkg/syncer/transform"
@@ -38,7 +36,7 @@ func (o *objectReconciler) writeUpstream(ctx context.Context, report rejection.R
 
 // patchReport writes the report upstream, and takes the finalizer off where there is no copy and is to be none.
 func (o *objectReconciler) patchReport(ctx context.Context, report rejection.Report) error {
-	if report.Time == "" && !report.Rejected() {
+	if report.Time == "" && !report.Rejected() && !o.noCopy {
 		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
 	}
 	releases := o.noCopy && o.hasFinalizer()
@@ -74,7 +72,7 @@ func (o *objectReconciler) addFinalizer(ctx context.Context) error {
 // patchStatus writes the copy's status upstream if it differs, and returns why the workspace does not take it; with an error
 // where another attempt may change that.
 func (o *objectReconciler) patchStatus(ctx context.Context) (refused string, err error) {
-	if !o.isManaged(o.dst) || o.isEarlierJob() || !o.resource.api.HasStatus || !o.ownsStatus() {
+	if !o.isManaged(o.dst) || o.isEarlierJob() || !o.resource.api.HasStatus || !o.namespace.currentRole().writesStatus {
 		return "", nil
 	}
 	status := rejection.StatusUp(o.dst)
@@ -164,16 +162,6 @@ func (o *objectReconciler) removeStatus(ctx context.Context) error {
 		o.assume(cleared, false)
 	}
 	return nil
-}
-
-// ownsStatus: if several targets hold one object, the lowest key writes its status.
-func (o *objectReconciler) ownsStatus() bool {
-	for _, finalizer := range o.src.GetFinalizers() {
-		if key, ok := strings.CutPrefix(finalizer, workloadv1alpha1.SyncerFinalizerPrefix); ok && key < o.owner.Key {
-			return false
-		}
-	}
-	return true
 }
 
 // releaseSource takes our finalizer and our report off the object, and the status that told of the copy.

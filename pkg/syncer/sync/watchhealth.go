@@ -61,6 +61,7 @@ func (e *Controller) checkWatches(ctx context.Context) {
 	}
 	if len(changed) > 0 {
 		signal(e.statusDirty)
+		e.requestReports()
 	}
 }
 

@@ -36,7 +36,7 @@ type outage struct{ atomic.Bool }
 // watchedNamespace is a Namespace with one resource, whose watches fail while there is an outage of their side.
 func watchedNamespace(t *testing.T, name string, resource discovery.Resource, up, down *outage) *namespaceSync {
 	t.Helper()
-	p := newNamespaceSync(testOwner.Key, namespaceNamed(name))
+	p := newTestNamespace(namespaceNamed(name))
 	p.stopEvents = func() {}
 	l := &resourceSync{api: resource, stop: func() {}}
 	for _, side := range []struct {
@@ -84,8 +84,9 @@ func TestWatchHealth(t *testing.T) {
 			owner: testOwner, clock: clock.RealClock{}, metrics: metrics,
 			statusDirty: make(chan struct{}, 1), statusUrgent: make(chan struct{}, 1),
 			namespaces: map[source.Namespace]*namespaceSync{shopNamespace: shop, namespaceNamed("other"): otherShop},
-			source:     newTestSource(workspace.Config{}),
+			source:     newTestSource(workspace.Config{}), queue: newQueue(maxWorkers),
 		}
+		defer e.queue.ShutDown()
 		var lines []string
 		logger := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
 		ctx, cancel := context.WithCancel(log.IntoContext(t.Context(), logger))
@@ -233,7 +234,6 @@ func TestFailingWatchAfterARestart(t *testing.T) {
 		}
 		since := metav1.NewTime(time.Unix(900000000, 0)) // before the time of the bubble
 		told := workloadv1alpha1.SyncTargetStatus{
-			Namespaces: []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}},
 			SyncedResources: []workloadv1alpha1.SyncedResourceStatus{{
 				Resource: "configmaps", Versions: api.Versions, State: api.State, UnwatchedSince: &since, Message: "the watch fails", Objects: 7,
 			}},
@@ -241,11 +241,12 @@ func TestFailingWatchAfterARestart(t *testing.T) {
 		var up, down outage
 		down.Store(true)
 		e := &Controller{
-			owner: testOwner, clock: clock.RealClock{}, statusDirty: make(chan struct{}, 1),
+			owner: testOwner, clock: clock.RealClock{}, statusDirty: make(chan struct{}, 1), queue: newQueue(maxWorkers),
 			namespaces: map[source.Namespace]*namespaceSync{shopNamespace: watchedNamespace(t, "shop", api, &up, &down)},
 		}
+		defer e.queue.ShutDown()
 		status := func() workloadv1alpha1.SyncedResourceStatus {
-			return e.resourceStatuses([]discovery.Resource{api}, planOf(told))[0]
+			return e.resourceStatuses([]discovery.Resource{api}, planOf(told, assigned("shop", intentOfRun)))[0]
 		}
 		time.Sleep(10 * time.Second)
 		e.checkWatches(t.Context())

@@ -15,12 +15,12 @@ import (
 
 var secretKind = schema.GroupKind{Kind: "Secret"}
 
-// IsWanted tells whether an object of an opened Namespace is to have a copy.
+// IsWanted tells whether an object of an assigned Namespace is to have a copy.
 func IsWanted(object *unstructured.Unstructured) bool {
 	return object.GetDeletionTimestamp() == nil && NotSynced(object) == ""
 }
 
-// NotSynced returns why an object of an opened Namespace is not synced, as a sentence for its user: that it never is, or that
+// NotSynced returns why an object of an assigned Namespace is not synced, as a sentence for its user: that it never is, or that
 // it is opted out. It is empty for an object that is to be synced.
 func NotSynced(object *unstructured.Unstructured) (reason string) {
 	if reason := NeverSynced(object); reason != "" {

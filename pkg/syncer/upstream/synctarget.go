@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -29,6 +30,15 @@ type SyncTarget struct {
 
 // NewSyncTarget returns the SyncTarget of this name in the workspace that config leads to.
 func NewSyncTarget(config *rest.Config, name string) (*SyncTarget, error) {
+	upstream, err := newClient(config, workloadv1alpha1.SchemeGroupVersion)
+	if err != nil {
+		return nil, err
+	}
+	return &SyncTarget{name: name, upstream: upstream}, nil
+}
+
+// newClient returns a client of one API in the workspace that config leads to.
+func newClient(config *rest.Config, version schema.GroupVersion) (rest.Interface, error) {
 	scheme := runtime.NewScheme()
 	if err := workloadv1alpha1.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("registering the SyncTarget API: %w", err)
@@ -37,7 +47,7 @@ func NewSyncTarget(config *rest.Config, name string) (*SyncTarget, error) {
 
 	config = rest.CopyConfig(config)
 	config.APIPath = "/apis"
-	config.GroupVersion = &workloadv1alpha1.SchemeGroupVersion
+	config.GroupVersion = &version
 	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	// Over HTTP/2 a connection that died in silence is kept, and every request on it lost, until its own ping
 	// times out after 45 s. Over HTTP/1.1 the next request after a lost one gets a new connection.
@@ -48,7 +58,7 @@ func NewSyncTarget(config *rest.Config, name string) (*SyncTarget, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection to kcp: %w", err)
 	}
-	return &SyncTarget{name: name, upstream: upstream}, nil
+	return upstream, nil
 }
 
 // Get reads the SyncTarget.

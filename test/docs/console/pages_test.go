@@ -16,7 +16,7 @@ func TestPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	requireDemo(t, root)
-	for _, name := range []string{"quickstart.md", "run-workloads.md"} {
+	for _, name := range []string{"quickstart.md", "run-workloads.md", "place-workloads.md"} {
 		commands := readCommands(t, root, filepath.Join("docs", name))
 		if len(commands) == 0 {
 			t.Fatalf("docs/%s has no block marked `console run`", name)

@@ -8,7 +8,7 @@ const (
 	ConditionDeployed = "Deployed"
 	// ConditionReady says whether the syncer is alive: whether its heartbeats arrive.
 	ConditionReady = "Ready"
-	// ConditionSynced sums up what the syncer reports of the opened Namespaces; without any it is absent. Ready does not
+	// ConditionSynced sums up what the syncer reports of the assigned Namespaces; without any it is absent. Ready does not
 	// depend on it.
 	ConditionSynced = "Synced"
 )
@@ -39,6 +39,9 @@ const (
 	// ReasonTargetLimitReached: the service connects to a limited number of SyncTargets of a workspace, and older ones come first.
 	// It goes on by itself when one of those is deleted.
 	ReasonTargetLimitReached = "TargetLimitReached"
+	// ReasonRolloutHalted: the syncer runs as it should, but keeps an earlier image, or other settings of the service, since the
+	// rollout of the new ones is halted. Deployed is True. It goes on when the operator of the service has mended the cause.
+	ReasonRolloutHalted = "RolloutHalted"
 	// ReasonClusterUnreachable: the physical cluster does not answer; nothing is known about the syncer there.
 	ReasonClusterUnreachable = "ClusterUnreachable"
 )
@@ -76,7 +79,7 @@ const (
 
 // Reasons of the Synced condition.
 const (
-	// ReasonSynced: what is in the opened Namespaces is in the physical cluster as it should be.
+	// ReasonSynced: what is in the assigned Namespaces is in the physical cluster as it should be.
 	ReasonSynced = "Synced"
 	// ReasonNotSynced: something is not; the message names it and where to look.
 	ReasonNotSynced = "NotSynced"
@@ -87,9 +90,71 @@ const (
 	ReasonWatchFailing = "WatchFailing"
 )
 
-// ReasonNamespaceRefused is the Warning event for a Namespace that is labelled to be opened, and is never synced.
+// ReasonNamespaceRefused is the reason of the condition Admitted, and of the Warning event, of a Namespace that is never synced.
 const ReasonNamespaceRefused = "NamespaceRefused"
 
 // ReasonNamespaceLeft is the Normal event for a Namespace in the physical cluster that is left standing, since it holds, or may
 // hold, something of others.
 const ReasonNamespaceLeft = "NamespaceLeft"
+
+// Condition types of a Placement. ConditionApplied and ConditionAvailable are condition types of an Assignment, too.
+const (
+	// ConditionScheduled says whether each selected Namespace has the clusters that it is to have.
+	ConditionScheduled = "Scheduled"
+	// ConditionApplied says whether everything that is to run has reached the physical clusters.
+	ConditionApplied = "Applied"
+	// ConditionAvailable says whether everything that is to run does.
+	ConditionAvailable = "Available"
+)
+
+// Condition types of an Assignment alone.
+const (
+	// ConditionAdmitted says whether the syncer has its rights in the Namespace, on both sides.
+	ConditionAdmitted = "Admitted"
+	// ConditionWithdrawn says that nothing of the syncer is left in the Namespace, at the epoch that is observed.
+	ConditionWithdrawn = "Withdrawn"
+)
+
+// Reasons of the Scheduled condition.
+const (
+	// ReasonScheduled: each selected Namespace has its clusters.
+	ReasonScheduled = "Scheduled"
+	// ReasonUnschedulable: a Namespace has not, since too few SyncTargets fit; the message says why each does not.
+	ReasonUnschedulable = "Unschedulable"
+	// ReasonNoNamespaces: the Placement selects no Namespace.
+	ReasonNoNamespaces = "NoNamespaces"
+	// ReasonConflict: another Placement counts for the Namespaces that this one selects.
+	ReasonConflict = "Conflict"
+	// ReasonInvalidPlacement: the spec cannot be used; the message says what to correct.
+	ReasonInvalidPlacement = "Invalid"
+)
+
+// Reasons of the conditions Applied and Available, of Placements and Assignments.
+const (
+	// ReasonApplied: everything has reached the physical cluster.
+	ReasonApplied = "Applied"
+	// ReasonApplying: some of it has yet to.
+	ReasonApplying = "Applying"
+	// ReasonObjectsFailing: the physical cluster refuses some of it, or it has failed there.
+	ReasonObjectsFailing = "ObjectsFailing"
+	// ReasonAvailable: everything runs.
+	ReasonAvailable = "Available"
+	// ReasonNotAvailable: something has yet to become ready; the message names it.
+	ReasonNotAvailable = "NotAvailable"
+)
+
+// Reasons of the Admitted condition of an Assignment, and of Withdrawn.
+const (
+	// ReasonAdmitted: the syncer has its rights.
+	ReasonAdmitted = "Admitted"
+	// ReasonAdmitting: it has yet to get them; the message says what that waits for.
+	ReasonAdmitting = "Admitting"
+	// ReasonRevoking: its rights are being taken back; the message says what that waits for.
+	ReasonRevoking = "Revoking"
+	// ReasonRevoked: its rights have been taken back, and nothing is left to do.
+	ReasonRevoked = "Revoked"
+	// ReasonWithdrawn: nothing of the syncer is left.
+	ReasonWithdrawn = "Withdrawn"
+	// ReasonWithdrawing: copies have yet to go.
+	ReasonWithdrawing = "Withdrawing"
+)

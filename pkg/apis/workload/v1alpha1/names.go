@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"math/big"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 const (
@@ -17,10 +19,22 @@ const (
 	AnnotationAbandon = "workload.kcp.io/abandon"
 	// AnnotationAppliedHash carries the hash of the manifest that was last applied to an object.
 	AnnotationAppliedHash = "workload.kcp.io/applied-hash"
+	// AnnotationSettings tells, on the syncer's Deployment, with which settings of the service it was installed, in JSON.
+	AnnotationSettings = "workload.kcp.io/settings"
+	// AnnotationRolledOut tells, on the syncer's Deployment, when it got these settings in a rollout over many SyncTargets.
+	AnnotationRolledOut = "workload.kcp.io/rolled-out"
+	// AnnotationInstallSettings carries, on the syncer's token in the workspace, what the syncer's manifests follow from and the
+	// controller alone knows, as JSON: the default image, kcp's URL and CA, the proxy, the interval of the heartbeats.
+	AnnotationInstallSettings = "workload.kcp.io/install-settings"
 	// AnnotationWorkspace names, on downstream objects, the logical cluster they belong to.
 	AnnotationWorkspace = "workload.kcp.io/logical-cluster"
 	// AnnotationSyncTarget names, on downstream objects, the SyncTarget they belong to.
 	AnnotationSyncTarget = "workload.kcp.io/synctarget"
+
+	// HeartbeatLeaseName is the Lease that the syncer renews as its heartbeat, in SyncerNamespace of the workspace.
+	HeartbeatLeaseName = "syncer"
+	// AnnotationClusterID tells, on the Lease, which physical cluster the syncer that renewed it last runs in.
+	AnnotationClusterID = "workload.kcp.io/cluster-id"
 
 	// LabelVisible set to "true" shows an object to this service: the label that the permission claims of the
 	// samples select. The referenced Secret needs it, and every object that the service creates carries it.
@@ -42,11 +56,26 @@ const (
 	// FieldOwnerSyncer owns the fields that the syncer applies.
 	FieldOwnerSyncer = "workload.kcp.io/syncer"
 
-	// LabelStatePrefix and a key make the label by which a user opens a Namespace to a SyncTarget; its value is StateSync.
-	LabelStatePrefix = "state.workload.kcp.io/"
-	// StateSync is the value that opens a Namespace.
-	StateSync = "Sync"
-	// LabelSync set to "false" keeps an object of an opened Namespace from being synced. An object that is never synced and has
+	// PlacementFinalizer holds a Placement until its Namespaces are withdrawn, or another Placement counts for them: so the
+	// deletion of a Placement is always seen, and never inferred from its absence.
+	PlacementFinalizer = "workload.kcp.io/placement"
+	// AssignmentFinalizer holds an Assignment until its Namespace has left the SyncTarget: so neither its deletion by hand nor that
+	// of the APIBinding takes away the record of what runs there.
+	AssignmentFinalizer = "workload.kcp.io/assignment"
+	// AnnotationPlacement tells on a Namespace, as JSON, which Placement counts for it, where it is and what is awaited. It is for
+	// display. Only where Assignments of a Namespace are gone is it read, to make them anew.
+	AnnotationPlacement = "workload.kcp.io/placement"
+	// AnnotationRestored marks an Assignment that was lost and made anew: the syncer has its rights in the Namespace, and may have
+	// copies. It says when the lost one was created, or "true" where that does not matter.
+	AnnotationRestored = "workload.kcp.io/restored"
+	// TaintUnschedulable is on a SyncTarget with spec.unschedulable or spec.drain.
+	TaintUnschedulable = "workload.kcp.io/unschedulable"
+	// TaintUnreachable is on a SyncTarget whose syncer is silent.
+	TaintUnreachable = "workload.kcp.io/unreachable"
+	// FieldOwnerScheduler owns the fields that the scheduler applies.
+	FieldOwnerScheduler = "workload.kcp.io/scheduler"
+
+	// LabelSync set to "false" keeps an object of an assigned Namespace from being synced. An object that is never synced and has
 	// it set to "true" gets a Warning Event that says why.
 	LabelSync = "workload.kcp.io/sync"
 	// SyncerFinalizerPrefix and a key make the finalizer that holds a user's object while a copy of it exists.
@@ -84,7 +113,12 @@ const (
 // Key identifies a SyncTarget in labels and names, in every workspace and in every physical cluster:
 // 16 base36 characters (about 82 bits) of the SHA-256 of the logical cluster and the name.
 func Key(clusterName, name string) string {
-	sum := sha256.Sum256([]byte(clusterName + "/" + name))
+	return base36(clusterName + "/" + name)
+}
+
+// base36 is keyLength base36 characters of the SHA-256 of s.
+func base36(s string) string {
+	sum := sha256.Sum256([]byte(s))
 	text := new(big.Int).SetBytes(sum[:]).Text(36)
 	if missing := keyLength - len(text); missing > 0 {
 		text = strings.Repeat("0", missing) + text
@@ -105,11 +139,11 @@ func SyncerNamespace(name, key string) string {
 	return namespacePrefix + name + "-" + key
 }
 
-// StateLabel is the label that opens a Namespace to the SyncTarget with this key.
-func StateLabel(key string) string { return LabelStatePrefix + key }
-
 // SyncerFinalizer is the finalizer by which the syncer of the SyncTarget with this key holds an object.
 func SyncerFinalizer(key string) string { return SyncerFinalizerPrefix + key }
 
 // SyncAnnotation is the annotation in which the syncer of the SyncTarget with this key reports on an object.
 func SyncAnnotation(key string) string { return AnnotationSyncPrefix + key }
+
+// AssignmentName is the name of the Assignment of a Namespace: 16 base36 characters of the SHA-256 of its UID.
+func AssignmentName(namespaceUID types.UID) string { return base36(string(namespaceUID)) }

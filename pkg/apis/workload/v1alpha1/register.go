@@ -14,7 +14,7 @@ var SchemeGroupVersion = schema.GroupVersion{Group: GroupName, Version: "v1alpha
 
 // AddToScheme registers the types of this package.
 func AddToScheme(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(SchemeGroupVersion, &SyncTarget{}, &SyncTargetList{})
+	scheme.AddKnownTypes(SchemeGroupVersion, &SyncTarget{}, &SyncTargetList{}, &Placement{}, &PlacementList{}, &Assignment{}, &AssignmentList{})
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil
 }

@@ -61,6 +61,18 @@ type SyncTargetSpec struct {
 	// +optional
 	Unschedulable bool `json:"unschedulable,omitempty"`
 
+	// taints keep Namespaces away whose Placement does not tolerate them. With effect NoExecute they also make those leave
+	// that are there: each for another SyncTarget, if one fits.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Taints []Taint `json:"taints,omitempty"`
+
+	// drain moves everything to other SyncTargets while it is present. What fits on none stays; status.drain says why. New
+	// workloads are kept away.
+	// +optional
+	Drain *DrainSpec `json:"drain,omitempty"`
+
 	// kubeconfigSecretRef is the Secret with a kubeconfig of the physical cluster, by which the service installs
 	// the syncer. Without it (pull mode) the user installs the syncer. It can be changed, but not added or removed.
 	// +optional
@@ -82,6 +94,65 @@ type SyncTargetSpec struct {
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// Taint keeps Namespaces away whose Placement does not tolerate it.
+type Taint struct {
+	// key of the taint.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=316
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('workload.kcp.io/')",message="taints of workload.kcp.io are set by the service, in status.taints"
+	Key string `json:"key"`
+	// value of the taint.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Value string `json:"value,omitempty"`
+	// effect on Namespaces whose Placement does not tolerate the taint.
+	// +required
+	Effect TaintEffect `json:"effect"`
+}
+
+// TaintEffect is what a taint of a SyncTarget does to Namespaces whose Placement does not tolerate it.
+// +kubebuilder:validation:Enum=NoSchedule;PreferNoSchedule;NoExecute
+type TaintEffect string
+
+const (
+	// TaintNoSchedule keeps them away.
+	TaintNoSchedule TaintEffect = "NoSchedule"
+	// TaintPreferNoSchedule keeps them away where another SyncTarget fits.
+	TaintPreferNoSchedule TaintEffect = "PreferNoSchedule"
+	// TaintNoExecute keeps them away, and makes those that are there leave.
+	TaintNoExecute TaintEffect = "NoExecute"
+)
+
+// ObservedTaint is a taint that the controller has seen, or set itself.
+type ObservedTaint struct {
+	// key of the taint.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=316
+	Key string `json:"key"`
+	// value of the taint.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Value string `json:"value,omitempty"`
+	// effect on Namespaces whose Placement does not tolerate the taint.
+	// +required
+	Effect TaintEffect `json:"effect"`
+	// timeAdded is when the controller saw or set it, by its own clock. tolerationSeconds count from here.
+	// +required
+	TimeAdded metav1.Time `json:"timeAdded"`
+}
+
+// DrainSpec says how a SyncTarget is drained.
+type DrainSpec struct {
+	// maxConcurrent is how many Namespaces leave at once.
+	// +optional
+	// +kubebuilder:default=5
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	MaxConcurrent int32 `json:"maxConcurrent,omitempty"`
 }
 
 // CellValue is the value of a cell.
@@ -268,7 +339,7 @@ type SyncTargetStatus struct {
 	// +optional
 	Phase SyncTargetPhase `json:"phase,omitempty"`
 
-	// conditions are Valid, Deployed and Ready, and Synced once a Namespace is opened. Written by the controller.
+	// conditions are Valid, Deployed and Ready, and Synced once a Namespace is assigned. Written by the controller.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -280,13 +351,21 @@ type SyncTargetStatus struct {
 	// +kubebuilder:validation:Format=int64
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// lastHeartbeatTime is when the syncer last reported, by the syncer's clock. Written by the syncer.
+	// lastHeartbeatTime is when a heartbeat of the syncer last arrived. While the syncer renews its Lease, the controller writes
+	// it, by its own clock: at each change of the condition Ready, and once in each --heartbeat-status-interval. A syncer that
+	// has no Lease writes it itself, by its own clock, with each heartbeat.
 	// +optional
 	LastHeartbeatTime *metav1.Time `json:"lastHeartbeatTime,omitempty"`
 
 	// syncer is what the syncer reports of itself and of its cluster. Written by the syncer.
 	// +optional
 	Syncer *SyncerStatus `json:"syncer,omitempty"`
+
+	// installationHash changes whenever what is installed for the syncer in the physical cluster changes, or whether the
+	// syncer may see it. Then the controller reads all of it again. Written by the syncer.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	InstallationHash string `json:"installationHash,omitempty"`
 
 	// syncedResources says how each synced resource fares. Written by the syncer.
 	// +optional
@@ -296,59 +375,71 @@ type SyncTargetStatus struct {
 	// +kubebuilder:validation:MaxItems=256
 	SyncedResources []SyncedResourceStatus `json:"syncedResources,omitempty"`
 
-	// namespaces are those of the workspace that are labelled to be opened to this target, or were. Written by the
-	// controller.
+	// taints are those that count for Placements: of the spec, and the controller's own, workload.kcp.io/unschedulable and
+	// workload.kcp.io/unreachable. Written by the controller.
 	// +optional
-	// +listType=map
-	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=1024
-	Namespaces []NamespaceStatus `json:"namespaces,omitempty"`
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=80
+	Taints []ObservedTaint `json:"taints,omitempty"`
 
-	// drainedNamespaces are the closing ones in which the syncer has left nothing of its own. Written by the syncer.
+	// assignments counts the Assignments of this target. Written by the controller.
 	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=1024
-	// +kubebuilder:validation:items:MaxLength=63
-	DrainedNamespaces []string `json:"drainedNamespaces,omitempty"`
+	Assignments *AssignmentCounts `json:"assignments,omitempty"`
 
-	// syncedNamespaces are the open ones of which all that is to be synced has reached the physical cluster, or says why it has
-	// not. Written by the syncer.
+	// drain says how far the drain is; absent without spec.drain. Written by the controller.
 	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=1024
-	// +kubebuilder:validation:items:MaxLength=63
-	SyncedNamespaces []string `json:"syncedNamespaces,omitempty"`
+	Drain *DrainStatus `json:"drain,omitempty"`
 }
 
-// NamespaceState says whether what is in a Namespace is synced.
-// +kubebuilder:validation:Enum=Opening;Open;Closing;Refused
-type NamespaceState string
+// AssignmentCounts counts the Assignments of a SyncTarget.
+type AssignmentCounts struct {
+	// running are those of which the Namespace is available there.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Running int32 `json:"running"`
+	// pending have yet to become available.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Pending int32 `json:"pending"`
+	// withdrawing are those of which the Namespace leaves.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Withdrawing int32 `json:"withdrawing"`
+	// refused are those that the syncer cannot be given its rights for, or of which the physical cluster refuses something.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Refused int32 `json:"refused"`
+}
 
-const (
-	// NamespaceOpening means that the syncer is yet to be given its rights.
-	NamespaceOpening NamespaceState = "Opening"
-	// NamespaceOpen means that what is in the Namespace is synced.
-	NamespaceOpen NamespaceState = "Open"
-	// NamespaceClosing means that the copies are being removed, and then the syncer's rights.
-	NamespaceClosing NamespaceState = "Closing"
-	// NamespaceRefused means that the Namespace is never synced; the message says why.
-	NamespaceRefused NamespaceState = "Refused"
-)
+// DrainStatus says how far a drain is.
+type DrainStatus struct {
+	// remaining is how many Namespaces have yet to leave, moving and held ones among them.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Remaining int32 `json:"remaining"`
+	// moving is how many leave now.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Moving int32 `json:"moving"`
+	// held are Namespaces that cannot leave. Of more than 100 the others are left out.
+	// +optional
+	// +listType=map
+	// +listMapKey=namespace
+	// +kubebuilder:validation:MaxItems=100
+	Held []HeldNamespace `json:"held,omitempty"`
+}
 
-// NamespaceStatus says how a Namespace of the workspace fares.
-type NamespaceStatus struct {
-	// name of the Namespace.
+// HeldNamespace is a Namespace that is to leave a SyncTarget and cannot.
+type HeldNamespace struct {
+	// namespace is its name.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
-	Name string `json:"name"`
-	// state says whether what is in the Namespace is synced.
+	Namespace string `json:"namespace"`
+	// reason says why, and what would let it.
 	// +required
-	State NamespaceState `json:"state"`
-	// message says why not.
-	// +optional
 	// +kubebuilder:validation:MaxLength=1024
-	Message string `json:"message,omitempty"`
+	Reason string `json:"reason"`
 }
 
 // SyncerStatus is what the syncer reports of itself and of its cluster.
@@ -427,7 +518,7 @@ type SyncedResourceStatus struct {
 	// It is absent while both sides are watched.
 	// +optional
 	UnwatchedSince *metav1.Time `json:"unwatchedSince,omitempty"`
-	// objects is how many are held in the opened Namespaces because they have, or are to have, a copy.
+	// objects is how many are held in the assigned Namespaces because they have, or are to have, a copy.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Objects int32 `json:"objects,omitempty"`

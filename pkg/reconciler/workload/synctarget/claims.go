@@ -3,149 +3,28 @@ package synctarget
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
-
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
+
+	"github.com/synctarget/synctarget/pkg/reconciler/workload/claims"
 )
 
-// neededClaims are the verbs without which the service cannot do its work, by resource. config/kcp/claims.yaml
-// asks for them and says why; a test holds the two together.
-var neededClaims = map[schema.GroupResource][]string{
-	{Resource: "namespaces"}:      {"get", "list", "watch", "create", "patch", "delete"},
-	{Resource: "serviceaccounts"}: {"get", "create", "patch", "delete"},
-	{Resource: "secrets"}:         {"get", "list", "watch", "create", "patch", "delete"},
-	{Resource: "events"}:          {"create", "patch"},
-	{Group: "rbac.authorization.k8s.io", Resource: "clusterroles"}:        {"get", "create", "patch", "delete"},
-	{Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"}: {"get", "create", "patch", "delete"},
-	{Group: "rbac.authorization.k8s.io", Resource: "rolebindings"}:        {"get", "create", "patch", "delete"},
+// missingClaims lists what the workspace's APIBinding did not accept of the claims that are not optional, sorted.
+func (r *Reconciler) missingClaims(ctx context.Context, s *scope) ([]claims.MissingClaim, error) {
+	bindings, err := bindingsOf(ctx, s)
+	return claims.Missing(bindings, r.ExportName), err
 }
 
-const everyVerb = "*"
-
-// missingClaim is a permission claim that does not give the service what it needs.
-type missingClaim struct {
-	resource schema.GroupResource
-	// verbs are missing; all of them where the claim is not accepted.
-	verbs []string
-	cause claimCause
+// leasesClaimed tells whether the service may make Leases in the workspace and watch them.
+func (r *Reconciler) leasesClaimed(ctx context.Context, s *scope) (bool, error) {
+	bindings, err := bindingsOf(ctx, s)
+	return err == nil && claims.LeasesAccepted(bindings, r.ExportName), err
 }
 
-// claimCause is why verbs of a claim are missing. Of several claims the greatest is told.
-type claimCause int
-
-const (
-	// claimNotAccepted: the APIBinding does not accept the claim.
-	claimNotAccepted claimCause = iota
-	// verbsNotAccepted: it accepts other verbs.
-	verbsNotAccepted
-	// verbsNotExported: it accepts these verbs, but the APIExport does not ask for them.
-	verbsNotExported
-	// wildcardAccepted: it accepts "*", which kcp does not count as any verb that the APIExport names.
-	wildcardAccepted
-)
-
-func (m missingClaim) String() string {
-	if m.cause == claimNotAccepted {
-		return m.resource.String()
-	}
-	return fmt.Sprintf("%s (%s)", m.resource, strings.Join(m.verbs, ", "))
-}
-
-// names are the claims in words.
-func names(claims []missingClaim) string {
-	var all []string
-	for _, claim := range claims {
-		all = append(all, claim.String())
-	}
-	return strings.Join(all, ", ")
-}
-
-// missingMessage says what to do about the claims of a binding to an export.
-func missingMessage(exportName string, missing []missingClaim) string {
-	cause := claimNotAccepted
-	for _, m := range missing {
-		cause = max(cause, m.cause)
-	}
-	switch cause {
-	case wildcardAccepted:
-		return fmt.Sprintf("permission claims of the APIBinding to %q do not name the verbs that are needed: %s; name them in the APIBinding's spec.permissionClaims, "+
-			"in apis.kcp.io/v1alpha2: kcp grants only verbs that APIExport and APIBinding both name, and does not treat \"*\", which v1alpha1 always means, as a wildcard",
-			exportName, names(missing))
-	case verbsNotExported:
-		return fmt.Sprintf("the APIExport %q does not ask for all permission claims that are needed: %s; its operator has to apply the APIExport of this version, and then accept them in the APIBinding",
-			exportName, names(missing))
-	}
-	return fmt.Sprintf("permission claims of the APIBinding to %q are not accepted: %s; accept them in the APIBinding's spec.permissionClaims", exportName, names(missing))
-}
-
-// missingClaims lists what the workspace's APIBinding did not accept, sorted. Rejected events cost only events.
-func (r *Reconciler) missingClaims(ctx context.Context, s *scope) ([]missingClaim, error) {
+func bindingsOf(ctx context.Context, s *scope) ([]apisv1alpha2.APIBinding, error) {
 	var bindings apisv1alpha2.APIBindingList
 	if err := s.cached.List(ctx, &bindings); err != nil {
 		return nil, fmt.Errorf("listing the workspace's APIBindings: %w", err)
 	}
-	var missing []missingClaim
-	for resource, needed := range neededClaims {
-		if resource.Resource == "events" {
-			continue
-		}
-		if m := missingOf(resource, needed, bindings.Items, r.ExportName); len(m.verbs) > 0 {
-			missing = append(missing, m)
-		}
-	}
-	slices.SortFunc(missing, func(a, b missingClaim) int { return strings.Compare(a.String(), b.String()) })
-	return missing, nil
-}
-
-// missingOf decides what the bindings to an export do not give of the needed verbs on a resource.
-func missingOf(resource schema.GroupResource, needed []string, bindings []apisv1alpha2.APIBinding, exportName string) missingClaim {
-	m := missingClaim{resource: resource, verbs: slices.Clone(needed)}
-	for i := range bindings {
-		binding := &bindings[i]
-		if export := binding.Spec.Reference.Export; export == nil || export.Name != exportName {
-			continue
-		}
-		for _, claim := range binding.Spec.PermissionClaims {
-			if claim.State != apisv1alpha2.ClaimAccepted || claim.Group != resource.Group || claim.Resource != resource.Resource {
-				continue
-			}
-			granted := grantedVerbs(claim.Verbs, exportedVerbs(binding, claim.PermissionClaim, needed))
-			m.verbs = slices.DeleteFunc(m.verbs, func(verb string) bool {
-				return slices.Contains(granted, verb) || slices.Contains(granted, everyVerb)
-			})
-			m.cause = causeOf(m.verbs, claim.Verbs)
-		}
-	}
-	return m
-}
-
-// causeOf decides why verbs are missing of a claim that is accepted for others.
-func causeOf(missing, accepted []string) claimCause {
-	switch {
-	case slices.Contains(accepted, everyVerb):
-		return wildcardAccepted
-	case slices.ContainsFunc(missing, func(verb string) bool { return slices.Contains(accepted, verb) }):
-		return verbsNotExported
-	}
-	return verbsNotAccepted
-}
-
-// exportedVerbs are the verbs that the export asks for by a claim, as kcp has written them into the binding. Before it has,
-// they are those that are needed.
-func exportedVerbs(binding *apisv1alpha2.APIBinding, claim apisv1alpha2.PermissionClaim, needed []string) []string {
-	for _, exported := range binding.Status.ExportPermissionClaims {
-		if exported.EqualGRI(claim) {
-			return exported.Verbs
-		}
-	}
-	return needed
-}
-
-// grantedVerbs are those that kcp grants: it compares the verbs as words, so "*" is granted where both sides say "*", and
-// stands for no other. See boundAPIAuthorizer in kcp's pkg/virtual/apiexport/authorizer.
-func grantedVerbs(accepted, exported []string) []string {
-	return slices.DeleteFunc(slices.Clone(accepted), func(verb string) bool { return !slices.Contains(exported, verb) })
+	return bindings.Items, nil
 }

@@ -110,7 +110,7 @@ func TestDeletionNamesTheClaim(t *testing.T) {
 			w.setClaims(apisv1alpha2.ClaimAccepted)
 			w.finish()
 			w.clean("after the claims were accepted")
-			if got := w.gaveUp(); len(got) != 0 {
+			if got := w.abandonedSteps(); len(got) != 0 {
 				t.Errorf("Events: %q", got)
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
@@ -21,6 +22,7 @@ import (
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/pcluster"
+	"github.com/synctarget/synctarget/pkg/reconciler/workspacewatch"
 )
 
 // defaultEndpoint is the name of the endpoint where Config.EndpointOf names none.
@@ -48,10 +50,15 @@ type Config struct {
 	HeartbeatInterval time.Duration
 	// HeartbeatThreshold is how long a syncer may be silent.
 	HeartbeatThreshold time.Duration
-	// DeleteDeadline is how long a deletion may be held up.
+	// HeartbeatStatusInterval is how often status.lastHeartbeatTime is written for a syncer that renews a Lease; zero for a minute.
+	HeartbeatStatusInterval time.Duration
+	// DeleteDeadline is how long a deletion may take before steps that are not done are abandoned.
 	DeleteDeadline time.Duration
 	// MaxTargetsPerWorkspace is how many SyncTargets of a workspace the service connects to; zero for any number.
 	MaxTargetsPerWorkspace int
+	// RolloutMaxUnavailable is how many of the SyncTargets that are Ready, or which share of them, get other settings of the service,
+	// such as SyncerImage, at a time; at least one does.
+	RolloutMaxUnavailable intstr.IntOrString
 
 	Workspaces Workspaces
 	// EndpointOf names the endpoint, such as the URL of a virtual workspace, whose watch brings the SyncTargets of a logical
@@ -77,15 +84,20 @@ type Reconciler struct {
 	engagements *engagements
 	heartbeats  *heartbeatTracker
 	deletions   *deletions
+	rollouts    *rollouts
 	installed   *installed
 	tokens      *tokens
-	hiccups     hiccups
+	revocations *revocations
+
+	transientErrors transientErrors
+	// workspaceWatches are set by SetupWithManager.
+	workspaceWatches workspacewatch.Watches
 	// races slow down passes that lose one race after another for the same object.
 	races workqueue.TypedRateLimiter[mcreconcile.Request]
 	// stripWith is agent.Strip; a field so that unit tests need no server.
 	stripWith func(ctx context.Context, c agent.Config, as *rest.Config, namespace string) error
-	// self is the service's own user, for workspaces where the syncer's token is no longer good.
-	self *self
+	// ownUser is for workspaces where the syncer's token is no longer good.
+	ownUser *controllerIdentity
 }
 
 // New returns a Reconciler.
@@ -93,28 +105,69 @@ func New(cfg Config) (*Reconciler, error) {
 	if cfg.ExportName == "" || cfg.SyncerImage == "" || cfg.KcpURL == "" || cfg.Kcp == nil || cfg.Metrics == nil {
 		return nil, errors.New("the export's name, the syncer's image, kcp's URL and config, and metrics are required")
 	}
+	if cfg.HeartbeatStatusInterval == 0 {
+		cfg.HeartbeatStatusInterval = time.Minute
+	}
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
 	r := &Reconciler{
 		Config: cfg, physical: connections{cfg.PClusters}, engagements: newEngagements(),
-		heartbeats: newHeartbeatTracker(cfg.Clock, cfg.HeartbeatThreshold), deletions: newDeletions(cfg.Clock), installed: newInstalled(), tokens: newTokens(),
+		heartbeats: newHeartbeatTracker(cfg.Clock, cfg.HeartbeatThreshold), deletions: newDeletions(cfg.Clock), installed: newInstalled(), tokens: newTokens(), revocations: newRevocations(),
+		rollouts:  newRollouts(cfg.Clock, cfg.RolloutMaxUnavailable, cfg.HeartbeatThreshold),
 		races:     workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](conflictRetry, retryMax),
-		stripWith: agent.Strip, self: &self{config: cfg.Kcp, review: reviewSelf},
+		stripWith: agent.Strip, ownUser: &controllerIdentity{config: cfg.Kcp, review: reviewOwnUser},
 	}
-	r.install = []phase{
-		{condition: workloadv1alpha1.ConditionValid, run: r.validate, failed: validateFailed},
-		{condition: workloadv1alpha1.ConditionDeployed, always: r.followNamespaces, run: r.deploy, failed: deployFailed, behind: onlyIfValid},
-		{condition: workloadv1alpha1.ConditionReady, run: r.health, failed: healthFailed, behind: unlessSpecIsWrong},
-	}
-	r.remove = []step{
-		{name: stepCopies, run: r.drain, left: leftInNamespaces},
-		{name: "agent", run: r.removeAgent, left: leftDownstream},
-		{name: "identity", run: r.removeIdentity, left: leftUpstream, settles: true},
-		{name: "secret", run: r.releaseSecret, left: leftHold},
-	}
+	r.install, r.remove = r.phases(), r.steps()
 	cfg.Metrics.watch(r.heartbeats)
+	cfg.Metrics.registerer.MustRegister(newRolloutCollector(r.rollouts))
 	return r, nil
+}
+
+// phases is the pipeline of a SyncTarget that is not being deleted. What a phase returns beside its verdict is an input of the
+// later ones.
+func (r *Reconciler) phases() []phase {
+	return []phase{
+		{condition: workloadv1alpha1.ConditionValid, failed: validateFailed, run: func(ctx context.Context, s *scope, f *findings) (v verdict, err error) {
+			f.facts, v, err = r.validate(ctx, s)
+			return v, err
+		}},
+		{run: func(ctx context.Context, s *scope, f *findings) (v verdict, err error) {
+			f.namespaces, err = r.reconcileNamespaces(ctx, s, f.facts)
+			return v, err
+		}},
+		{condition: workloadv1alpha1.ConditionDeployed, failed: deployFailed, precondition: onlyIfValid, run: func(ctx context.Context, s *scope, f *findings) (verdict, error) {
+			d, v, err := r.deploy(ctx, s, f.facts, f.namespaces)
+			f.namespaces, f.clusterID, f.needsFinalizer = d.namespaces, d.clusterID, d.needsFinalizer
+			return v, err
+		}},
+		{condition: workloadv1alpha1.ConditionReady, failed: healthFailed, precondition: unlessSpecIsWrong, run: func(ctx context.Context, s *scope, f *findings) (verdict, error) {
+			f.clusterID = reportedClusterID(s, r.heartbeat(s), f.clusterID)
+			return r.unlessHidden(ctx, s, f.facts, r.health(s))
+		}},
+	}
+}
+
+// steps is the deletion of a SyncTarget. Each step keeps the later ones from running until it is done, or abandoned.
+func (r *Reconciler) steps() []step {
+	return []step{
+		{name: stepCopies, leftBehind: leftInNamespaces, run: func(ctx context.Context, s *scope, d deletion, removed *removal) (stepResult, error) {
+			drained, result, err := r.drain(ctx, s, d)
+			removed.namespaces, removed.withFinalizers = drained.namespaces, drained.withFinalizers
+			return result, err
+		}},
+		{name: stepAgent, leftBehind: leftDownstream, run: func(ctx context.Context, s *scope, d deletion, removed *removal) (stepResult, error) {
+			agent, result, err := r.removeAgent(ctx, s, d)
+			removed.secretRead, removed.clusterID = agent.secretRead, agent.clusterID
+			return result, err
+		}},
+		{name: "identity", leftBehind: leftUpstream, run: func(ctx context.Context, s *scope, _ deletion, _ *removal) (stepResult, error) {
+			return r.removeIdentity(ctx, s)
+		}},
+		{name: "secret", leftBehind: leftSecretFinalizers, run: func(ctx context.Context, s *scope, _ deletion, _ *removal) (stepResult, error) {
+			return r.releaseSecret(ctx, s)
+		}},
+	}
 }
 
 // NewUpstream returns a factory of uncached clients that share one HTTP client and one mapper: a workspace costs

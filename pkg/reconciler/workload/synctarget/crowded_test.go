@@ -161,15 +161,30 @@ func TestIdentityIsReadOnce(t *testing.T) {
 	}
 }
 
-// tarpits are physical clusters that are slow once they were met.
+// tarpits are physical clusters that hold a worker for some time in each pass, again and again, and that are known to be slow after
+// some passes.
 type tarpits struct {
 	physicalClusters
-	met sync.Map
+	pass, pause time.Duration
+	knownAfter  int
+
+	mu     sync.Mutex
+	passes map[string]int
 }
 
-func (p *tarpits) IsSlow(clusterName, _ string) bool {
-	_, met := p.met.Load(clusterName)
-	return met
+func (p *tarpits) IsSlow(clusterName, name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.passes[clusterName+name] >= p.knownAfter
+}
+
+// hold is one pass, and ends with the time until the next.
+func (p *tarpits) hold(req mcreconcile.Request) time.Duration {
+	time.Sleep(p.pass)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.passes[req.ClusterName.String()+req.Name]++
+	return p.pause
 }
 
 // TestTarpits: physical clusters that answer each call just in time, in many workspaces, do not delay another SyncTarget much.
@@ -179,9 +194,9 @@ func TestTarpits(t *testing.T) {
 		perTarget = 5 // passes until a target is ready
 		usual     = 200 * time.Millisecond
 	)
-	timeToReady := func(workspaces, tarpitsOfEach int) (took time.Duration) {
+	timeToReady := func(slow *tarpits, workspaces, tarpitsOfEach int) (took time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
-			slow := &tarpits{}
+			slow.passes = map[string]int{}
 			r := &Reconciler{physical: slow}
 			q := r.newFairQueue("", workqueue.DefaultTypedControllerRateLimiter[mcreconcile.Request](), workers)
 			ready := make(chan struct{})
@@ -195,9 +210,7 @@ func TestTarpits(t *testing.T) {
 						case shutdown:
 							return
 						case req.ClusterName != testCluster:
-							time.Sleep(pcluster.Budget)
-							slow.met.Store(req.ClusterName.String(), true)
-							q.AddAfter(req, time.Second)
+							q.AddAfter(req, slow.hold(req))
 						default:
 							time.Sleep(usual)
 							if left--; left == 0 {
@@ -215,7 +228,7 @@ func TestTarpits(t *testing.T) {
 					q.Add(request(multicluster.ClusterName(fmt.Sprint("workspace-", i)), fmt.Sprint("edge-", j)))
 				}
 			}
-			time.Sleep(time.Minute + 3*time.Second) // in the middle of their passes
+			time.Sleep(time.Duration(slow.knownAfter)*time.Minute + 3*time.Second) // in the middle of their passes
 			began := time.Now()
 			q.Add(request(testCluster, testName))
 			<-ready
@@ -225,10 +238,16 @@ func TestTarpits(t *testing.T) {
 		})
 		return took
 	}
-	alone := timeToReady(0, 0)
+	// The ones answer each call just in time; the others just fast enough to count as fast, and their watches never rest, for which
+	// pcluster has them count as slow after a while.
+	justInTime := &tarpits{pass: pcluster.Budget, pause: time.Second, knownAfter: 1}
+	justFastEnough := &tarpits{pass: 13 * 500 * time.Millisecond, pause: 3500 * time.Millisecond, knownAfter: 10}
+	alone := timeToReady(justInTime, 0, 0)
 	for name, among := range map[string]time.Duration{
-		"70 in 14 workspaces":   timeToReady(14, 5),
-		"400 in 200 workspaces": timeToReady(200, 2),
+		"70 in 14 workspaces":                     timeToReady(justInTime, 14, 5),
+		"400 in 200 workspaces":                   timeToReady(justInTime, 200, 2),
+		"70 in 14 workspaces, just fast enough":   timeToReady(justFastEnough, 14, 5),
+		"400 in 200 workspaces, just fast enough": timeToReady(justFastEnough, 200, 2),
 	} {
 		if among > 2*alone {
 			t.Errorf("%s: ready after %s, and after %s without them", name, among, alone)

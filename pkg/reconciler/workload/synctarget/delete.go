@@ -1,11 +1,8 @@
 package synctarget
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,28 +12,70 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
-	"github.com/synctarget/synctarget/pkg/pcluster"
+	"github.com/synctarget/synctarget/pkg/reconciler/workload/claims"
 )
 
-// step is one part of a deletion. It is done when its verdict is True; until then it holds the later ones back.
+const (
+	// stepCopies is the name of the first step, drain.
+	stepCopies = "copies"
+	// stepAgent is the name of the second, removeAgent.
+	stepAgent = "agent"
+)
+
+// step is one part of a deletion. Until it is done, it keeps the later ones from running.
 type step struct {
 	name string
-	run  func(context.Context, *scope) (verdict, error)
-	// settles is set where what is asked for comes to pass by itself: it is waited for, a while, even where the user does not
-	// wait.
-	settles bool
-	// left names what stays behind when the step is given up.
-	left func(*scope) string
+	run  func(context.Context, *scope, deletion, *removal) (stepResult, error)
+	// leftBehind names what stays when the step is abandoned.
+	leftBehind func(*scope, removal) string
 }
 
-// settling is how long a deletion that lets go waits for what was asked for and is under way, such as the end of a Namespace,
-// from when this process first tried that step; and for kcp to answer.
-const settling = time.Minute
+// removal is what the steps of one pass have returned beside their results. Each has one writer.
+type removal struct {
+	// namespaces are those that are assigned; returned by drain.
+	namespaces namespacePlan
+	// withFinalizers are the Namespaces in which the syncer's finalizers could not be removed; returned by drain.
+	withFinalizers []string
+	// secretRead: the Secret with the kubeconfig was there; returned by removeAgent.
+	secretRead bool
+	// clusterID is the physical cluster that the target stays pinned to, empty once nothing is left there; returned by removeAgent.
+	clusterID string
+}
 
-// stepCopies is the name of the first step, drain.
-const stepCopies = "copies"
+// stepResult is what a step returns.
+type stepResult struct {
+	progress progress
+	// verdict is for the condition Deployed.
+	verdict verdict
+}
+
+func stepDone(message string) stepResult {
+	return stepResult{progress: done, verdict: passed(workloadv1alpha1.ReasonRemoved, message)}
+}
+
+// stepWaits is the result of a step that has nothing to do but wait.
+func stepWaits(p progress, format string, args ...any) stepResult {
+	return stepResult{progress: p, verdict: blocked(workloadv1alpha1.ReasonRemoving, format, args...)}
+}
+
+// stepContinues is the result of a step that makes progress and goes on after a time.
+func stepContinues(after time.Duration, format string, args ...any) stepResult {
+	return stepResult{progress: mustWait, verdict: blocked(workloadv1alpha1.ReasonRemoving, format, args...).after(after)}
+}
+
+func stepFailed(format string, args ...any) stepResult {
+	return stepResult{progress: failed, verdict: blocked(workloadv1alpha1.ReasonRemovalFailed, format, args...)}
+}
+
+// stepError is the result of a step that kcp kept from its work.
+func stepError(err error) stepResult {
+	result := stepResult{progress: failed, verdict: failing(workloadv1alpha1.ReasonRemovalFailed, err)}
+	if result.verdict.certainty == transientFailure {
+		result.progress = noAnswer
+	}
+	return result
+}
 
 // reconcileDelete makes one pass over a SyncTarget that is being deleted. Every deletion ends: by the steps, or by
 // the deadline, or by the user's annotation, and then it says what may be left.
@@ -49,25 +88,26 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 	}
 
 	d := r.deletionOf(s)
-	s.letGo = d.letGo
+	removed := removal{clusterID: s.target.Status.ClusterID}
 	for _, step := range r.remove {
-		v, err := step.run(ctx, s)
+		result, err := step.run(ctx, s, d, &removed)
 		if err != nil {
-			v = failing(workloadv1alpha1.ReasonRemovalFailed, err)
+			result = stepError(err)
 		}
-		if v.ok() {
-			if stored, err := r.reportUnpinned(ctx, s, v); stored || err != nil {
+		if result.progress == done {
+			r.deletions.complete(s.target, step.name)
+			if stored, err := r.reportUnpinned(ctx, s, removed, result.verdict); stored || err != nil {
 				return reconcile.Result{}, err
 			}
 			continue
 		}
-		v = r.withMissingClaims(ctx, s, v)
-		a := r.attemptOf(s, step, d, outcomeOf(v, err))
-		if d.givesUp(a) {
-			r.giveUp(ctx, s, step, v, d.abandoned)
+		result = r.withMissingClaims(ctx, s, result)
+		a := r.attemptOf(s, step, d, result.progress)
+		if d.abandonsStep(a) {
+			r.abandonStep(ctx, s, step, d, removed, result.verdict.message)
 			continue
 		}
-		return r.waitForStep(ctx, s, d, a, v)
+		return r.waitForStep(ctx, s, d, a, removed, result.verdict)
 	}
 
 	return reconcile.Result{}, r.patchFinalizers(ctx, s, func(o client.Object) bool {
@@ -75,96 +115,95 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (reconcile.R
 	})
 }
 
-// announceDeletion says that the SyncTarget is being deleted before anything is removed, and to the syncer too: what it
-// believes to be open, it would hold again. The event of this write brings us back.
+// announceDeletion says that the SyncTarget is being deleted before anything is removed. The event of this write brings us back.
 func (r *Reconciler) announceDeletion(ctx context.Context, s *scope) (stored bool, err error) {
-	if s.target.Status.Phase == workloadv1alpha1.PhaseTerminating && !slices.ContainsFunc(s.target.Status.Namespaces, isOpen) {
+	if s.target.Status.Phase == workloadv1alpha1.PhaseTerminating {
 		return false, nil
 	}
-	s.closeAll(isOpen)
-	return r.reportDeletion(ctx, s, removing(s))
+	assigned, err := planDraining(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	announced := removal{namespaces: assigned, clusterID: s.target.Status.ClusterID}
+	return r.reportDeletion(ctx, s, announced, removing(s, announced))
 }
 
-// reportUnpinned writes that the agent is gone before the next step: once the Secret is released, nothing else tells. v is the
+// reportUnpinned writes that the agent is gone before the next step: once the Secret is released, nothing else shows that. v is the
 // verdict of the step that is done.
-func (r *Reconciler) reportUnpinned(ctx context.Context, s *scope, v verdict) (stored bool, err error) {
-	if s.clusterID == s.target.Status.ClusterID {
+func (r *Reconciler) reportUnpinned(ctx context.Context, s *scope, removed removal, v verdict) (stored bool, err error) {
+	if removed.clusterID == s.target.Status.ClusterID {
 		return false, nil
 	}
-	return r.reportDeletion(ctx, s, blocked(v.reason, "%s", v.message))
+	return r.reportDeletion(ctx, s, removed, blocked(v.reason, "%s", v.message))
 }
 
-// withMissingClaims adds to the verdict of a step that failed which permission claims are not accepted: without them, what was
+// withMissingClaims adds to the result of a step that failed which permission claims are not accepted: without them, what was
 // made cannot be removed.
-func (r *Reconciler) withMissingClaims(ctx context.Context, s *scope, v verdict) verdict {
-	if v.undecided || v.reason != workloadv1alpha1.ReasonRemovalFailed {
-		return v
+func (r *Reconciler) withMissingClaims(ctx context.Context, s *scope, result stepResult) stepResult {
+	if result.progress != failed {
+		return result
 	}
 	if missing, err := r.missingClaims(ctx, s); err == nil && len(missing) > 0 {
-		v.message += fmt.Sprintf(". The permission claims of the APIBinding on %s are not accepted; accept them in its spec.permissionClaims",
-			names(missing))
+		result.verdict.message += fmt.Sprintf(". The permission claims of the APIBinding on %s are not accepted; accept them in its spec.permissionClaims",
+			claims.Names(missing))
 	}
-	return v
+	return result
 }
 
-// waitForStep reports the verdict of a step that is not done, and returns when to look again.
-func (r *Reconciler) waitForStep(ctx context.Context, s *scope, d deletion, a attempt, v verdict) (reconcile.Result, error) {
+// waitForStep reports the verdict of a step that is not done, and returns when to try it again.
+func (r *Reconciler) waitForStep(ctx context.Context, s *scope, d deletion, a attempt, removed removal, v verdict) (reconcile.Result, error) {
 	if v.reason == workloadv1alpha1.ReasonRemovalFailed {
 		v.message = fmt.Sprintf("%s. The deletion is retried until %s; to let go now, whatever is left behind, set the annotation %s=true",
-			v.message, d.start.Add(r.DeleteDeadline).UTC().Format(time.RFC3339), workloadv1alpha1.AnnotationAbandon)
+			v.message, d.deadline.UTC().Format(time.RFC3339), workloadv1alpha1.AnnotationAbandon)
 	}
-	if _, err := r.reportDeletion(ctx, s, v); err != nil {
+	if _, err := r.reportDeletion(ctx, s, removed, v); err != nil {
 		return reconcile.Result{}, err
 	}
-	if v.begun || v.undecided && v.recheck > 0 {
-		return reconcile.Result{RequeueAfter: v.recheck}, nil
+	if a.progress == mustWait {
+		return reconcile.Result{RequeueAfter: v.requeueAfter}, nil
 	}
-	return reconcile.Result{RequeueAfter: min(removalRecheck(d.elapsed), d.untilDue(r.DeleteDeadline, a.waited))}, nil
+	return reconcile.Result{RequeueAfter: d.nextAttempt(a)}, nil
 }
 
 // reportDeletion writes the status of a SyncTarget that is being deleted. A deletion does not depend on it: a status that kcp
 // refuses to store, as one that is too large, is not stored, and that is no error.
-func (r *Reconciler) reportDeletion(ctx context.Context, s *scope, deployed verdict) (stored bool, err error) {
-	err = r.updateStatus(ctx, s, map[string]verdict{
+func (r *Reconciler) reportDeletion(ctx context.Context, s *scope, removed removal, deployed verdict) (stored bool, err error) {
+	err = r.updateStatus(ctx, s, removed.namespaces, removed.clusterID, map[string]verdict{
 		workloadv1alpha1.ConditionReady:    blocked(workloadv1alpha1.ReasonTerminating, "SyncTarget is being deleted"),
 		workloadv1alpha1.ConditionDeployed: deployed,
 	})
 	// kcp's store answers with 500 where an object is too large, so that one is believed only after a while.
-	lasting := apierrors.IsInternalError(err) && r.deletionOf(s).elapsed >= hiccupTime
-	if err == nil || isHiccup(err) && !lasting {
+	lasting := apierrors.IsInternalError(err) && r.deletionOf(s).elapsed() >= transientErrorTime
+	if err == nil || isTransient(err) && !lasting {
 		return err == nil, err
 	}
 	log.FromContext(ctx).Error(err, "The deletion goes on without its status")
 	return false, nil
 }
 
-// abandoned tells whether the user does not wait for the end.
-func (s *scope) abandoned() bool {
-	return s.target.Annotations[workloadv1alpha1.AnnotationAbandon] == "true"
-}
-
 // removing is what the user reads first.
-func removing(s *scope) verdict {
+func removing(s *scope, removed removal) verdict {
 	if s.pullMode() && s.target.Status.LastHeartbeatTime != nil {
 		return blocked(workloadv1alpha1.ReasonRemoving,
-			"You installed this syncer: remove it from the physical cluster with the manifests you applied (%s)", leftDownstream(s))
+			"You installed this syncer: remove it from the physical cluster with the manifests you applied (%s)", leftDownstream(s, removed))
 	}
 	return blocked(workloadv1alpha1.ReasonRemoving, "Removing the syncer")
 }
 
-// giveUp lets a step go and says what may be left behind: to the user, and to whoever runs the service, for in a workspace
-// that goes as a whole nobody can read it. Each step is announced once: the later steps, or a conflict, make many passes.
-func (r *Reconciler) giveUp(ctx context.Context, s *scope, failed step, v verdict, abandoned bool) {
+// abandonStep says what may be left behind by a step that is abandoned: to the user, and to whoever runs the service, for in a
+// workspace that is deleted as a whole nobody can read it. It does so once for each step: the later steps, or a conflict, make
+// many passes.
+func (r *Reconciler) abandonStep(ctx context.Context, s *scope, failed step, d deletion, removed removal, why string) {
 	if !r.deletions.abandon(s.target, failed.name) {
 		return
 	}
 	cause := fmt.Sprintf("after %s", r.DeleteDeadline)
-	if abandoned {
+	if d.urgency == abandonedByUser {
 		cause = "by annotation"
 	}
-	message := fmt.Sprintf("Deletion let go %s. May be left behind: %s. %s", cause, failed.left(s), v.message)
+	message := fmt.Sprintf("Deletion let go %s. May be left behind: %s. %s", cause, failed.leftBehind(s, removed), why)
 	log.FromContext(ctx).Info(message, "step", failed.name)
-	r.Metrics.gaveUp(failed.name)
+	r.Metrics.stepAbandoned(failed.name)
 	r.Events.Event(s.clusterName, s.target, corev1.EventTypeWarning, workloadv1alpha1.ReasonAbandoned, message)
 }
 
@@ -176,121 +215,8 @@ func (r *Reconciler) forget(s *scope) {
 	r.installed.drop(s.target.UID)
 	r.tokens.forget(s.target.UID)
 	r.deletions.forget(s.target.UID)
-	r.hiccups.forget(s.target.UID)
+	r.rollouts.forget(s.target.UID)
+	r.revocations.forget(s.target.UID)
+	r.transientErrors.forget(s.target.UID)
 	r.physical.Forget(s.pclusterID())
-}
-
-// removeAgent takes the syncer out of the physical cluster, and the pin off it when nothing is left there.
-func (r *Reconciler) removeAgent(ctx context.Context, s *scope) (verdict, error) {
-	if s.pullMode() || s.clusterID == "" {
-		// Installed by the user; or by nobody, for nothing is installed before the cluster is pinned.
-		return passed(workloadv1alpha1.ReasonRemoved, "Syncer removed"), nil
-	}
-	var err error
-	_, s.kubeconfig, err = readKubeconfig(ctx, s)
-	if fault := (*secretFault)(nil); errors.As(err, &fault) {
-		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", fault), nil
-	}
-	if err != nil {
-		return verdict{}, err
-	}
-
-	v, err := r.removeFromCluster(ctx, s)
-	if outcomeOf(v, err) == underWay && !v.ok() {
-		// A Namespace takes its time on each side. Nothing needs the identity any more; its own step tells what fails.
-		_, _, _ = agent.RemoveIdentity(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
-	}
-	return v, err
-}
-
-// removeFromCluster takes the syncer out of the physical cluster to which the kubeconfig leads.
-func (r *Reconciler) removeFromCluster(ctx context.Context, s *scope) (verdict, error) {
-	ctx, cancel := pcluster.WithBudget(ctx)
-	defer cancel()
-	cluster, err := r.physical.Get(ctx, s.pclusterID(), s.kubeconfig)
-	if errors.Is(err, pcluster.ErrConnecting) || errors.Is(err, pcluster.ErrReplaced) {
-		return connecting(workloadv1alpha1.ReasonRemoving), nil
-	}
-	if err != nil {
-		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(err)), nil
-	}
-	id, err := cluster.ID(ctx)
-	if err != nil {
-		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(err)), nil
-	}
-	if s.clusterID != id {
-		return blocked(workloadv1alpha1.ReasonRemovalFailed,
-			"The syncer cannot be removed: the kubeconfig leads to cluster %q, but the syncer is in cluster %q", id, s.clusterID), nil
-	}
-	v := r.removeDownstream(ctx, s, cluster)
-	if v.ok() {
-		s.clusterID = ""
-	}
-	return v, nil
-}
-
-// removeDownstream takes the syncer and the counterparts, neither of which waits for the other: a Namespace may take its time,
-// or for ever.
-func (r *Reconciler) removeDownstream(ctx context.Context, s *scope, cluster physicalCluster) verdict {
-	waiting, gone, failure := agent.Remove(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
-	hanging, ended, done, err := r.removeCounterparts(ctx, s, cluster)
-	switch {
-	case failure != nil:
-		return blocked(workloadv1alpha1.ReasonRemovalFailed, "The syncer cannot be removed: %s", pcluster.Describe(failure))
-	case ended > 0 && errors.Is(err, context.DeadlineExceeded):
-		// There are more than a pass has time for. Each pass leaves fewer, so this ends, and is not given up at the deadline.
-		v := blocked(workloadv1alpha1.ReasonRemoving, "Removing what was synced").after(time.Second)
-		v.begun = !s.abandoned()
-		return v
-	case err != nil:
-		return blocked(workloadv1alpha1.ReasonRemovalFailed, "What was synced cannot be removed: %s", pcluster.Describe(err))
-	case !gone || !done:
-		return blocked(workloadv1alpha1.ReasonRemoving, "%s", cmp.Or(hanging, cluster.Clean(waiting)))
-	}
-	return passed(workloadv1alpha1.ReasonRemoved, "Syncer removed")
-}
-
-// removeIdentity takes the syncer's identity out of the workspace.
-func (r *Reconciler) removeIdentity(ctx context.Context, s *scope) (verdict, error) {
-	waiting, done, err := agent.RemoveIdentity(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
-	if err != nil {
-		return verdict{}, fmt.Errorf("removing the syncer's identity from the workspace: %w", err)
-	}
-	if !done {
-		return blocked(workloadv1alpha1.ReasonRemoving, "%s", waiting), nil
-	}
-	return passed(workloadv1alpha1.ReasonRemoved, "Identity removed"), nil
-}
-
-// releaseSecret takes this target's hold off the Secrets.
-func (r *Reconciler) releaseSecret(ctx context.Context, s *scope) (verdict, error) {
-	if err := r.releaseSecrets(ctx, s, client.ObjectKey{}); err != nil {
-		return verdict{}, err
-	}
-	if err := releaseReferenced(ctx, s); err != nil {
-		return verdict{}, err
-	}
-	return passed(workloadv1alpha1.ReasonRemoved, "Secret released"), nil
-}
-
-func leftDownstream(s *scope) string {
-	name := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
-	hold := ""
-	if ref := s.target.Spec.KubeconfigSecretRef; ref != nil && s.kubeconfig == nil {
-		hold = fmt.Sprintf(", and, if the Secret %q is there without the label that shows it to the service, finalizer %q on it", ref.Namespace+"/"+ref.Name, workloadv1alpha1.Hold(s.key))
-	}
-	left := fmt.Sprintf("Namespace, ClusterRole and ClusterRoleBinding %q", name)
-	if len(s.target.Status.Namespaces) > 0 {
-		left += ", and the Namespaces with the copies of what was synced,"
-	}
-	return fmt.Sprintf("%s in the physical cluster %q%s", left, s.target.Spec.Cluster, hold)
-}
-
-func leftUpstream(s *scope) string {
-	name := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
-	return fmt.Sprintf("Namespace, ClusterRole and ClusterRoleBinding %q, and, if the service stood in for the syncer, ClusterRoleBinding %q in the workspace", name, agent.AccessBinding(name))
-}
-
-func leftHold(s *scope) string {
-	return fmt.Sprintf("finalizer %q on Secrets of the workspace", workloadv1alpha1.Hold(s.key))
 }

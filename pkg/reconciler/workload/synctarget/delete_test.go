@@ -108,21 +108,21 @@ func TestDeletionInOrder(t *testing.T) {
 
 func TestStepHoldsBackTheLater(t *testing.T) {
 	for failing, name := range []string{"copies", "agent", "identity", "secret"} {
-		for how, answer := range map[string]func() (verdict, error){
-			"not done": func() (verdict, error) { return blocked(workloadv1alpha1.ReasonRemoving, "waiting"), nil },
-			"an error": func() (verdict, error) { return verdict{}, errInjected },
+		for how, answer := range map[string]func() (stepResult, error){
+			"not done": func() (stepResult, error) { return stepWaits(inProgress, "waiting"), nil },
+			"an error": func() (stepResult, error) { return stepResult{}, errInjected },
 		} {
 			t.Run(name+" "+how, func(t *testing.T) {
 				w := deleted(t)
 				var ran []string
 				for i := range w.r.remove {
 					step := w.r.remove[i]
-					w.r.remove[i].run = func(context.Context, *scope) (verdict, error) {
+					w.r.remove[i].run = func(context.Context, *scope, deletion, *removal) (stepResult, error) {
 						ran = append(ran, step.name)
 						if i == failing {
 							return answer()
 						}
-						return passed(workloadv1alpha1.ReasonRemoved, ""), nil
+						return stepDone(""), nil
 					}
 				}
 				result := w.pass()
@@ -168,8 +168,8 @@ func TestRemovalRecheck(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := removalRecheck(tc.elapsed); got != tc.want {
-				t.Errorf("removalRecheck(%s) = %s, want %s", tc.elapsed, got, tc.want)
+			if got := removalBackoff(tc.elapsed); got != tc.want {
+				t.Errorf("removalBackoff(%s) = %s, want %s", tc.elapsed, got, tc.want)
 			}
 		})
 	}

@@ -35,12 +35,8 @@ func TestClusterIsPinnedBeforeAnythingIsInstalled(t *testing.T) {
 	if len(w.there.writes) != 9 {
 		t.Errorf("the pass after it wrote downstream %q, want all 9 objects", w.there.writes)
 	}
-	var applied []string // in the form of writes
-	for _, object := range w.there.watched {
-		applied = append(applied, "apply "+object)
-	}
-	if diff := cmp.Diff(w.there.writes, applied); diff != "" {
-		t.Errorf("watched is all that was applied: -want +got\n%s", diff)
+	if diff := cmp.Diff([]string{`Deployment "` + testNamespace() + `/syncer"`}, w.there.watched); diff != "" {
+		t.Errorf("watched is the syncer, and nothing else: -want +got\n%s", diff)
 	}
 }
 
@@ -108,18 +104,18 @@ func TestDeployedByState(t *testing.T) {
 			`False DeploymentFailed: Namespace "` + namespace + `" already exists in the workspace and does not belong to this SyncTarget; it is left as it is: delete it, or give the SyncTarget another name`,
 			time.Minute,
 		},
-		"residue downstream": {
+		"left-over objects downstream": {
 			"An earlier target of this name was let go.", []client.Object{&corev1.Namespace{ObjectMeta: ours("earlier")}}, nil,
 			func(w *world) { w.there.slowNamespaces = true },
 			`False RollingOut: Removing what an earlier SyncTarget of this name left in the physical cluster. Namespace "` + namespace + `" is still being deleted: held by finalizer kubernetes`,
 			time.Second,
 		},
-		"residue that goes at once": {
+		"left-over objects that go at once": {
 			"", []client.Object{&corev1.Namespace{ObjectMeta: ours("earlier")}}, nil, nil,
 			`False RollingOut: Removing what an earlier SyncTarget of this name left in the physical cluster`,
 			time.Second,
 		},
-		"residue upstream": {
+		"left-over objects upstream": {
 			"", nil, []client.Object{&corev1.Namespace{ObjectMeta: ours("earlier")}},
 			func(w *world) { w.kcp.slowNamespaces = true },
 			`False RollingOut: Removing what an earlier SyncTarget of this name left in the workspace. Namespace "` + namespace + `" is still being deleted: held by finalizer kubernetes`,
@@ -202,7 +198,7 @@ func TestDeployedByState(t *testing.T) {
 	}
 }
 
-func TestResidueGoesFirst(t *testing.T) {
+func TestLeftoversGoFirst(t *testing.T) {
 	w := usual(t)
 	w.there.server = newServer(t, w.clock, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: testNamespace(), UID: "live", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey(), workloadv1alpha1.LabelUID: "earlier"},
@@ -231,7 +227,7 @@ func TestPullMode(t *testing.T) {
 	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, "False AwaitingInstall: Waiting for you to install the syncer") {
 		t.Errorf("Deployed = %s", got)
 	}
-	if got := w.kcp.names(t); len(got) != 6 {
+	if got := w.kcp.names(t); len(got) != 11 {
 		t.Errorf("the syncer has no identity in the workspace: %q", got)
 	}
 	w.beat(w.clock.Now())
@@ -242,10 +238,10 @@ func TestPullMode(t *testing.T) {
 	if got := w.target().Status.ClusterID; got != thisCluster {
 		t.Errorf("clusterID = %q, want what the syncer reports", got)
 	}
-	w.create(namespace("shop"))
+	w.assign("shop")
 	w.settle()
-	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.Contains(got, "for each Namespace that you open, print and apply the manifests again") {
-		t.Errorf("Deployed = %s with an opened Namespace", got)
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.Contains(got, "for each Namespace that is assigned to it, apply the output of `kubectl synctarget manifests edge-1` again") {
+		t.Errorf("Deployed = %s with an assigned Namespace", got)
 	}
 	w.pass()
 	if w.clusters.gets+len(w.there.writes)+len(w.there.reads) != 0 {
@@ -259,12 +255,15 @@ func withKubeconfig(kubeconfig []byte) *corev1.Secret {
 	return secret
 }
 
-// cautious refuses to give a right on widgets, as an API server does that is asked by somebody who has none.
-type cautious struct{ client.Client }
+// cautious refuses to give a right, as an API server does that is asked by somebody who does not have it.
+type cautious struct {
+	client.Client
+	right string // in the manifest of a role
+}
 
 func (c cautious) Apply(ctx context.Context, object runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 	text, err := json.Marshal(object)
-	if err != nil || strings.Contains(string(text), "widgets") {
+	if err != nil || strings.Contains(string(text), c.right) {
 		return apierrors.NewForbidden(schema.GroupResource{Resource: "clusterroles"}, "sync", nil)
 	}
 	if options := (&client.ApplyOptions{}).ApplyOptions(opts); len(options.DryRun) > 0 {
@@ -278,7 +277,7 @@ func TestOneResourceThatCannotBeGranted(t *testing.T) {
 	w := usual(t, func(target *workloadv1alpha1.SyncTarget) {
 		target.Spec.SyncedResources = []workloadv1alpha1.GroupResource{{Resource: "configmaps"}, {Group: "example.com", Resource: "widgets"}}
 	})
-	w.there.server.Client = cautious{w.there.server.Client}
+	w.there.server.Client = cautious{w.there.server.Client, "widgets"}
 	w.settle()
 	w.rollOut()
 	w.wake()
@@ -289,6 +288,31 @@ func TestOneResourceThatCannotBeGranted(t *testing.T) {
 	}
 	if result.RequeueAfter > refusedRecheck {
 		t.Errorf("RequeueAfter = %s: no event tells that an administrator gave the right", result.RequeueAfter)
+	}
+}
+
+// TestInstallationThatIsNotObserved: where the syncer cannot be given the right to watch its installation, it is read once a minute.
+func TestInstallationThatIsNotObserved(t *testing.T) {
+	w := usual(t)
+	w.there.server.Client = cautious{w.there.server.Client, `"resourceNames":["kcp"]`}
+	w.settle()
+	w.rollOut()
+	w.beat(w.clock.Now())
+	w.wake()
+	result := w.pass()
+	want := "True Deployed: Syncer deployment successful; what is installed is read once a minute, because the syncer may not watch it: the kubeconfig's user may not list or watch it, and so cannot grant that"
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); got != want {
+		t.Errorf("Deployed = %s, want %s", got, want)
+	}
+	if result.RequeueAfter != unwatchedRecheck {
+		t.Errorf("RequeueAfter = %s, want %s", result.RequeueAfter, unwatchedRecheck)
+	}
+
+	w.there.server.Client = w.there.server.Client.(cautious).Client
+	w.wake()
+	w.settle()
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); got != "True Deployed: Syncer deployment successful" {
+		t.Errorf("Deployed = %s when the right can be given", got)
 	}
 }
 

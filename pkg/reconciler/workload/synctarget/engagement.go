@@ -22,8 +22,10 @@ type engagements struct {
 	byWorkspace map[multicluster.ClusterName]*engagement
 }
 
-// engagement is the time from one call of Engage for a workspace until its context ends.
+// engagement is the time from one call of Engage for a workspace until its context ends, or until the next call.
 type engagement struct {
+	// end ends the watches of the workspace.
+	end context.CancelFunc
 	// names of the SyncTargets, by UID.
 	names map[types.UID]string
 }
@@ -32,12 +34,13 @@ func newEngagements() *engagements {
 	return &engagements{byWorkspace: map[multicluster.ClusterName]*engagement{}}
 }
 
-// begin replaces the engagement of a workspace. The new one knows the SyncTargets of the one before.
-func (e *engagements) begin(workspace multicluster.ClusterName) *engagement {
+// begin replaces the engagement of a workspace. The new one knows the SyncTargets of the one before, whose watches end.
+func (e *engagements) begin(workspace multicluster.ClusterName, end context.CancelFunc) *engagement {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	begun := &engagement{names: map[types.UID]string{}}
+	begun := &engagement{end: end, names: map[types.UID]string{}}
 	if before := e.byWorkspace[workspace]; before != nil {
+		before.end()
 		begun.names = before.names
 	}
 	e.byWorkspace[workspace] = begun
@@ -66,6 +69,14 @@ func (e *engagements) observe(workspace multicluster.ClusterName, target *worklo
 	}
 }
 
+// has tells whether a SyncTarget of this name and UID was seen in a workspace.
+func (e *engagements) has(workspace multicluster.ClusterName, uid types.UID, name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	found := e.byWorkspace[workspace]
+	return found != nil && found.names[uid] == name
+}
+
 // remove drops a SyncTarget from the record.
 func (e *engagements) remove(workspace multicluster.ClusterName, uid types.UID) {
 	e.mu.Lock()
@@ -81,16 +92,19 @@ func (r *Reconciler) Start(ctx context.Context) error {
 	return nil
 }
 
-// Engage implements multicluster.Aware: when ctx ends, the state of all SyncTargets of the workspace is dropped.
-func (r *Reconciler) Engage(ctx context.Context, workspace multicluster.ClusterName, _ cluster.Cluster) error {
-	begun := r.engagements.begin(workspace)
+// Engage implements multicluster.Aware: it watches the workspace. When ctx ends, the watches end, and the state of all SyncTargets
+// of the workspace is dropped.
+func (r *Reconciler) Engage(ctx context.Context, workspace multicluster.ClusterName, cl cluster.Cluster) error {
+	watching, end := context.WithCancel(ctx)
+	begun := r.engagements.begin(workspace, end)
 	context.AfterFunc(ctx, func() {
+		end()
 		for uid, name := range r.engagements.end(workspace, begun) {
 			target := &workloadv1alpha1.SyncTarget{ObjectMeta: metav1.ObjectMeta{Name: name, UID: uid}}
 			r.forget(&scope{clusterName: workspace, target: target})
 		}
 	})
-	return nil
+	return r.workspaceWatches.Engage(watching, workspace, cl)
 }
 
 // isGone tells whether the SyncTarget of a pass left while the pass ran: it was deleted, another one has its name, or its

@@ -19,7 +19,7 @@ import (
 
 // EventRecorder sends Events to the workspace of the object that they are about.
 type EventRecorder interface {
-	Event(clusterName multicluster.ClusterName, target *workloadv1alpha1.SyncTarget, eventType, reason, message string)
+	Event(clusterName multicluster.ClusterName, object client.Object, eventType, reason, message string)
 }
 
 // eventTimeout bounds the writing of one Event.
@@ -41,9 +41,9 @@ func NewEvents(ctx context.Context, scheme *runtime.Scheme, workspaces Workspace
 	return &Events{recorder: broadcaster.NewRecorder(scheme, corev1.EventSource{Component: "synctarget-controller"})}
 }
 
-// Event queues an Event about a target.
-func (e *Events) Event(clusterName multicluster.ClusterName, target *workloadv1alpha1.SyncTarget, eventType, reason, message string) {
-	e.recorder.AnnotatedEventf(target, map[string]string{annotationLogicalCluster: clusterName.String()}, eventType, reason, "%s", message)
+// Event queues an Event about an object of a workspace.
+func (e *Events) Event(clusterName multicluster.ClusterName, object client.Object, eventType, reason, message string) {
+	e.recorder.AnnotatedEventf(object, map[string]string{annotationLogicalCluster: clusterName.String()}, eventType, reason, "%s", message)
 }
 
 // eventSink writes each Event to its workspace.

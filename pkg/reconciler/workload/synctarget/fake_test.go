@@ -2,6 +2,7 @@ package synctarget
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -64,7 +67,7 @@ type server struct {
 func newScheme(t *testing.T) *runtime.Scheme {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, rbacv1.AddToScheme, workloadv1alpha1.AddToScheme, apisv1alpha2.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, rbacv1.AddToScheme, coordinationv1.AddToScheme, workloadv1alpha1.AddToScheme, apisv1alpha2.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +77,7 @@ func newScheme(t *testing.T) *runtime.Scheme {
 
 func newServer(t *testing.T, clock *clocktesting.FakeClock, objects ...client.Object) *server {
 	t.Helper()
-	builder := fake.NewClientBuilder().WithScheme(newScheme(t)).WithStatusSubresource(&workloadv1alpha1.SyncTarget{}).
+	builder := fake.NewClientBuilder().WithScheme(newScheme(t)).WithStatusSubresource(&workloadv1alpha1.SyncTarget{}, &workloadv1alpha1.Assignment{}).
 		WithTypeConverters(managedfields.NewDeducedTypeConverter()) // as good here, and made in no time
 	if err := addIndexes(t.Context(), indexer{builder}); err != nil {
 		t.Fatal(err)
@@ -113,6 +116,9 @@ func newServer(t *testing.T, clock *clocktesting.FakeClock, objects ...client.Ob
 			body, err := patch.Data(obj)
 			if err != nil {
 				return err
+			}
+			if patch.Type() == types.ApplyPatchType {
+				return s.write("apply-"+sub, obj, func() error { return s.applyConditions(ctx, obj.(*workloadv1alpha1.Assignment), body, opts...) })
 			}
 			s.mu.Lock()
 			s.statuses = append(s.statuses, string(body))
@@ -187,6 +193,32 @@ func (s *server) apply(ctx context.Context, config runtime.ApplyConfiguration, o
 	return nil
 }
 
+// applyConditions is a server-side apply of conditions, which are a map by type. The fake of the API server takes them for one value.
+func (s *server) applyConditions(ctx context.Context, into *workloadv1alpha1.Assignment, body []byte, opts ...client.SubResourcePatchOption) error {
+	options := (&client.SubResourcePatchOptions{}).ApplyOptions(opts)
+	if options.FieldManager != workloadv1alpha1.FieldOwnerController || !ptr.Deref(options.Force, false) {
+		return fmt.Errorf("applied by %q, force = %v", options.FieldManager, options.Force)
+	}
+	var applied, live workloadv1alpha1.Assignment
+	if err := json.Unmarshal(body, &applied); err != nil {
+		return err
+	}
+	if err := s.raw.Get(ctx, client.ObjectKeyFromObject(into), &live); err != nil {
+		return err
+	}
+	if applied.UID != "" && applied.UID != live.UID || applied.ResourceVersion != "" && applied.ResourceVersion != live.ResourceVersion {
+		return apierrors.NewConflict(workloadv1alpha1.SchemeGroupVersion.WithResource("assignments").GroupResource(), live.Name, errInjected)
+	}
+	for _, condition := range applied.Status.Conditions {
+		live.Status.Conditions = append(slices.DeleteFunc(live.Status.Conditions, func(c metav1.Condition) bool { return c.Type == condition.Type }), condition)
+	}
+	if err := s.raw.Status().Update(ctx, &live); err != nil {
+		return err
+	}
+	live.DeepCopyInto(into)
+	return nil
+}
+
 // issue fills a token Secret, as kcp does.
 func (s *server) issue(ctx context.Context, name client.ObjectKey) error {
 	var secret corev1.Secret
@@ -235,7 +267,7 @@ func (s *server) finishNamespaces(t *testing.T) {
 func (s *server) names(t *testing.T) []string {
 	t.Helper()
 	names := []string{}
-	for _, kind := range []string{"Namespace", "ServiceAccount", "Secret", "apps/Deployment", "rbac.authorization.k8s.io/Role", "rbac.authorization.k8s.io/RoleBinding", "rbac.authorization.k8s.io/ClusterRole", "rbac.authorization.k8s.io/ClusterRoleBinding"} {
+	for _, kind := range []string{"Namespace", "ServiceAccount", "Secret", "apps/Deployment", "rbac.authorization.k8s.io/Role", "rbac.authorization.k8s.io/RoleBinding", "rbac.authorization.k8s.io/ClusterRole", "rbac.authorization.k8s.io/ClusterRoleBinding", "coordination.k8s.io/Lease"} {
 		group, kind, found := strings.Cut(kind, "/")
 		if !found {
 			group, kind = "", group
@@ -299,6 +331,7 @@ type physicals struct {
 	cluster   *physical
 	err       error
 	gets      int
+	mu        sync.Mutex // Forget is called when a workspace disengages, too
 	forgotten []pcluster.ID
 }
 
@@ -312,12 +345,19 @@ func (p *physicals) Get(context.Context, pcluster.ID, []byte) (physicalCluster, 
 
 func (p *physicals) IsSlow(string, string) bool { return false }
 
-func (p *physicals) Forget(id pcluster.ID) { p.forgotten = append(p.forgotten, id) }
+func (p *physicals) Forget(id pcluster.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forgotten = append(p.forgotten, id)
+}
 
 // physical is a physical cluster.
 type physical struct {
 	*server
-	id      string
+	id string
+	// unidentified is why the ID cannot be read.
+	unidentified error
+
 	watched []string
 	// resources are served beside those that every cluster has, and silent is why these are not all.
 	resources []metav1.APIResource
@@ -330,23 +370,14 @@ type physical struct {
 
 func (p *physical) Unwatched() error { return p.refusal }
 
-func (p *physical) ID(context.Context) (string, error) { return p.id, nil }
+func (p *physical) ID(context.Context) (string, error) { return p.id, p.unidentified }
 func (p *physical) Client() client.Client              { return p.server.Client }
-func (p *physical) Watch(objects ...client.Object) error {
+func (p *physical) Watch(object client.Object) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, object := range objects {
-		if name := watchName(object); !slices.Contains(p.watched, name) {
-			p.watched = append(p.watched, name)
-		}
+	if name := watchName(object); !slices.Contains(p.watched, name) {
+		p.watched = append(p.watched, name)
 	}
-	return nil
-}
-
-func (p *physical) WatchOnly(objects ...client.Object) error {
-	p.watched = slices.DeleteFunc(p.watched, func(name string) bool {
-		return !slices.ContainsFunc(objects, func(o client.Object) bool { return watchName(o) == name })
-	})
 	return nil
 }
 
@@ -377,7 +408,7 @@ type recorder struct {
 	events []string
 }
 
-func (r *recorder) Event(_ multicluster.ClusterName, _ *workloadv1alpha1.SyncTarget, eventType, reason, message string) {
+func (r *recorder) Event(_ multicluster.ClusterName, _ client.Object, eventType, reason, message string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, fmt.Sprintf("%s %s: %s", eventType, reason, message))

@@ -6,27 +6,59 @@ import (
 	"fmt"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/reconciler/workload/claims"
 )
 
 // health judges the heartbeats. It asks nobody: whether the controller can reach the physical cluster just now
 // says nothing about the syncer.
-func (r *Reconciler) health(_ context.Context, s *scope) (verdict, error) {
-	status := &s.target.Status
-	if s.pullMode() && s.clusterID == "" && status.Syncer != nil {
-		// Nobody but the syncer can tell in pull mode which cluster it is.
-		s.clusterID = status.Syncer.ClusterID
-	}
+func (r *Reconciler) health(s *scope) verdict {
 	if isScaledToZero(s.target) {
-		return decideScaledToZero(s.target, r.heartbeat(s), r.Clock.Now(), min(r.HeartbeatThreshold, max(stoppedSilence, 9*r.HeartbeatInterval/4))), nil
+		return decideScaledToZero(s.target, r.heartbeat(s), r.Clock.Now(), min(r.HeartbeatThreshold, max(stoppedSilence, 9*r.HeartbeatInterval/4)))
 	}
-	return decideHealth(s.target, r.heartbeat(s), r.Clock.Now(), r.HeartbeatThreshold, workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)), nil
+	record, now := r.heartbeat(s), r.Clock.Now()
+	v := decideHealth(s.target, record, now, r.HeartbeatThreshold, workloadv1alpha1.SyncerNamespace(s.target.Name, s.key))
+	if v.ok() && record.source == sourceLease {
+		v = v.after(min(v.requeueAfter, nextReport(s.target.UID, now, r.HeartbeatStatusInterval).Sub(now)))
+	}
+	return v
+}
+
+// unlessHidden returns the verdict v of health, unless the workspace hides the Lease that the syncer renews from the service: then
+// silence proves nothing. Without the permission claims, the service cannot make the syncer report in another way either.
+func (r *Reconciler) unlessHidden(ctx context.Context, s *scope, f facts, v verdict) (verdict, error) {
+	if v.reason != workloadv1alpha1.ReasonUnhealthy || f.claimsAccepted || r.heartbeat(s).source != sourceLease {
+		return v, nil
+	}
+	claimed, err := r.leasesClaimed(ctx, s)
+	if err != nil || claimed {
+		return v, err
+	}
+	return unknown(workloadv1alpha1.ReasonHealthCheckFailed,
+		"The service may not see the heartbeats of the syncer; accept the permission claims of the APIBinding that Valid names, and the one on %s", claims.LeaseResource), nil
+}
+
+// reportedClusterID is the physical cluster to pin. Only the syncer can tell in pull mode which cluster it is in: by its Lease, which
+// may be seen before the status, or by the status.
+func reportedClusterID(s *scope, record heartbeatRecord, pinned string) string {
+	syncer, lease := s.target.Status.Syncer, record.last[sourceLease]
+	switch {
+	case !s.pullMode() || pinned != "":
+		return pinned
+	case record.source == sourceLease && lease.clusterID != "":
+		return lease.clusterID
+	case syncer != nil:
+		return syncer.ClusterID
+	}
+	return ""
 }
 
 // decideHealth returns the verdict on a target whose heartbeats are known by the record. namespace is the syncer's, in the
@@ -44,6 +76,7 @@ func decideHealth(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, n
 		status = &target.Status
 		fresh  = threshold - now.Sub(record.changed)
 		silent = now.Sub(record.silentSince())
+		other  = reportedOtherCluster(status, record)
 	)
 	before := meta.FindStatusCondition(status.Conditions, workloadv1alpha1.ConditionReady)
 	wasStopped := before != nil && (before.Reason == workloadv1alpha1.ReasonScaledToZero || before.Reason == awaiting.reason)
@@ -52,11 +85,11 @@ func decideHealth(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, n
 		return awaiting.after(fresh) // the last heartbeat may be that of a syncer which was scaled to zero since
 	case fresh > 0:
 		return ready.after(fresh)
-	case fromOtherCluster(status):
+	case other != "":
 		return blocked(workloadv1alpha1.ReasonAwaitingHeartbeat,
 			"Heartbeats come from a syncer in cluster %q, but this SyncTarget stands for cluster %q; remove the syncer from the former",
-			status.Syncer.ClusterID, status.ClusterID)
-	case status.LastHeartbeatTime == nil:
+			other, status.ClusterID)
+	case !hasHeartbeat(status, record):
 		return blocked(workloadv1alpha1.ReasonAwaitingHeartbeat, "Waiting for the first heartbeat of the syncer")
 	case record.silence == silencePaused:
 		return paused.after(untilVerified(pauseFactor*threshold - silent))
@@ -79,7 +112,7 @@ func decideHealth(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, n
 	return v.after(untilVerified(threshold - silent))
 }
 
-// stoppedSilence is how long a syncer is silent, at least, that has been scaled to zero, before that is told. Two heartbeats are
+// stoppedSilence is how long a syncer is silent, at least, that has been scaled to zero, before that is told. A heartbeat is
 // due in it at the default interval, so one that still arrives shows that a syncer runs all the same.
 const stoppedSilence = 45 * time.Second
 
@@ -89,10 +122,26 @@ func decideScaledToZero(target *workloadv1alpha1.SyncTarget, record heartbeatRec
 	left := enough - now.Sub(record.silentSince())
 	isHeard := now.Sub(record.changed) < enough
 	wasReady := meta.IsStatusConditionTrue(target.Status.Conditions, workloadv1alpha1.ConditionReady)
-	if left > 0 && target.Status.LastHeartbeatTime != nil && (isHeard || wasReady) {
+	if left > 0 && hasHeartbeat(&target.Status, record) && (isHeard || wasReady) {
 		return passed(workloadv1alpha1.ReasonReady, "Syncer is healthy and ready").after(left)
 	}
 	return stopped
+}
+
+// hasHeartbeat tells whether there ever was a heartbeat. One that the Lease has shown may not stand in the status yet.
+func hasHeartbeat(status *workloadv1alpha1.SyncTargetStatus, record heartbeatRecord) bool {
+	return status.LastHeartbeatTime != nil || !record.changed.IsZero()
+}
+
+// reportedOtherCluster returns the cluster that heartbeats come from, if that is not the target's.
+func reportedOtherCluster(status *workloadv1alpha1.SyncTargetStatus, record heartbeatRecord) string {
+	switch {
+	case fromOtherCluster(status):
+		return status.Syncer.ClusterID
+	case isOther(record.otherCluster, status.ClusterID):
+		return record.otherCluster
+	}
+	return ""
 }
 
 // isScaledToZero tells whether the user wants no syncer to run.
@@ -125,10 +174,11 @@ func (r *Reconciler) endpointOf(clusterName multicluster.ClusterName) string {
 // verifyTimeout bounds the live read of verifySilence.
 const verifyTimeout = 10 * time.Second
 
-// verifySilence reads a target live whose syncer seems silent, before anything is concluded from that.
-func (r *Reconciler) verifySilence(ctx context.Context, s *scope) error {
+// verifySilence reads a target and its Lease live whose syncer seems silent, before anything is concluded from that. responded
+// tells whether kcp returned the target.
+func (r *Reconciler) verifySilence(ctx context.Context, s *scope) (responded bool, err error) {
 	if !r.heartbeat(s).mustVerify(r.Clock.Now(), r.HeartbeatThreshold) {
-		return nil
+		return false, nil
 	}
 	logger, endpoint := log.FromContext(ctx), r.endpointOf(s.clusterName)
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
@@ -136,24 +186,44 @@ func (r *Reconciler) verifySilence(ctx context.Context, s *scope) error {
 	live, err := s.live(ctx)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil // the watch is about to say so
+		return false, nil // the watch is about to say so
 	case err != nil:
-		if isHiccup(err) && r.heartbeats.unanswered(endpoint) {
+		if isTransient(err) && r.heartbeats.unanswered(endpoint) {
 			logger.Info("kcp did not answer a live read of a SyncTarget whose syncer seems silent; its condition Ready stays as it is", "endpoint", endpoint)
 		}
-		return err
+		return false, err
 	}
-	s.answered = true
-	switch cause, began := r.heartbeats.verify(live); {
+	lease, err := r.liveLease(ctx, s)
+	if err != nil {
+		return true, err
+	}
+	switch cause, began := r.heartbeats.verify(live, lease); {
 	case !began:
 	case cause == pauseWatchStalled:
-		logger.Info("The watch of SyncTargets has not delivered a heartbeat that kcp holds; until it delivers again, SyncTargets of this endpoint are read live before they become not Ready",
+		logger.Info("The watch of SyncTargets or of Leases has not delivered a heartbeat that kcp holds; until it delivers again, SyncTargets of this endpoint and their Leases are read live before they become not Ready",
 			"endpoint", endpoint)
 	case cause == pauseMassSilence:
 		logger.Info("The heartbeats of many SyncTargets of this endpoint stopped within a minute; their condition Ready is Unknown until heartbeats return",
 			"endpoint", endpoint, "atMost", r.HeartbeatThreshold.String())
 	}
-	return nil
+	return true, nil
+}
+
+// liveLease reads the Lease of a target; nil if it has none, or if the service may not read it.
+func (r *Reconciler) liveLease(ctx context.Context, s *scope) (*coordinationv1.Lease, error) {
+	var lease coordinationv1.Lease
+	name := client.ObjectKey{Namespace: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key), Name: workloadv1alpha1.HeartbeatLeaseName}
+	err := s.upstream.Get(ctx, name, &lease)
+	switch {
+	case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading Lease %q: %w", name, err)
+	}
+	if _, uid, ok := leaseOwner(s.clusterName, &lease); !ok || uid != s.target.UID {
+		return nil, nil
+	}
+	return &lease, nil
 }
 
 // observeHeartbeat takes in a version of the target that the watch has delivered.

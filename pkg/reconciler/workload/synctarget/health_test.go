@@ -87,16 +87,13 @@ func TestHealth(t *testing.T) {
 				r.heartbeats.observe(defaultEndpoint, target)
 			}
 			clock.SetTime(clock.Now().Add(tc.later))
-			r.heartbeats.verify(target) // the live read shows the same
-			got, err := r.health(t.Context(), &scope{target: target, key: testKey(), clusterID: thisCluster})
-			if err != nil {
-				t.Fatal(err)
-			}
+			r.heartbeats.verify(target, nil) // the live read shows the same
+			got := r.health(&scope{target: target, key: testKey()})
 			if diff := cmp.Diff(tc.want, words(got)); diff != "" {
 				t.Errorf("%s\nhealth(): -want +got\n%s", tc.reason, diff)
 			}
-			if got.recheck != tc.recheck {
-				t.Errorf("%s\nrecheck after %s, want %s", tc.reason, got.recheck, tc.recheck)
+			if got.requeueAfter != tc.recheck {
+				t.Errorf("%s\nrecheck after %s, want %s", tc.reason, got.requeueAfter, tc.recheck)
 			}
 		})
 	}
@@ -114,28 +111,35 @@ func TestHealthPinsInPullMode(t *testing.T) {
 		pull    bool
 		pinned  string
 		reports *workloadv1alpha1.SyncerStatus
+		record  heartbeatRecord
 		want    string
 	}{
-		"pull, first report":  {"Nobody else can tell.", true, "", &workloadv1alpha1.SyncerStatus{ClusterID: thisCluster}, thisCluster},
-		"pull, no report":     {"", true, "", nil, ""},
-		"pull, pinned before": {"A cluster is pinned once.", true, thisCluster, &workloadv1alpha1.SyncerStatus{ClusterID: otherCluster}, thisCluster},
-		"push":                {"The kubeconfig tells, not the syncer.", false, "", &workloadv1alpha1.SyncerStatus{ClusterID: thisCluster}, ""},
+		"pull, first report": {reason: "Nobody else can tell.", pull: true, reports: &workloadv1alpha1.SyncerStatus{ClusterID: thisCluster}, want: thisCluster},
+		"pull, no report":    {pull: true},
+		"pull, pinned before": {
+			reason: "A cluster is pinned once.", pull: true, pinned: thisCluster,
+			reports: &workloadv1alpha1.SyncerStatus{ClusterID: otherCluster}, want: thisCluster,
+		},
+		"pull, by the Lease": {
+			reason: "It may be seen before the report.", pull: true,
+			record: heartbeatRecord{source: sourceLease, last: [sources]heartbeat{sourceLease: {clusterID: thisCluster}}}, want: thisCluster,
+		},
+		"pull, by an old Lease": {
+			reason: "A Lease that the syncer does not renew any more tells nothing.", pull: true,
+			record:  heartbeatRecord{last: [sources]heartbeat{sourceLease: {clusterID: otherCluster}}},
+			reports: &workloadv1alpha1.SyncerStatus{ClusterID: thisCluster}, want: thisCluster,
+		},
+		"push": {reason: "The kubeconfig tells, not the syncer.", reports: &workloadv1alpha1.SyncerStatus{ClusterID: thisCluster}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			clock := clocktesting.NewFakePassiveClock(time.Now())
-			r := &Reconciler{Config: Config{HeartbeatThreshold: threshold, Clock: clock}, heartbeats: newHeartbeatTracker(clock, threshold)}
 			target := newTarget()
 			if tc.pull {
 				pull(target)
 			}
 			target.Status.ClusterID, target.Status.Syncer = tc.pinned, tc.reports
-			s := &scope{target: target, key: testKey(), clusterID: tc.pinned}
-			if _, err := r.health(t.Context(), s); err != nil {
-				t.Fatal(err)
-			}
-			if s.clusterID != tc.want {
-				t.Errorf("%s\nclusterID = %q, want %q", tc.reason, s.clusterID, tc.want)
+			if got := reportedClusterID(&scope{target: target, key: testKey()}, tc.record, tc.pinned); got != tc.want {
+				t.Errorf("%s\nreportedClusterID() = %q, want %q", tc.reason, got, tc.want)
 			}
 		})
 	}

@@ -24,6 +24,9 @@ func TestHeartbeatTrackerObserve(t *testing.T) {
 			Syncer: &workloadv1alpha1.SyncerStatus{ClusterID: reported},
 		}
 	}
+	shown := func(at time.Time) [sources]heartbeat {
+		return [sources]heartbeat{sourceStatus: {at: at, clusterID: thisCluster}}
+	}
 	wasReady := beat(start, thisCluster)
 	wasReady.Conditions = someReady(workloadv1alpha1.ReasonReady)
 	old := start.Add(-time.Hour)
@@ -36,37 +39,37 @@ func TestHeartbeatTrackerObserve(t *testing.T) {
 		"first sight": {
 			"The syncer may have died long ago.",
 			[]workloadv1alpha1.SyncTargetStatus{beat(old, thisCluster)},
-			heartbeatRecord{heartbeat: metav1.NewTime(old), watchedSince: start},
+			heartbeatRecord{clusterID: thisCluster, last: shown(old), watchedSince: start},
 		},
 		"first sight of a Ready target": {
 			"It can fall silent.",
 			[]workloadv1alpha1.SyncTargetStatus{wasReady},
-			heartbeatRecord{heartbeat: metav1.NewTime(start), watchedSince: start, alive: true},
+			heartbeatRecord{clusterID: thisCluster, last: shown(start), watchedSince: start, alive: true, ready: true},
 		},
 		"seen again": {
 			"Nothing came.",
 			[]workloadv1alpha1.SyncTargetStatus{beat(old, thisCluster), beat(old, thisCluster)},
-			heartbeatRecord{heartbeat: metav1.NewTime(old), watchedSince: start},
+			heartbeatRecord{clusterID: thisCluster, last: shown(old), watchedSince: start},
 		},
 		"the first of all": {
 			"There was none at first sight, so this one is new.",
 			[]workloadv1alpha1.SyncTargetStatus{{}, beat(old, thisCluster)},
-			heartbeatRecord{heartbeat: metav1.NewTime(old), watchedSince: start, changed: start.Add(time.Minute), alive: true},
+			heartbeatRecord{clusterID: thisCluster, last: shown(old), watchedSince: start, changed: start.Add(time.Minute), alive: true},
 		},
 		"changed": {
 			"When it changed counts by our clock, whatever the syncer's says.",
 			[]workloadv1alpha1.SyncTargetStatus{beat(old, thisCluster), {}, beat(old.Add(time.Second), thisCluster)},
-			heartbeatRecord{heartbeat: metav1.NewTime(old.Add(time.Second)), watchedSince: start, changed: start.Add(2 * time.Minute), alive: true},
+			heartbeatRecord{clusterID: thisCluster, last: shown(old.Add(time.Second)), watchedSince: start, changed: start.Add(2 * time.Minute), alive: true},
 		},
 		"set back": {
 			"A syncer whose clock was corrected lives all the same.",
 			[]workloadv1alpha1.SyncTargetStatus{beat(old, thisCluster), beat(old.Add(-time.Hour), thisCluster)},
-			heartbeatRecord{heartbeat: metav1.NewTime(old.Add(-time.Hour)), watchedSince: start, changed: start.Add(time.Minute), alive: true},
+			heartbeatRecord{clusterID: thisCluster, last: shown(old.Add(-time.Hour)), watchedSince: start, changed: start.Add(time.Minute), alive: true},
 		},
 		"from another cluster": {
 			"A syncer in another cluster says nothing about this one.",
 			[]workloadv1alpha1.SyncTargetStatus{beat(old, thisCluster), beat(start, otherCluster)},
-			heartbeatRecord{heartbeat: metav1.NewTime(old), watchedSince: start},
+			heartbeatRecord{clusterID: thisCluster, last: shown(old), watchedSince: start},
 		},
 	}
 	for name, tc := range tests {
@@ -77,7 +80,7 @@ func TestHeartbeatTrackerObserve(t *testing.T) {
 				clock.SetTime(start.Add(time.Duration(i) * time.Minute))
 				tracker.observe("", newTarget(func(target *workloadv1alpha1.SyncTarget) { target.Status = status }))
 			}
-			if diff := cmp.Diff(tc.want, tracker.targets[testUID], cmp.AllowUnexported(heartbeatRecord{})); diff != "" {
+			if diff := cmp.Diff(tc.want, tracker.targets[testUID], cmp.AllowUnexported(heartbeatRecord{}, heartbeat{})); diff != "" {
 				t.Errorf("%s\nobserve(): -want +got\n%s", tc.reason, diff)
 			}
 		})
@@ -116,6 +119,8 @@ func TestHeartbeatTrackerSummary(t *testing.T) {
 		byPhase: map[workloadv1alpha1.SyncTargetPhase]int{workloadv1alpha1.PhaseReady: 2, workloadv1alpha1.PhaseNotReady: 1, workloadv1alpha1.PhasePending: 1},
 		oldest:  90 * time.Second, // that of the silent one among the Ready
 		paused:  map[string]map[pauseCause]bool{defaultEndpoint: {pauseWatchStalled: false, pauseNoAnswer: false, pauseMassSilence: false}},
+		// the dead one, which has been watched for less than the threshold
+		evictionsPaused: 1,
 	}
 	if diff := cmp.Diff(want, tracker.summary(), cmp.AllowUnexported(heartbeatSummary{})); diff != "" {
 		t.Errorf("summary(): -want +got\n%s", diff)
@@ -205,12 +210,12 @@ func TestVerify(t *testing.T) {
 			}
 			clock.SetTime(start.Add(threshold + time.Minute))
 			for _, target := range dead {
-				tracker.verify(target)
+				tracker.verify(target, nil)
 			}
 			paused := 0
 			for n, target := range first {
 				clock.SetTime(start.Add(threshold + time.Duration(n)*time.Second))
-				tracker.verify(target)
+				tracker.verify(target, nil)
 				switch tracker.targets[target.UID].silence {
 				case silencePaused:
 					paused++
@@ -237,7 +242,7 @@ func TestVerifySmallThreshold(t *testing.T) {
 		tracker.observe("a", otherTarget(fmt.Sprint(n), someReady(workloadv1alpha1.ReasonReady)))
 	}
 	clock.SetTime(clock.Now().Add(small / 2))
-	if cause, _ := tracker.verify(silent); cause != "" || tracker.targets["silent"].silence != silenceVerified {
+	if cause, _ := tracker.verify(silent, nil); cause != "" || tracker.targets["silent"].silence != silenceVerified {
 		t.Errorf("verify() = %q, want the verified silence of one", cause)
 	}
 }
@@ -254,12 +259,12 @@ func TestVerifyMissedHeartbeat(t *testing.T) {
 		target.Status.LastHeartbeatTime.Time = target.Status.LastHeartbeatTime.Add(time.Minute)
 		return target
 	}
-	if cause, _ := tracker.verify(live("1")); cause != "" || !tracker.targets["1"].changed.IsZero() {
+	if cause, _ := tracker.verify(live("1"), nil); cause != "" || !tracker.targets["1"].changed.IsZero() {
 		t.Errorf("verify() = %q of a target that is not silent yet", cause)
 	}
 	clock.SetTime(clock.Now().Add(threshold))
 	for i, uid := range []string{"1", "2"} {
-		cause, began := tracker.verify(live(uid))
+		cause, began := tracker.verify(live(uid), nil)
 		if cause != pauseWatchStalled || began != (i == 0) {
 			t.Errorf("verify() = %q, %t", cause, began)
 		}
@@ -290,7 +295,7 @@ func TestOldVersion(t *testing.T) {
 	}
 	tracker.observe("a", version("10", 0))
 	clock.SetTime(clock.Now().Add(threshold))
-	tracker.verify(version("19", time.Hour))
+	tracker.verify(version("19", time.Hour), nil)
 	changed := tracker.targets["1"].changed
 	clock.SetTime(clock.Now().Add(time.Minute))
 	tracker.observe("a", version("11", time.Minute))

@@ -114,7 +114,7 @@ func TestInternalError(t *testing.T) {
 		}
 	}
 	fail()
-	w.clock.Step(hiccupTime - time.Second)
+	w.clock.Step(transientErrorTime - time.Second)
 	fail()
 	if len(w.kcp.writes)+len(w.events.events) != 0 {
 		t.Errorf("it wrote %q and said %q", w.kcp.writes, w.events.events)
@@ -222,27 +222,12 @@ func TestForbiddenTokenIsKept(t *testing.T) {
 	}
 }
 
-// TestStatusIsBounded: the messages of many Namespaces cannot make the object too large to be stored.
-func TestStatusIsBounded(t *testing.T) {
-	var namespaces []workloadv1alpha1.NamespaceStatus
-	for i := range maxOpened {
-		namespaces = append(namespaces, workloadv1alpha1.NamespaceStatus{
-			Name: fmt.Sprint("n", i), State: workloadv1alpha1.NamespaceRefused, Message: strings.Repeat("€", maxMessage),
-		})
-	}
-	size := 0
-	for _, n := range boundMessages(namespaces) {
-		if n.Message == "" {
-			t.Fatal("a message is dropped")
-		}
-		size += len(n.Message)
-	}
-	if size > 512<<10 {
-		t.Errorf("the messages take %d bytes", size)
-	}
-	few := namespaces[:10]
-	if diff := cmp.Diff(few, boundMessages(few)); diff != "" {
-		t.Errorf("a few messages are cut:\n%s", diff)
+// TestMessageIsBounded: what an API server answers cannot make an Assignment too large to be stored.
+func TestMessageIsBounded(t *testing.T) {
+	n := &assignedNamespace{Assignment: assignment("shop"), Name: "shop", State: namespaceOpening, Message: strings.Repeat("€", 40000)}
+	condition, changes := n.admittedCondition(time.Now())
+	if got := len([]rune(condition.Message)); got > maxMessage || got < maxMessage/2 || !changes {
+		t.Errorf("the message has %d characters", got)
 	}
 }
 
@@ -265,7 +250,7 @@ func TestDeletionWithAStatusThatIsRefused(t *testing.T) {
 			for range 5 {
 				if !w.gone() {
 					_, _ = w.reconcile()
-					w.clock.Step(hiccupTime)
+					w.clock.Step(transientErrorTime)
 				}
 			}
 			w.kcp.refuse = func(string) error { return nil }

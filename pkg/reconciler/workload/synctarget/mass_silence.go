@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // pauseCause is why the silence of the targets of an endpoint is not held against them.
@@ -26,7 +28,7 @@ func healthDetails(paused map[string]map[pauseCause]bool) []string {
 		detail := "heartbeats are judged"
 		switch causes := paused[endpoint]; {
 		case causes[pauseWatchStalled]:
-			detail = "the watch of SyncTargets has not delivered a heartbeat that kcp holds; silence is verified by live reads"
+			detail = "the watch of SyncTargets or of Leases has not delivered a heartbeat that kcp holds; silence is verified by live reads"
 		case causes[pauseNoAnswer]:
 			detail = "kcp did not answer a live read by which the silence of a syncer is verified; the condition Ready of its SyncTarget stays as it is"
 		case causes[pauseMassSilence]:
@@ -50,20 +52,118 @@ const (
 // massLimit is how many of the targets that sent heartbeats may fall silent within massWindow.
 func massLimit(targets int) int { return max(massMinimum, targets*massPercent/100) }
 
-// fallTogether returns the largest number of moments, at among them, that lie within one massWindow that contains at.
-func fallTogether(at time.Time, moments []time.Time) int {
-	near := slices.DeleteFunc(slices.Clone(moments), func(m time.Time) bool {
-		return m.Before(at.Add(-massWindow)) || m.After(at.Add(massWindow))
-	})
-	slices.SortFunc(near, time.Time.Compare)
-	most, end := 0, 0
-	for start := 0; start < len(near) && !near[start].After(at); start++ {
-		for end < len(near) && !near[end].After(near[start].Add(massWindow)) {
-			end++
-		}
-		most = max(most, end-start)
+// silenceIndex holds what is asked about all targets of one endpoint when one of them falls silent, so that the answer does not
+// need all of them. The moments, at which targets reach the threshold, are sorted.
+type silenceIndex struct {
+	// alive are those of the targets whose heartbeats arrive.
+	alive moments
+	// fallen are those of the targets whose silence is verified or paused, and began while their heartbeats were arriving.
+	fallen moments
+	// found are when the targets fell silent whose silence was there at first sight, and lasts.
+	found moments
+	// paused is how many targets wait for a mass silence to end.
+	paused int
+}
+
+// put replaces the record of a target.
+func (t *heartbeatTracker) put(uid types.UID, record heartbeatRecord) {
+	t.drop(uid)
+	t.targets[uid] = record
+	index := t.byEndpoint[record.endpoint]
+	if index == nil {
+		index = &silenceIndex{}
+		t.byEndpoint[record.endpoint] = index
 	}
-	return most
+	if of := index.momentsOf(record); of != nil {
+		of.add(record.fellAt(t.threshold))
+	}
+	if record.silence == silencePaused {
+		index.paused++
+	}
+}
+
+// drop removes the record of a target, if there is one.
+func (t *heartbeatTracker) drop(uid types.UID) {
+	record, known := t.targets[uid]
+	if !known {
+		return
+	}
+	delete(t.targets, uid)
+	index := t.byEndpoint[record.endpoint]
+	if of := index.momentsOf(record); of != nil {
+		of.remove(record.fellAt(t.threshold))
+	}
+	if record.silence == silencePaused {
+		index.paused--
+	}
+}
+
+// momentsOf returns the moments among which a target counts, or nil.
+func (i *silenceIndex) momentsOf(record heartbeatRecord) *moments {
+	switch {
+	case record.alive:
+		return &i.alive
+	case record.fellSilent:
+		return &i.fallen
+	case !record.foundSilent.IsZero():
+		return &i.found
+	}
+	return nil
+}
+
+// massSilence tells whether a target, whose heartbeats were arriving, falls silent together with many others of its endpoint.
+func (t *heartbeatTracker) massSilence(record heartbeatRecord, now time.Time) bool {
+	index, at := t.byEndpoint[record.endpoint], record.silentSince().Add(t.threshold)
+	sending := len(index.alive) + len(index.fallen.from(at.Add(-massWindow)))
+	return fallTogether(at, index.alive.until(now.Add(overdue(t.threshold))), index.fallen, massLimit(sending))
+}
+
+// hasPaused tells whether a target of the endpoint waits for a mass silence to end.
+func (t *heartbeatTracker) hasPaused(endpoint string) bool {
+	index := t.byEndpoint[endpoint]
+	return index != nil && index.paused > 0
+}
+
+// moments are sorted. Equal ones may occur.
+type moments []time.Time
+
+func (m *moments) add(at time.Time) {
+	i, _ := slices.BinarySearchFunc(*m, at, time.Time.Compare)
+	*m = slices.Insert(*m, i, at)
+}
+
+func (m *moments) remove(at time.Time) {
+	if i, found := slices.BinarySearchFunc(*m, at, time.Time.Compare); found {
+		*m = slices.Delete(*m, i, i+1)
+	}
+}
+
+// from returns the moments that are not before at.
+func (m moments) from(at time.Time) moments {
+	i, _ := slices.BinarySearchFunc(m, at, time.Time.Compare)
+	return m[i:]
+}
+
+// until returns the moments that are not after at.
+func (m moments) until(at time.Time) moments {
+	i, _ := slices.BinarySearchFunc(m, at.Add(1), time.Time.Compare)
+	return m[:i]
+}
+
+// within returns how many moments lie within the massWindow that begins at start.
+func (m moments) within(start time.Time) int { return len(m.from(start).until(start.Add(massWindow))) }
+
+// fallTogether tells whether more than limit moments of a and b lie within one massWindow that contains at, which is one of them.
+// It ends at the first such window, so a large number of moments makes it no slower.
+func fallTogether(at time.Time, a, b moments, limit int) bool {
+	for _, starts := range []moments{a, b} {
+		for _, start := range starts.from(at.Add(-massWindow)).until(at) {
+			if a.within(start)+b.within(start) > limit {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // overdue is how long before the threshold a syncer that has not been heard counts as falling silent, too. The syncers of a

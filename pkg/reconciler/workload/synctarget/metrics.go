@@ -58,6 +58,8 @@ func (m *Metrics) watch(heartbeats *heartbeatTracker) {
 		paused: prometheus.NewDesc("synctarget_controller_health_evaluation_paused",
 			"1 while the health of the SyncTargets that an endpoint serves cannot be judged by their silence, by the reason. WatchStalled: the watch has not delivered a heartbeat that kcp holds. NoAnswer: kcp did not answer a live read. MassSilence: the heartbeats of many stopped within a minute.",
 			[]string{"endpoint", "reason"}, nil),
+		evictionsPaused: prometheus.NewDesc("synctarget_controller_evictions_paused",
+			"SyncTargets that are not Ready, and that no Namespace leaves because of it: many fell silent together, or their silence cannot be judged yet.", nil, nil),
 	})
 }
 
@@ -78,11 +80,11 @@ func (m *Metrics) applied(changed int, err error) {
 	}
 }
 
-func (m *Metrics) gaveUp(step string) { m.abandoned.WithLabelValues(step).Inc() }
+func (m *Metrics) stepAbandoned(step string) { m.abandoned.WithLabelValues(step).Inc() }
 
 type heartbeatCollector struct {
-	heartbeats              *heartbeatTracker
-	targets, oldest, paused *prometheus.Desc
+	heartbeats                               *heartbeatTracker
+	targets, oldest, paused, evictionsPaused *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
@@ -90,6 +92,7 @@ func (c *heartbeatCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.targets
 	ch <- c.oldest
 	ch <- c.paused
+	ch <- c.evictionsPaused
 }
 
 // Collect implements prometheus.Collector.
@@ -101,6 +104,7 @@ func (c *heartbeatCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(c.targets, prometheus.GaugeValue, float64(summary.byPhase[phase]), string(phase))
 	}
 	ch <- prometheus.MustNewConstMetric(c.oldest, prometheus.GaugeValue, summary.oldest.Seconds())
+	ch <- prometheus.MustNewConstMetric(c.evictionsPaused, prometheus.GaugeValue, float64(summary.evictionsPaused))
 	for endpoint, causes := range summary.paused {
 		for cause, paused := range causes {
 			value := 0.0

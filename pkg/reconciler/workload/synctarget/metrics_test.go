@@ -58,7 +58,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	w.kcp.refuse, w.there.refuse = func(string) error { return nil }, func(string) error { return nil }
 	w.finish()
 
-	allowed := map[string]bool{"Error": true, "applied": true, "failed": true}
+	allowed := map[string]bool{"Error": true, "applied": true, "failed": true, "Unknown": true, "Updating": true, "Failed": true, "Updated": true}
 	for _, known := range []string{
 		workloadv1alpha1.ConditionValid, workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ConditionReady,
 		workloadv1alpha1.ReasonValid, workloadv1alpha1.ReasonValidationFailed, workloadv1alpha1.ReasonDeployed, workloadv1alpha1.ReasonDeploymentFailed,

@@ -8,13 +8,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// relabel gives the Namespace "shop" these labels beside the one that opens it.
+// relabel gives the Namespace "shop" these labels beside the one that shows it.
 func (w *world) relabel(labels map[string]string) {
 	w.t.Helper()
 	var ns corev1.Namespace
@@ -28,7 +30,7 @@ func (w *world) relabel(labels map[string]string) {
 	}
 }
 
-// carried are the labels that the downstream Namespace of "shop" carries, but for the one that opens.
+// carried are the labels that the downstream Namespace of "shop" carries.
 func (w *world) carried() map[string]string {
 	w.t.Helper()
 	live := w.counterpart()[0].(*corev1.Namespace)
@@ -44,7 +46,7 @@ func (w *world) carried() map[string]string {
 // TestNamespaceLabelsAreFollowed: a change of the labels costs one write downstream, and no request afterwards.
 func TestNamespaceLabelsAreFollowed(t *testing.T) {
 	w := open(t)
-	w.create(namespace("bank"))
+	w.assign("bank")
 	w.settle()
 	apply := []string{"apply " + watchName(w.counterpart()[0])}
 	for _, tc := range []struct {
@@ -91,7 +93,7 @@ func TestUnknownNamespaceLabelsAreKept(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "shop Open"},
-		"closing": {"The copies in it still run.", func(_ *testing.T, w *world) { w.label("shop", "") }, "shop Closing"},
+		"closing": {"The copies in it still run.", func(_ *testing.T, w *world) { w.withdraw("shop") }, "shop Closing"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -113,26 +115,34 @@ func TestUnknownNamespaceLabelsAreKept(t *testing.T) {
 	}
 }
 
-// TestNamespaceEvents: a change of any label of an opened Namespace queues the targets that it is opened to, or was.
+// TestNamespaceEvents: a change of any label of an assigned Namespace queues the targets that it is assigned to. What the scheduler
+// writes for display queues none.
 func TestNamespaceEvents(t *testing.T) {
 	w := usual(t)
 	other := newTarget()
 	other.Name, other.UID = "edge-2", "another"
 	w.create(other)
-	opened, closed := namespace("shop"), namespace("shop")
-	closed.Labels = map[string]string{"team": "web"}
-	labelled := opened.DeepCopy()
+	w.create(assignment("shop"))
+	plain := namespace("shop")
+	labelled := plain.DeepCopy()
 	labelled.Labels["team"] = "web"
+	annotated := plain.DeepCopy()
+	annotated.Annotations = map[string]string{workloadv1alpha1.AnnotationPlacement: "{}"}
+	anew := plain.DeepCopy()
+	anew.UID = "another"
+	deleted := plain.DeepCopy()
+	deleted.DeletionTimestamp = ptr.To(metav1.Now())
 	one := []string{testCluster + "/" + testName}
 	for name, tc := range map[string]struct {
 		before, after *corev1.Namespace
 		want          []string
 	}{
-		"label added":   {opened, labelled, one},
-		"label removed": {labelled, opened, one},
-		"opened":        {closed, labelled, one},
-		"closed":        {labelled, closed, one},
-		"never opened":  {closed, closed, []string{}},
+		"label added":    {plain, labelled, one},
+		"label removed":  {labelled, plain, one},
+		"deleted":        {plain, deleted, one},
+		"created anew":   {plain, anew, one},
+		"annotated":      {plain, annotated, []string{}},
+		"never assigned": {namespace("bank"), namespace("bank"), []string{}},
 	} {
 		q := newQueue(t)
 		namespaceEvents(testCluster, w.cache).Update(t.Context(), event.UpdateEvent{ObjectOld: tc.before, ObjectNew: tc.after}, q)

@@ -2,274 +2,214 @@ package synctarget
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/reconciler/workload/credentials"
 )
 
-// A Namespace goes from Opening, when its label is seen, to Open, when the syncer has its rights on both sides, and from
-// there to Closing, when the label is seen to be gone. It leaves the status when the syncer has reported it as drained
-// and has been taken its rights in the workspace. So what is not Open is never begun, and what is not Closing is never
-// ended: the syncer deletes nothing because a Namespace is absent.
+// What is to become of a Namespace, its Assignment says. With intent Run it goes from Opening to Open, when the syncer has its rights
+// on both sides and only then the condition Admitted says so. With intent Withdraw or Orphan it is Draining until the syncer has
+// reported that it has left, then its rights are taken back, and its downstream Namespace is removed; only then Admitted says
+// Revoked. So what is not Admitted is never begun, and what is not withdrawn is never ended: an Assignment that is absent ends
+// nothing.
 
-// maxOpened is one less than the API's limit for status.namespaces: the last place tells of one that has no room.
-const maxOpened = 1023
-
-// followNamespaces opens and closes as far as the workspace alone is concerned. A Namespace that was deleted must not wait
-// for a kubeconfig to be mended.
-func (r *Reconciler) followNamespaces(ctx context.Context, s *scope) error {
-	if !s.sighted {
-		return nil
+// reconcileNamespaces opens and closes as far as the workspace alone is concerned. It does not depend on Valid: a Namespace that
+// was deleted must not wait for a kubeconfig to be mended.
+func (r *Reconciler) reconcileNamespaces(ctx context.Context, s *scope, f facts) (namespacePlan, error) {
+	plan, err := planNamespaces(ctx, s)
+	if err != nil {
+		return namespacePlan{}, err
 	}
-	if err := r.planNamespaces(ctx, s); err != nil {
-		return err
+	if plan.planned = f.claimsAccepted; !plan.planned {
+		return plan, nil
 	}
-	err := r.closeNamespaces(ctx, s)
+	unverified := r.verifyRevoked(ctx, s, plan)
+	if err = r.closeNamespaces(ctx, s, &plan, hasLeftWithdrawn); err == nil {
+		err = unverified
+	}
 	if r.isKnownSilent(s) {
-		s.tellSilence()
+		plan.reportSilence(workloadv1alpha1.SyncerFinalizer(s.key))
 	}
 	if err != nil && concernsObject(err) {
-		s.unclosed, err = err, nil // it is told on the Namespace, and keeps nothing else from being done
+		plan.closeError, err = err, nil // the Namespace's message says so, and it keeps nothing else from being done
 	}
-	return err
+	return plan, err
 }
 
-// tellSilence says of the Namespaces that only the syncer can leave that it does not: its finalizers hold what is in them,
-// for as long as the SyncTarget is there.
-func (s *scope) tellSilence() {
-	for i := range s.namespaces {
-		if n := &s.namespaces[i]; n.Message == "" && slices.Contains(s.draining, n.Name) {
-			n.Message = fmt.Sprintf("the syncer, which is silent, has yet to remove the copies and to take its finalizer %q off the objects; bring it back, as the condition Ready says, or delete the SyncTarget",
-				workloadv1alpha1.SyncerFinalizer(s.key))
-		}
-	}
-}
-
-// planNamespaces compares the labels in the workspace with the status and sets s.namespaces and s.namespaceLabels.
-func (r *Reconciler) planNamespaces(ctx context.Context, s *scope) error {
-	labelled, labels, err := labelledNamespaces(ctx, s)
+// planNamespaces decides, by the cache, what is to become of the assigned Namespaces.
+func planNamespaces(ctx context.Context, s *scope) (namespacePlan, error) {
+	assignments, err := agent.Assignments(ctx, s.cached, s.target, s.key)
 	if err != nil {
-		return err
+		return namespacePlan{}, err
 	}
-	plan := make([]workloadv1alpha1.NamespaceStatus, 0, len(labelled))
-	for _, n := range s.target.Status.Namespaces {
-		if n.State == workloadv1alpha1.NamespaceRefused {
-			continue // it is as if it were new
-		}
-		refusal, wanted := labelled[n.Name]
-		delete(labelled, n.Name)
-		if !wanted && !isClosing(n) {
-			open, err := r.stillOpen(ctx, s, n.Name)
-			if err != nil {
-				return err
-			}
-			if open { // the cache does not show it yet
-				plan = append(plan, n)
-				continue
-			}
-		}
-		plan = append(plan, planNamespace(n, wanted, refusal))
+	plan := namespacePlan{listed: true, labels: map[string]map[string]string{}}
+	if len(assignments) == 0 {
+		return plan, nil
 	}
-	s.namespaces, s.namespaceLabels, s.planned = withNew(plan, labelled), labels, true
-	return nil
+	var targets workloadv1alpha1.SyncTargetList
+	if err := s.cached.List(ctx, &targets); err != nil {
+		return namespacePlan{}, fmt.Errorf("listing the workspace's SyncTargets: %w", err)
+	}
+	for i := range assignments {
+		namespace := namespaceMeta()
+		err := s.cached.Get(ctx, client.ObjectKey{Name: assignments[i].Spec.Namespace.Name}, namespace)
+		refusal := ""
+		switch {
+		case apierrors.IsNotFound(err):
+			namespace = nil
+		case err != nil:
+			return namespacePlan{}, fmt.Errorf("reading Namespace %q: %w", assignments[i].Spec.Namespace.Name, err)
+		default:
+			plan.labels[namespace.Name] = namespace.Labels
+			refusal = credentials.RefusalOf(namespace, targets.Items)
+		}
+		plan.items = append(plan.items, planNamespace(&assignments[i], namespace, refusal))
+	}
+	plan.oneOfEachName()
+	return plan, nil
 }
 
-// planNamespace decides what is to become of a Namespace that was not refused: wanted tells whether it carries the label,
-// and refusal why it is refused nevertheless, empty for no reason.
-func planNamespace(n workloadv1alpha1.NamespaceStatus, wanted bool, refusal string) workloadv1alpha1.NamespaceStatus {
+// planNamespace decides what is to become of the Namespace of an Assignment. namespace is what the workspace shows of it, nil for
+// nothing, and refusal is why it is never synced, empty for no reason. What was opened stays open whatever is seen of the Namespace,
+// or not seen: it ends by the Assignment alone.
+func planNamespace(a *workloadv1alpha1.Assignment, namespace *metav1.PartialObjectMetadata, refusal string) *assignedNamespace {
+	n := &assignedNamespace{Assignment: a, Name: a.Spec.Namespace.Name}
 	switch {
-	case !wanted || refusal != "":
-		n.State, n.Message = workloadv1alpha1.NamespaceClosing, refusal
-	case isClosing(n):
-		// It was not yet left: the rights are still there.
-		n.State, n.Message = workloadv1alpha1.NamespaceOpen, ""
+	case isWithdrawal(a):
+		n.State = withdrawalState(a)
+	case isAdmitted(a) && returns(a) && refusal == "":
+		n.State = namespaceReopening
+	case isAdmitted(a):
+		n.State, n.Message = namespaceOpen, refusal
+	case refusal != "":
+		n.State, n.Message = namespaceRefused, refusal
+	case namespace == nil:
+		n.State, n.Message = namespaceWaiting, fmt.Sprintf("the workspace does not show this Namespace to the service: it is gone, or lacks the label %s=true", workloadv1alpha1.LabelVisible)
+	case namespace.UID != a.Spec.Namespace.UID:
+		n.State, n.Message = namespaceWaiting, "the Namespace was deleted, and another one of this name was created"
+	case namespace.DeletionTimestamp != nil:
+		n.State, n.Message = namespaceWaiting, "the Namespace is being deleted"
 	default:
-		n.Message = ""
+		n.State = namespaceOpening
 	}
 	return n
 }
 
-// withNew adds new ones to a plan, as many as there is room for, each with the reason to refuse it, empty for none.
-func withNew(plan []workloadv1alpha1.NamespaceStatus, labelled map[string]string) []workloadv1alpha1.NamespaceStatus {
-	for _, name := range slices.Sorted(maps.Keys(labelled)) {
-		refusal := labelled[name]
-		switch {
-		case len(plan) > maxOpened:
-			return plan
-		case len(plan) == maxOpened:
-			refusal = fmt.Sprintf("the SyncTarget has no room for more than %d Namespaces; close another, or open this one to another SyncTarget", maxOpened)
+// oneOfEachName lets a Namespace that was created anew wait until the syncer has left the earlier one of its name: the rights, and
+// the downstream Namespace, are by name.
+func (p namespacePlan) oneOfEachName() {
+	taken := map[string]bool{}
+	for _, n := range p.in(namespaceReopening, namespaceOpen, namespaceDraining, namespaceDrained, namespaceClearing) {
+		taken[n.Name] = true
+	}
+	for _, n := range p.in(namespaceOpening) {
+		if taken[n.Name] {
+			n.State, n.Message = namespaceWaiting, "the syncer has yet to leave an earlier Namespace of this name; it is opened after that"
 		}
-		plan = append(plan, opening(name, refusal))
+		taken[n.Name] = true
 	}
-	return plan
 }
 
-func opening(name, refusal string) workloadv1alpha1.NamespaceStatus {
-	if refusal != "" {
-		return workloadv1alpha1.NamespaceStatus{Name: name, State: workloadv1alpha1.NamespaceRefused, Message: refusal}
-	}
-	return workloadv1alpha1.NamespaceStatus{Name: name, State: workloadv1alpha1.NamespaceOpening}
-}
-
-// labelledNamespaces returns, by name, the Namespaces that carry the label of this target: the reason to refuse each, empty
-// for none, and the labels of each.
-func labelledNamespaces(ctx context.Context, s *scope) (labelled map[string]string, labels map[string]map[string]string, err error) {
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
-	if err := s.cached.List(ctx, list, client.MatchingLabels{workloadv1alpha1.StateLabel(s.key): workloadv1alpha1.StateSync}); err != nil {
-		return nil, nil, fmt.Errorf("listing the opened Namespaces: %w", err)
-	}
-	labelled, labels = map[string]string{}, map[string]map[string]string{}
-	if len(list.Items) == 0 {
-		return labelled, labels, nil
-	}
-	var targets workloadv1alpha1.SyncTargetList
-	if err := s.cached.List(ctx, &targets); err != nil {
-		return nil, nil, fmt.Errorf("listing the workspace's SyncTargets: %w", err)
-	}
-	for i := range list.Items {
-		if namespace := &list.Items[i]; namespace.DeletionTimestamp == nil {
-			labelled[namespace.Name] = refusalOf(namespace, targets.Items)
-			labels[namespace.Name] = namespace.Labels
-		}
-	}
-	return labelled, labels, nil
-}
-
-// refusalOf says why a Namespace is not synced: what is in it would give somebody's credentials away.
-func refusalOf(namespace *metav1.PartialObjectMetadata, targets []workloadv1alpha1.SyncTarget) string {
-	if namespace.Labels[workloadv1alpha1.LabelKey] != "" {
-		return "it holds the identity of a syncer, which is never synced"
-	}
-	for i := range targets {
-		if ref := targets[i].Spec.KubeconfigSecretRef; ref != nil && ref.Namespace == namespace.Name {
-			return fmt.Sprintf("it holds the kubeconfig of SyncTarget %q, which is never synced; keep kubeconfigs in a Namespace of their own", targets[i].Name)
-		}
-	}
-	return ""
-}
-
-// stillOpen looks at a Namespace that the cache does not show as opened. One that cannot be seen may only be hidden from
-// the service: it is gone when the syncer's rights in it, which are held, are gone too.
-func (r *Reconciler) stillOpen(ctx context.Context, s *scope, name string) (bool, error) {
-	namespace := namespaceMeta()
-	err := s.upstream.Get(ctx, client.ObjectKey{Name: name}, namespace)
-	if apierrors.IsNotFound(err) {
-		return agent.Granted(ctx, s.upstream, s.target.Name, s.key, name)
-	}
-	if err != nil {
-		return false, fmt.Errorf("reading Namespace %q: %w", name, err)
-	}
-	return namespace.DeletionTimestamp == nil && namespace.Labels[workloadv1alpha1.StateLabel(s.key)] == workloadv1alpha1.StateSync, nil
-}
-
-// closeNamespaces takes the syncer's rights in the closing Namespaces of the workspace back, where it has left nothing of
-// its own or was never let in. What the syncer and we ourselves have said of that is read live. One that fails keeps no
-// other from being closed.
-func (r *Reconciler) closeNamespaces(ctx context.Context, s *scope) error {
-	if !slices.ContainsFunc(s.namespaces, isClosing) {
+// closeNamespaces takes the syncer's rights in the workspace back where it has left nothing of its own or was never let in. Each
+// Assignment is read live before, and mayRevoke is asked about that. One that fails keeps no other from being closed.
+func (r *Reconciler) closeNamespaces(ctx context.Context, s *scope, plan *namespacePlan, mayRevoke func(*workloadv1alpha1.Assignment) bool) error {
+	drained := plan.in(namespaceDrained)
+	if len(drained) == 0 {
 		return nil
 	}
 	live, err := s.live(ctx)
 	if err != nil {
 		return err
 	}
-	var failures []error
-	for _, n := range slices.Clone(s.namespaces) {
-		said := stateIn(live, n.Name)
-		// Of one that was open until now it may be an old report, which the syncer has yet to take back.
-		drained := said == workloadv1alpha1.NamespaceClosing && slices.Contains(live.Status.DrainedNamespaces, n.Name)
-		switch {
-		case !isClosing(n) || live.UID != s.target.UID:
-		case drained || said == workloadv1alpha1.NamespaceOpening:
-			err := r.revoke(ctx, s, n.Name)
-			if err != nil && concernsObject(err) {
-				s.explain(n.Name, err.Error())
-			}
-			failures = append(failures, err)
-		default:
-			s.draining = append(s.draining, n.Name)
+	err = together(drained, func(n *assignedNamespace) error {
+		if n.outdated = live.UID != s.target.UID; n.outdated {
+			return nil
 		}
-	}
-	return errors.Join(failures...)
-}
-
-// explain says on a Namespace what holds it up.
-func (s *scope) explain(name, message string) {
-	for i := range s.namespaces {
-		if s.namespaces[i].Name == name {
-			s.namespaces[i].Message = truncate(message, maxMessage)
+		if r.revocations.has(s.target.UID, n.Assignment) {
+			r.clear(s, n)
+			return nil
 		}
-	}
-}
-
-// live is the SyncTarget as it is now.
-func (s *scope) live(ctx context.Context) (*workloadv1alpha1.SyncTarget, error) {
-	var live workloadv1alpha1.SyncTarget
-	if err := s.upstream.Get(ctx, client.ObjectKeyFromObject(s.target), &live); err != nil {
-		return nil, fmt.Errorf("reading SyncTarget %q: %w", s.target.Name, err)
-	}
-	return &live, nil
-}
-
-// stateIn is what a SyncTarget says of a Namespace; empty for nothing.
-func stateIn(live *workloadv1alpha1.SyncTarget, name string) workloadv1alpha1.NamespaceState {
-	for _, n := range live.Status.Namespaces {
-		if n.Name == name {
-			return n.State
+		if err := s.readAssignment(ctx, n, mayRevoke); err != nil || n.outdated {
+			return err
 		}
+		return r.revoke(ctx, s, n)
+	})
+	for _, n := range drained {
+		plan.awaitsDeletion = plan.awaitsDeletion || n.State == namespaceDrained && n.Message != ""
 	}
-	return ""
+	return err
 }
 
-// revoke ends a Namespace, but for its counterpart, which is cleared away by the next look at everything: now.
-func (r *Reconciler) revoke(ctx context.Context, s *scope, name string) error {
-	waiting, done, err := agent.Revoke(ctx, s.upstream, s.target.Name, s.key, name)
-	if err != nil {
-		return fmt.Errorf("taking the syncer's rights in Namespace %q back: %w", name, err)
+// readAssignment reads the Assignment of a Namespace live. It is outdated if it is gone, or another, or does not say any more what
+// it is needed for.
+func (s *scope) readAssignment(ctx context.Context, n *assignedNamespace, needed func(*workloadv1alpha1.Assignment) bool) error {
+	live := &workloadv1alpha1.Assignment{}
+	err := s.upstream.Get(ctx, client.ObjectKeyFromObject(n.Assignment), live)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("reading the Assignment of Namespace %q: %w", n.Name, err)
 	}
-	if !done {
-		s.waiting = true
-		s.explain(name, waiting)
-		return nil
+	n.outdated = err != nil || live.UID != n.Assignment.UID || live.Labels[workloadv1alpha1.LabelKey] != s.key ||
+		live.Labels[workloadv1alpha1.LabelUID] != string(s.target.UID) || !needed(live)
+	if !n.outdated {
+		n.Assignment = live
 	}
-	s.namespaces = slices.DeleteFunc(s.namespaces, func(n workloadv1alpha1.NamespaceStatus) bool { return n.Name == name })
-	r.installed.forget(s.target.UID)
 	return nil
 }
 
-func isOpen(n workloadv1alpha1.NamespaceStatus) bool {
-	return n.State == workloadv1alpha1.NamespaceOpen
-}
-
-func isClosing(n workloadv1alpha1.NamespaceStatus) bool {
-	return n.State == workloadv1alpha1.NamespaceClosing
-}
-
-// told are the Namespaces as they are told of. One that was never open has nothing that the syncer could leave: it is on its
-// way in until its rights have been taken back, or they would be waited for in vain.
-func (s *scope) told() []workloadv1alpha1.NamespaceStatus {
-	told := slices.Clone(s.namespaces)
-	for i := range told {
-		if isClosing(told[i]) && stateIn(s.target, told[i].Name) == workloadv1alpha1.NamespaceOpening {
-			told[i].State = workloadv1alpha1.NamespaceOpening
+// revoke takes the syncer's rights in a Namespace of the workspace back.
+func (r *Reconciler) revoke(ctx context.Context, s *scope, n *assignedNamespace) error {
+	r.installed.forgetNamespace(s.target.UID, n.Name)
+	waiting, done, err := agent.Revoke(ctx, s.upstream, s.target.Name, s.key, n.Name)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("taking the syncer's rights in Namespace %q back: %w", n.Name, err)
+		if concernsObject(err) {
+			n.Message = err.Error()
 		}
+		return err
+	case !done:
+		n.Message = waiting
+		return nil
 	}
-	return told
+	r.revocations.add(s.target.UID, n.Assignment)
+	r.clear(s, n)
+	return nil
 }
 
-// unsettled tells whether a Namespace is still on its way.
-func (s *scope) unsettled() bool {
-	return s.waiting || slices.ContainsFunc(s.told(), func(n workloadv1alpha1.NamespaceStatus) bool {
-		return n.State == workloadv1alpha1.NamespaceOpening || isOpen(n) && n.Message != ""
-	})
+// clear sets what is left to do about a Namespace in which the syncer has no rights any more. Its downstream Namespace is removed by an
+// installation, or by the second step of a deletion. Nothing is left to do where there is none of the controller's making, or where
+// the controller has given up removing it: then the message says what may still run.
+func (r *Reconciler) clear(s *scope, n *assignedNamespace) {
+	hasReported := isWithdrawal(n.Assignment) && isWithdrawn(n.Assignment)
+	isAbandoned := !s.target.DeletionTimestamp.IsZero() && r.deletions.step(s.target, stepAgent).abandoned
+	n.State, n.Message = namespaceRevoked, ""
+	switch {
+	case s.pullMode() && !hasReported && hasStarted(n.Assignment):
+		n.Message = fmt.Sprintf(leftRunningMessage, "the syncer has not said that it has removed the copies, and you have installed it yourself")
+	case s.pullMode(), s.target.Status.ClusterID == "", r.deletions.step(s.target, stepAgent).done:
+	case isAbandoned && !hasReported:
+		n.Message = fmt.Sprintf(leftRunningMessage, "the deletion of the SyncTarget has let them go")
+	case isAbandoned:
+	default:
+		n.State = namespaceClearing
+	}
+}
+
+// namespaceRemains looks live at a Namespace of the workspace that has no Assignment. One that cannot be seen may only be hidden from
+// the service: it is gone when the syncer's rights in it, which have our finalizer, are gone too.
+func (s *scope) namespaceRemains(ctx context.Context, name string) (bool, error) {
+	err := s.upstream.Get(ctx, client.ObjectKey{Name: name}, namespaceMeta())
+	if apierrors.IsNotFound(err) {
+		return agent.Granted(ctx, s.upstream, s.target.Name, s.key, name)
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading Namespace %q: %w", name, err)
+	}
+	return true, nil
 }

@@ -17,81 +17,17 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// namespace is one of the workspace, labelled to be opened.
-func namespace(name string) *corev1.Namespace {
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{workloadv1alpha1.StateLabel(testKey()): workloadv1alpha1.StateSync}}}
-}
-
-// TestNoRoom: a Namespace that is labelled in vain is told so; it takes no place of those that are opened.
-func TestNoRoom(t *testing.T) {
-	labelled := map[string]string{}
-	for i := range maxOpened + 3 {
-		labelled[fmt.Sprintf("n-%04d", i)] = ""
-	}
-	plan := withNew(nil, labelled)
-	if len(plan) != maxOpened+1 {
-		t.Fatalf("%d are planned, and the API takes %d", len(plan), maxOpened+1)
-	}
-	for i, n := range plan {
-		refused := n.State == workloadv1alpha1.NamespaceRefused && strings.Contains(n.Message, "no room")
-		if refused != (i == maxOpened) {
-			t.Errorf("%d: %+v", i, n)
-		}
-	}
-	if full := withNew(plan, map[string]string{"other": ""}); len(full) != maxOpened+1 {
-		t.Errorf("%d are planned", len(full))
-	}
-}
-
 // open is a target that is Ready, with a Namespace "shop" that is open.
 func open(t *testing.T) *world {
 	t.Helper()
 	w := usual(t)
 	w.ready()
-	w.create(namespace("shop"))
+	w.assign("shop")
 	w.settle()
 	if got := w.namespaces(); got != "shop Open" {
 		t.Fatalf("namespaces: %s", got)
 	}
 	return w
-}
-
-func (w *world) create(object client.Object) {
-	w.t.Helper()
-	if err := w.kcp.raw.Create(w.t.Context(), object); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// label changes a Namespace's label; empty takes it off.
-func (w *world) label(name, value string) {
-	w.t.Helper()
-	var ns corev1.Namespace
-	if err := w.kcp.raw.Get(w.t.Context(), client.ObjectKey{Name: name}, &ns); err != nil {
-		w.t.Fatal(err)
-	}
-	ns.Labels = map[string]string{}
-	if value != "" {
-		ns.Labels[workloadv1alpha1.StateLabel(testKey())] = value
-	}
-	if err := w.kcp.raw.Update(w.t.Context(), &ns); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// drained is what the syncer reports.
-func (w *world) drained(names ...string) {
-	w.t.Helper()
-	w.report(func(status *workloadv1alpha1.SyncTargetStatus) { status.DrainedNamespaces = names })
-}
-
-// namespaces is the status in words.
-func (w *world) namespaces() string {
-	var all []string
-	for _, n := range w.target().Status.Namespaces {
-		all = append(all, strings.TrimSuffix(n.Name+" "+string(n.State)+": "+n.Message, ": "))
-	}
-	return strings.Join(all, ", ")
 }
 
 // granted tells whether the syncer has its rights in a Namespace of the workspace.
@@ -100,16 +36,21 @@ func (w *world) granted(name string) bool {
 	return err == nil
 }
 
+// recordOf is the write of the condition Admitted for a Namespace.
+func (w *world) recordOf(name string) string {
+	return fmt.Sprintf("apply-status Assignment %q", client.ObjectKeyFromObject(assignment(name)).String())
+}
+
 func TestNamespaceIsOpenedOnceTheRightsStand(t *testing.T) {
 	w := usual(t)
 	w.ready()
-	w.create(namespace("shop"))
+	w.assign("shop")
 	w.pass()
 	if got := w.namespaces(); got != "shop Open" {
 		t.Errorf("namespaces: %s", got)
 	}
-	last := w.kcp.writes[len(w.kcp.writes)-1]
-	if !w.granted("shop") || last != `patch-status SyncTarget "edge-1"` {
+	rights, record := slices.Index(w.kcp.writes, fmt.Sprintf("apply RoleBinding %q", "shop/"+testNamespace())), slices.Index(w.kcp.writes, w.recordOf("shop"))
+	if !w.granted("shop") || rights < 0 || record < rights {
 		t.Errorf("Open is said before the rights stand: %q", w.kcp.writes)
 	}
 	if got := len(w.there.writes); got != 2 {
@@ -127,10 +68,10 @@ func TestNamespaceIsOpenedOnceTheRightsStand(t *testing.T) {
 func TestNamespaceIsOpenedAfterALostWrite(t *testing.T) {
 	w := usual(t)
 	w.ready()
-	w.create(namespace("shop"))
+	w.assign("shop")
 	lost := true
 	w.kcp.refuse = func(write string) error {
-		if lost && strings.HasPrefix(write, "patch-status") {
+		if lost && write == w.recordOf("shop") {
 			return errInjected
 		}
 		return nil
@@ -149,12 +90,12 @@ func TestUnreachableClusterLeavesNamespaceOpening(t *testing.T) {
 	w := usual(t)
 	w.ready()
 	w.there.refuse = func(string) error { return errInjected }
-	w.create(namespace("shop"))
+	w.assign("shop")
 	_, _ = w.reconcile()
 	if got := w.namespaces(); got != "shop Opening" {
 		t.Errorf("namespaces: %s", got)
 	}
-	w.label("shop", "")
+	w.withdraw("shop")
 	w.there.refuse = func(string) error { return nil }
 	w.settle()
 	if got := w.namespaces(); got != "" || w.granted("shop") {
@@ -167,15 +108,16 @@ func TestUnreachableClusterLeavesNamespaceOpening(t *testing.T) {
 func TestOpeningEndsThoughKcpIsBusy(t *testing.T) {
 	for name, fails := range map[string]string{
 		"the SyncTarget is not read": `get SyncTarget "edge-1"`,
+		"the Assignment is not read": fmt.Sprintf("get Assignment %q", client.ObjectKeyFromObject(assignment("shop")).String()),
 		"the rights stay":            `delete RoleBinding "shop/` + testNamespace() + `"`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := usual(t)
 			w.ready()
 			w.there.refuse = func(string) error { return errInjected }
-			w.create(namespace("shop"))
+			w.assign("shop")
 			_, _ = w.reconcile()
-			w.label("shop", "")
+			w.withdraw("shop")
 			w.kcp.refuse = func(request string) error {
 				return map[bool]error{true: errInjected}[request == fails]
 			}
@@ -183,7 +125,7 @@ func TestOpeningEndsThoughKcpIsBusy(t *testing.T) {
 				if _, err := w.reconcile(); err == nil {
 					t.Fatal("it is no error")
 				}
-				if got := w.namespaces(); got != "shop Opening" {
+				if got := w.namespaces(); got != "shop Closing" {
 					t.Errorf("namespaces: %s", got)
 				}
 			}
@@ -233,11 +175,12 @@ func TestNamespaceDeletedInAFullLook(t *testing.T) {
 	if !deleted || !held() {
 		t.Fatalf("deleted = %t, held = %t", deleted, held())
 	}
+	w.withdraw("shop")
 	w.settle()
 	if got := w.namespaces(); got != "shop Closing" || !held() {
 		t.Errorf("namespaces: %s, held = %t", got, held())
 	}
-	w.drained("shop")
+	w.withdrawn("shop")
 	w.settle()
 	if got := w.namespaces(); got != "" || w.granted("shop") {
 		t.Errorf("namespaces: %s, granted = %t after it was drained", got, w.granted("shop"))
@@ -264,12 +207,12 @@ func TestRightsThatSomebodyDeletes(t *testing.T) {
 
 func TestNamespaceIsClosedWhenDrained(t *testing.T) {
 	w := open(t)
-	w.label("shop", "")
+	w.withdraw("shop")
 	w.settle()
 	if got := w.namespaces(); got != "shop Closing" || !w.granted("shop") {
 		t.Fatalf("namespaces: %s; granted = %t: the syncer needs its rights to leave", got, w.granted("shop"))
 	}
-	w.drained("shop")
+	w.withdrawn("shop")
 	w.settle()
 	if got := w.namespaces(); got != "" || w.granted("shop") {
 		t.Errorf("namespaces: %s; granted = %t after it was drained", got, w.granted("shop"))
@@ -279,7 +222,7 @@ func TestNamespaceIsClosedWhenDrained(t *testing.T) {
 // TestClosingWithoutASyncer: what only the syncer can end says so while it is silent, and no longer.
 func TestClosingWithoutASyncer(t *testing.T) {
 	w := open(t)
-	w.label("shop", "")
+	w.withdraw("shop")
 	w.settle()
 	w.clock.Step(threshold)
 	w.settle()
@@ -304,24 +247,28 @@ func TestClosingWithoutASyncer(t *testing.T) {
 // TestOldReportClosesNothing: what was said of the Namespace before it was opened again is no word about what is in it now.
 func TestOldReportClosesNothing(t *testing.T) {
 	w := open(t)
-	w.drained("shop")
-	w.label("shop", "")
+	w.withdrawn("shop")
+	w.withdraw("shop")
 	w.pass()
 	if got := w.namespaces(); got != "shop Closing" || !w.granted("shop") {
 		t.Fatalf("namespaces: %s; granted = %t", got, w.granted("shop"))
 	}
-	w.drained()
 	w.settle()
 	if got := w.namespaces(); got != "shop Closing" || !w.granted("shop") {
 		t.Errorf("namespaces: %s; granted = %t: the syncer needs its rights to leave", got, w.granted("shop"))
+	}
+	w.withdrawn("shop")
+	w.settle()
+	if got := w.namespaces(); got != "" || w.granted("shop") {
+		t.Errorf("namespaces: %s; granted = %t after the syncer has left at this epoch", got, w.granted("shop"))
 	}
 }
 
 func TestReopenedNamespaceKeepsItsRights(t *testing.T) {
 	w := open(t)
-	w.label("shop", "")
+	w.withdraw("shop")
 	w.settle()
-	w.label("shop", workloadv1alpha1.StateSync)
+	w.decide("shop", workloadv1alpha1.IntentRun)
 	w.settle()
 	if got := w.namespaces(); got != "shop Open" || !w.granted("shop") {
 		t.Errorf("namespaces: %s; granted = %t", got, w.granted("shop"))
@@ -341,10 +288,10 @@ func TestNamespaceIsNotClosedOnSilence(t *testing.T) {
 		arrange
 		want string
 	}{
-		"cache is empty": {"The cache lags, or a watch was lost; the workspace itself says that it is open.",
-			func(_ *testing.T, w *world) { w.cache.reader = emptyNamespaces{w.kcp.raw} }, "shop Open"},
+		"cache is empty": {"The cache lags, or a watch was lost.",
+			func(_ *testing.T, w *world) { w.cache.reader = emptyCache{w.kcp.raw} }, "shop Open"},
 		"hidden": {"The user took the claim's label off; the syncer's rights are still there.", hide, "shop Open"},
-		"gone": {"Its content, held by our finalizer, is gone too: so it is.", func(t *testing.T, w *world) {
+		"gone": {"It is withdrawn by its Assignment, or not at all.", func(t *testing.T, w *world) {
 			hide(t, w)
 			binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: testNamespace()}}
 			if err := w.kcp.raw.Get(t.Context(), client.ObjectKeyFromObject(binding), binding); err != nil {
@@ -357,7 +304,7 @@ func TestNamespaceIsNotClosedOnSilence(t *testing.T) {
 			if err := w.kcp.raw.Delete(t.Context(), binding); err != nil {
 				t.Fatal(err)
 			}
-		}, "shop Closing"},
+		}, "shop Open"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -373,14 +320,28 @@ func TestNamespaceIsNotClosedOnSilence(t *testing.T) {
 
 type arrange = func(*testing.T, *world)
 
-// emptyNamespaces is a cache that shows no Namespace.
-type emptyNamespaces struct{ client.Reader }
+// emptyCache is a cache that shows no Namespace and no Assignment.
+type emptyCache struct{ client.Reader }
 
-func (e emptyNamespaces) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
-	if list.GetObjectKind().GroupVersionKind().Kind == "NamespaceList" {
+func (e emptyCache) Get(ctx context.Context, key client.ObjectKey, object client.Object, opts ...client.GetOption) error {
+	if object.GetObjectKind().GroupVersionKind().Kind == "Namespace" {
+		return notFound("namespaces", key.Name)
+	}
+	return e.Reader.Get(ctx, key, object, opts...)
+}
+
+func (e emptyCache) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if _, ok := list.(*workloadv1alpha1.AssignmentList); ok {
 		return nil
 	}
 	return e.Reader.List(ctx, list, opts...)
+}
+
+// emptyNamespaces is a cache that shows no Namespace.
+type emptyNamespaces struct{ client.Reader }
+
+func (e emptyNamespaces) Get(ctx context.Context, key client.ObjectKey, object client.Object, opts ...client.GetOption) error {
+	return emptyCache(e).Get(ctx, key, object, opts...)
 }
 
 func TestNamespacesThatAreRefused(t *testing.T) {
@@ -396,16 +357,8 @@ func TestNamespacesThatAreRefused(t *testing.T) {
 			w.ready()
 			if tc.name == "default" {
 				w.create(namespace(tc.name))
-			} else {
-				var ns corev1.Namespace
-				if err := w.kcp.raw.Get(t.Context(), client.ObjectKey{Name: tc.name}, &ns); err != nil {
-					t.Fatal(err)
-				}
-				ns.Labels[workloadv1alpha1.StateLabel(testKey())] = workloadv1alpha1.StateSync
-				if err := w.kcp.raw.Update(t.Context(), &ns); err != nil {
-					t.Fatal(err)
-				}
 			}
+			w.create(assignment(tc.name))
 			w.pass()
 			if got := w.namespaces(); got != tc.want {
 				t.Errorf("namespaces: %s, want %s", got, tc.want)
@@ -435,7 +388,7 @@ func TestKubeconfigInOpenNamespaceClosesIt(t *testing.T) {
 	})
 	w.create(other)
 	w.settle()
-	if got := w.namespaces(); !strings.HasPrefix(got, `shop Closing: it holds the kubeconfig of SyncTarget "edge-2"`) {
+	if got := w.namespaces(); !strings.HasPrefix(got, `shop Open: it holds the kubeconfig of SyncTarget "edge-2"`) {
 		t.Errorf("namespaces: %s", got)
 	}
 }
@@ -461,26 +414,37 @@ func TestNamespaceIsClosedWhateverValidSays(t *testing.T) {
 	tests := map[string]struct {
 		reason string
 		arrange
+		mend func(*world)
 	}{
-		"no Secret": {"", func(_ *testing.T, w *world) { w.removeSecret() }},
+		"no Secret": {"", func(_ *testing.T, w *world) { w.removeSecret() }, func(w *world) { w.create(newSecret()) }},
 		"wrong spec": {"", func(_ *testing.T, w *world) {
 			w.edit(func(target *workloadv1alpha1.SyncTarget) { target.Spec.Cells = nil })
+		}, func(w *world) {
+			w.edit(func(target *workloadv1alpha1.SyncTarget) { target.Spec.Cells = newTarget().Spec.Cells })
 		}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := open(t)
 			tc.arrange(t, w)
-			w.create(namespace("bank"))
-			w.label("shop", "")
+			w.assign("bank")
+			w.withdraw("shop")
 			w.settle()
-			if got := w.namespaces(); got != "shop Closing, bank Opening" || w.granted("bank") {
+			if got := w.namespaces(); got != "bank Opening, shop Closing" || w.granted("bank") {
 				t.Errorf("%s\nnamespaces: %s; granted = %t: opening another needs Valid", tc.reason, got, w.granted("bank"))
 			}
-			w.drained("shop")
+			w.withdrawn("shop")
 			w.settle()
-			if got := w.namespaces(); got != "bank Opening" || w.granted("shop") {
+			if got := w.namespaces(); got != "bank Opening, shop Closing" || w.granted("shop") {
 				t.Errorf("%s\nnamespaces: %s; granted = %t after it was drained", tc.reason, got, w.granted("shop"))
+			}
+			if got := w.record("shop"); !strings.HasPrefix(got, "False Revoking: ") || !w.furnished() {
+				t.Errorf("%s\nAdmitted = %s while its Namespace in the physical cluster stands", tc.reason, got)
+			}
+			tc.mend(w)
+			w.settle()
+			if got := w.namespaces(); got != "bank Open" || w.furnished() {
+				t.Errorf("%s\nnamespaces: %s; furnished = %t when all is well again", tc.reason, got, w.furnished())
 			}
 		})
 	}

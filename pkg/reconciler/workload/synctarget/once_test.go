@@ -41,7 +41,7 @@ func TestGivenUpOnce(t *testing.T) {
 					w.pass()
 				}
 			}
-			if got := w.gaveUp(); len(got) != 1 {
+			if got := w.abandonedSteps(); len(got) != 1 {
 				t.Errorf("%s\nEvents: %q", tc.reason, got)
 			}
 			if got := testutil.ToFloat64(w.r.Metrics.abandoned.WithLabelValues("agent")); got != 1 {

@@ -22,8 +22,7 @@ type physicalCluster interface {
 	Client() client.Client
 	Serving(ctx context.Context) (client.Client, []metav1.APIResource, error)
 	Clean(sentence string) string
-	Watch(objects ...client.Object) error
-	WatchOnly(objects ...client.Object) error
+	Watch(object client.Object) error
 	Unwatched() error
 }
 

@@ -42,20 +42,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, req mcreconcile.Request) (re
 		key:         workloadv1alpha1.Key(req.ClusterName.String(), req.Name),
 		cached:      workspace.GetCache(),
 		upstream:    upstream,
-		clusterID:   cached.Status.ClusterID,
 	}
-	result, err := r.pass(ctx, s)
+	result, kcpResponded, err := r.pass(ctx, s)
 	if r.isGone(ctx, req, s.target.UID) {
 		r.forget(s) // what this pass has recorded too
 	}
 	if apierrors.IsConflict(err) {
 		// A lost race: the decision rested on an old object. The event of what was faster may be a heartbeat, which
-		// brings nobody back.
+		// queues no pass.
 		return reconcile.Result{RequeueAfter: r.races.When(req)}, nil
 	}
 	r.races.Forget(req)
 	if err != nil {
-		if isHiccup(err) && !r.kcpAnswers(ctx, s) {
+		if isTransient(err) && !r.kcpAnswers(ctx, s, kcpResponded) {
 			r.heartbeats.resetSilence(s.target.UID)
 		}
 		return reconcile.Result{}, err
@@ -63,32 +62,49 @@ func (r *Reconciler) Reconcile(ctx context.Context, req mcreconcile.Request) (re
 	return result, nil
 }
 
-// pass brings the target one step further, by one write to it at most.
-func (r *Reconciler) pass(ctx context.Context, s *scope) (reconcile.Result, error) {
+// pass brings the target one step further, by one write to it at most. kcpResponded reports whether kcp has answered a request.
+func (r *Reconciler) pass(ctx context.Context, s *scope) (result reconcile.Result, kcpResponded bool, err error) {
 	r.deletions.observe(s.target)
-	if err := r.verifySilence(ctx, s); err != nil {
-		return reconcile.Result{}, err
+	kcpResponded, err = r.verifySilence(ctx, s)
+	if err != nil {
+		return reconcile.Result{}, kcpResponded, err
 	}
 	if !s.target.DeletionTimestamp.IsZero() {
-		return r.reconcileDelete(ctx, s)
+		result, err = r.reconcileDelete(ctx, s)
+		return result, kcpResponded, err
 	}
-	verdicts, failure := runPhases(ctx, r.install, s, r.Metrics.phaseDone, r.Clock.Now)
+	verdicts, found, failure := pipeline{phases: r.install, observe: r.Metrics.phaseDone, now: r.Clock.Now}.run(ctx, s)
+	result, err = r.completePass(ctx, s, verdicts, found, failure)
+	return result, kcpResponded || found.facts.kcpResponded, err
+}
+
+// completePass makes the one write to the target of a pass over one that is not being deleted, and those to its Assignments.
+func (r *Reconciler) completePass(ctx context.Context, s *scope, verdicts map[string]verdict, found findings, failure error) (reconcile.Result, error) {
 	// A pinned cluster shows that something was made, should somebody have taken the finalizer off.
-	needsFinalizer := verdicts[workloadv1alpha1.ConditionDeployed].needsFinalizer || s.target.Status.ClusterID != ""
+	needsFinalizer := found.needsFinalizer || s.target.Status.ClusterID != ""
 	if needsFinalizer && !controllerutil.ContainsFinalizer(s.target, workloadv1alpha1.Finalizer) {
 		// The event of this write brings us back.
 		return reconcile.Result{}, r.patchFinalizers(ctx, s, func(o client.Object) bool {
 			return controllerutil.AddFinalizer(o, workloadv1alpha1.Finalizer)
 		})
 	}
-	if err := r.updateStatus(ctx, s, verdicts); err != nil {
-		return reconcile.Result{}, err
+	// First, so that whoever sees that a Namespace is admitted finds it taken into account in the condition Synced.
+	failed := r.updateStatus(ctx, s, found.namespaces, found.clusterID, verdicts)
+	if apierrors.IsConflict(failed) {
+		return reconcile.Result{}, failed
 	}
-	result := reconcile.Result{RequeueAfter: soonest(verdicts)}
+	var unrecorded error
+	if found.namespaces.planned {
+		unrecorded = r.writeAdmitted(ctx, s, found.namespaces.items)
+	}
+	if failed != nil {
+		return reconcile.Result{}, failed
+	}
+	result := reconcile.Result{RequeueAfter: nextPass(verdicts)}
 	if verdicts[workloadv1alpha1.ConditionDeployed].ok() && verdicts[workloadv1alpha1.ConditionReady].ok() {
 		result.Priority = ptr.To(handler.LowPriority) // the next pass only reads again what is there
 	}
-	return result, cmp.Or(failure, s.unclosed)
+	return result, cmp.Or(failure, unrecorded, found.namespaces.closeError)
 }
 
 // patchFinalizers changes the SyncTarget's finalizers and nothing else.

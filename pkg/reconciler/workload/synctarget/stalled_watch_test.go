@@ -41,7 +41,7 @@ func TestStalledWatch(t *testing.T) {
 	if result := w.pass(); !w.isReady() || result.RequeueAfter > threshold || len(w.kcp.writes) != 0 {
 		t.Errorf("Ready = %s, RequeueAfter = %s, writes %q", w.condition(workloadv1alpha1.ConditionReady), result.RequeueAfter, w.kcp.writes)
 	}
-	if got, want := w.r.HealthDetails(), []string{`endpoint "default": the watch of SyncTargets has not delivered a heartbeat that kcp holds; silence is verified by live reads`}; !slices.Equal(got, want) {
+	if got, want := w.r.HealthDetails(), []string{`endpoint "default": the watch of SyncTargets or of Leases has not delivered a heartbeat that kcp holds; silence is verified by live reads`}; !slices.Equal(got, want) {
 		t.Errorf("HealthDetails() = %q, want %q", got, want)
 	}
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -14,42 +13,47 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/sanitize"
 )
 
 // maxMessage keeps a condition readable and within the API's limit of 32768 characters.
 const maxMessage = 1024
 
-// setStatus turns verdicts into the status that the controller owns.
-func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, verdicts map[string]verdict) {
+// setStatus turns what a pass has decided into the status that the controller owns.
+func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, namespaces namespacePlan, clusterID string, verdicts map[string]verdict) {
 	status := &target.Status
 	status.Key = s.key
-	status.ClusterID = s.clusterID
+	status.ClusterID = clusterID
 	status.ObservedGeneration = target.Generation
-	if s.planned {
-		status.Namespaces = boundMessages(s.told())
-	}
 	now := metav1.NewTime(r.Clock.Now()).Rfc3339Copy()
-	lasting := r.hiccups.observe(target.UID, failedByHiccup(verdicts), r.Clock.Now()) >= hiccupTime
+	lasting := r.transientErrors.observe(target.UID, hasTransientFailure(verdicts), r.Clock.Now()) >= transientErrorTime
 	for _, condition := range []string{workloadv1alpha1.ConditionValid, workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ConditionReady} {
 		v, found := verdicts[condition]
-		undecided := v.undecided && (!v.hiccup || !lasting)
-		if !found || undecided && meta.FindStatusCondition(status.Conditions, condition) != nil {
+		keepsEarlier := v.certainty == pending || v.certainty == transientFailure && !lasting
+		if !found || keepsEarlier && meta.FindStatusCondition(status.Conditions, condition) != nil {
 			continue
 		}
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: condition, Status: v.status, Reason: v.reason, Message: truncate(v.message, maxMessage),
+			Type: condition, Status: v.status, Reason: v.reason, Message: sanitize.Truncate(v.message, maxMessage),
 			ObservedGeneration: target.Generation, LastTransitionTime: now,
 		})
 	}
-	if v, found := syncedVerdict(target, s.key); found {
+	if v, found := syncedVerdict(target, s.key, namespaces); found {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: workloadv1alpha1.ConditionSynced, Status: v.status, Reason: v.reason, Message: truncate(v.message, maxMessage),
+			Type: workloadv1alpha1.ConditionSynced, Status: v.status, Reason: v.reason, Message: sanitize.Truncate(v.message, maxMessage),
 			ObservedGeneration: target.Generation, LastTransitionTime: now,
 		})
-	} else {
+	} else if namespaces.listed {
 		meta.RemoveStatusCondition(&status.Conditions, workloadv1alpha1.ConditionSynced)
 	}
+	if due := r.heartbeat(s).reportDue(target, isReady(target) != isReady(s.target), r.Clock.Now(), r.HeartbeatStatusInterval); due != nil {
+		status.LastHeartbeatTime = due
+	}
 	status.Phase = phaseOf(target)
+}
+
+func isReady(target *workloadv1alpha1.SyncTarget) bool {
+	return meta.IsStatusConditionTrue(target.Status.Conditions, workloadv1alpha1.ConditionReady)
 }
 
 // phaseOf sums a SyncTarget up in a word, from its deletion, its Ready condition and its heartbeat alone.
@@ -66,15 +70,46 @@ func phaseOf(target *workloadv1alpha1.SyncTarget) workloadv1alpha1.SyncTargetPha
 	}
 }
 
-// updateStatus is the one status write of a pass; it sends nothing when nothing changed.
-func (r *Reconciler) updateStatus(ctx context.Context, s *scope, verdicts map[string]verdict) error {
-	before, after := s.target, s.target.DeepCopy()
-	r.setStatus(after, s, verdicts)
+// updateStatus is the one status write of a pass; it sends nothing when nothing changed. If the SyncTarget has changed during the
+// pass, but nothing that the pass rests on, it writes to the SyncTarget as it is now.
+func (r *Reconciler) updateStatus(ctx context.Context, s *scope, namespaces namespacePlan, clusterID string, verdicts map[string]verdict) error {
+	err := r.writeStatus(ctx, s, s.target, namespaces, clusterID, verdicts)
+	if !apierrors.IsConflict(err) {
+		return err
+	}
+	live, readErr := s.live(ctx)
+	if readErr != nil || !restsOnSame(s.target, live) {
+		return err
+	}
+	return r.writeStatus(ctx, s, live, namespaces, clusterID, verdicts)
+}
+
+// restsOnSame reports whether two states of a SyncTarget differ at most in the counts and taints that the scheduler writes, on which
+// nothing here rests, and in what the syncer's report on its resources says but for which it has yet to leave: on that the condition
+// Synced alone rests, and each write decides it anew.
+func restsOnSame(a, b *workloadv1alpha1.SyncTarget) bool {
+	comparable := func(target *workloadv1alpha1.SyncTarget) *workloadv1alpha1.SyncTarget {
+		target = target.DeepCopy()
+		target.ResourceVersion, target.ManagedFields = "", nil
+		target.Status.Taints, target.Status.Assignments, target.Status.Drain, target.Status.SyncedResources = nil, nil, nil, nil
+		return target
+	}
+	return equality.Semantic.DeepEqual(comparable(a), comparable(b)) && slices.Equal(a.Leaving(), b.Leaving())
+}
+
+// writeStatus writes what has changed to the SyncTarget as it was read. The resource version makes the write fail when that is old.
+// The fields that others write do not differ and so are not in the patch.
+func (r *Reconciler) writeStatus(
+	ctx context.Context, s *scope, before *workloadv1alpha1.SyncTarget, namespaces namespacePlan, clusterID string, verdicts map[string]verdict,
+) error {
+	after := before.DeepCopy()
+	r.setStatus(after, s, namespaces, clusterID, verdicts)
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
-	// The resource version makes the write fail when the decision rests on an old object; the fields that the
-	// syncer writes do not differ and so are not in the patch.
+	if written := after.Status.LastHeartbeatTime; written != nil && !written.Equal(before.Status.LastHeartbeatTime) {
+		r.heartbeats.reporting(after.UID, before.Status.LastHeartbeatTime, written.Time)
+	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	changed := after.DeepCopy()
 	if err := s.upstream.Status().Patch(ctx, changed, patch); err != nil {
@@ -100,24 +135,18 @@ func (r *Reconciler) announce(s *scope, before, after *workloadv1alpha1.SyncTarg
 		}
 		r.Events.Event(s.clusterName, after, eventType, now.Reason, now.Message)
 	}
-	for _, n := range after.Status.Namespaces {
-		if n.State == workloadv1alpha1.NamespaceRefused && !slices.Contains(before.Status.Namespaces, n) {
-			r.Events.Event(s.clusterName, after, corev1.EventTypeWarning, workloadv1alpha1.ReasonNamespaceRefused,
-				fmt.Sprintf("Namespace %q is not synced: %s", n.Name, n.Message))
-		}
-	}
 	if before.Status.Phase != workloadv1alpha1.PhaseReady && after.Status.Phase == workloadv1alpha1.PhaseReady &&
 		meta.FindStatusCondition(before.Status.Conditions, workloadv1alpha1.ConditionReady) != nil && !wasReady(before) {
 		r.Metrics.becameReady(r.Clock.Since(after.CreationTimestamp.Time))
 	}
 }
 
-// wasReady tells whether the target left Pending before.
+// wasReady reports whether the target left Pending before.
 func wasReady(target *workloadv1alpha1.SyncTarget) bool {
 	return target.Status.Phase == workloadv1alpha1.PhaseNotReady
 }
 
-// isFault tells what someone should look at from what is in order or merely under way.
+// isFault reports whether someone should look into a condition: it is neither in order nor merely under way.
 func isFault(reason string) bool {
 	switch reason {
 	case workloadv1alpha1.ReasonValid, workloadv1alpha1.ReasonDeployed, workloadv1alpha1.ReasonReady, workloadv1alpha1.ReasonSynced,
@@ -129,36 +158,10 @@ func isFault(reason string) bool {
 	return true
 }
 
-// boundMessages keeps the messages of many Namespaces from making the object too large to be stored.
-func boundMessages(namespaces []workloadv1alpha1.NamespaceStatus) []workloadv1alpha1.NamespaceStatus {
-	const room = 256 << 10
-	size := 0
-	for _, n := range namespaces {
-		size += len(n.Message)
-	}
-	if size <= room {
-		return namespaces
-	}
-	limit := room / utf8.UTFMax / len(namespaces)
-	bounded := slices.Clone(namespaces)
-	for i := range bounded {
-		bounded[i].Message = truncate(bounded[i].Message, limit)
-	}
-	return bounded
-}
-
-func truncate(text string, limit int) string {
-	runes := []rune(text)
-	if len(runes) <= limit {
-		return text
-	}
-	return string(runes[:limit-1]) + "…"
-}
-
 // paragraph joins sentences, as many as there is room for, and says how many more there are.
 func paragraph(sentences []string, limit int) string {
 	const room = 20 // for the last words
-	text := truncate(sentences[0], limit-room)
+	text := sanitize.Truncate(sentences[0], limit-room)
 	for i, sentence := range sentences[1:] {
 		if len([]rune(text))+len([]rune(sentence)) > limit-room {
 			return fmt.Sprintf("%s. And %d more", text, len(sentences)-1-i)

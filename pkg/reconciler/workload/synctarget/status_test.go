@@ -15,8 +15,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/sanitize"
 )
 
 func TestPhaseOf(t *testing.T) {
@@ -187,8 +189,8 @@ func TestTruncate(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := truncate(tc.text, 5); got != tc.want {
-				t.Errorf("truncate() = %q, want %q", got, tc.want)
+			if got := sanitize.Truncate(tc.text, 5); got != tc.want {
+				t.Errorf("sanitize.Truncate() = %q, want %q", got, tc.want)
 			}
 		})
 	}
@@ -312,5 +314,77 @@ func TestIsFault(t *testing.T) {
 		if got := isFault(reason); got != want {
 			t.Errorf("isFault(%s) = %t, want %t", reason, got, want)
 		}
+	}
+}
+
+// TestSyncedBeforeAdmitted: whoever sees that a Namespace is admitted does not find Synced as it was before.
+func TestSyncedBeforeAdmitted(t *testing.T) {
+	w := open(t)
+	w.report(func(status *workloadv1alpha1.SyncTargetStatus) {
+		status.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted}}
+	})
+	w.applied("shop")
+	w.settle()
+	if got := w.condition(workloadv1alpha1.ConditionSynced); !strings.HasPrefix(got, "True Synced") {
+		t.Fatalf("Synced = %s", got)
+	}
+	var synced string
+	w.kcp.refuse = func(request string) error {
+		if request == w.recordOf("books") {
+			synced = w.condition(workloadv1alpha1.ConditionSynced)
+		}
+		return nil
+	}
+	w.assign("books")
+	w.settle()
+	if want := `False NotSynced: Namespace "books": some`; !strings.HasPrefix(synced, want) || !strings.HasPrefix(w.record("books"), "True Admitted") {
+		t.Errorf("Synced = %q when Admitted was written, want %q; Admitted = %s", synced, want, w.record("books"))
+	}
+}
+
+// TestStatusAfterARace: what others write to the SyncTarget during a pass keeps it from writing only if the pass rests on it.
+func TestStatusAfterARace(t *testing.T) {
+	count := func(target *workloadv1alpha1.SyncTarget) {
+		target.Status.Assignments = &workloadv1alpha1.AssignmentCounts{Pending: 7}
+	}
+	tests := map[string]struct {
+		reason string
+		change func(*workloadv1alpha1.SyncTarget)
+		// writes of the status that are tried.
+		writes  int
+		written bool
+	}{
+		"no race":              {"", nil, 1, true},
+		"the scheduler counts": {"Its fields are of no concern here.", count, 2, true},
+		"a heartbeat": {"Ready may be another.", func(target *workloadv1alpha1.SyncTarget) {
+			target.Status.LastHeartbeatTime = ptr.To(metav1.Unix(2000000000, 0))
+		}, 1, false},
+		"the user": {"The spec may be another.", func(target *workloadv1alpha1.SyncTarget) { target.Annotations = map[string]string{"a": "b"} }, 1, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := usual(t)
+			w.ready()
+			w.clock.Step(threshold) // what was Ready is not
+			writes := 0
+			w.kcp.refuse = func(request string) error {
+				if !strings.HasPrefix(request, "patch-status SyncTarget") {
+					return nil
+				}
+				if writes++; writes == 1 && tc.change != nil {
+					w.edit(tc.change)
+					w.report(func(status *workloadv1alpha1.SyncTargetStatus) {
+						target := &workloadv1alpha1.SyncTarget{Status: *status}
+						tc.change(target)
+						*status = target.Status
+					})
+				}
+				return nil
+			}
+			w.pass()
+			if writes != tc.writes || !w.isReady() != tc.written {
+				t.Errorf("%s\n%d writes, Ready = %s", tc.reason, writes, w.condition(workloadv1alpha1.ConditionReady))
+			}
+		})
 	}
 }

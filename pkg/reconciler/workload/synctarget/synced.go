@@ -10,45 +10,58 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// syncedVerdict sums up what the syncer reports of the opened Namespaces; there is none without such a Namespace. Like
-// the phase, it follows from the rest of the object alone. Its message holds no numbers, so that it changes when the
-// answer does.
-func syncedVerdict(target *workloadv1alpha1.SyncTarget, key string) (verdict, bool) {
-	status := &target.Status
-	if len(status.Namespaces) == 0 {
+// syncedVerdict sums up what the syncer reports of the assigned Namespaces; there is none without such a Namespace. Its message
+// holds no numbers, so that it changes when the answer does.
+func syncedVerdict(target *workloadv1alpha1.SyncTarget, key string, plan namespacePlan) (verdict, bool) {
+	namespaces := plan.pending()
+	if len(namespaces) == 0 {
 		return verdict{}, false
 	}
-	if v, found := notOpenVerdict(status); found {
+	if v, found := notOpenVerdict(namespaces); found {
 		return v, true
 	}
-	if v, found := noReportVerdict(status); found {
+	if v, found := reportVerdict(target, key); found {
+		return v, true
+	}
+	for _, n := range plan.in(namespaceOpen) {
+		if !isApplied(n.Assignment) {
+			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q: some of what is in it has yet to reach the physical cluster", n.Name), true
+		}
+	}
+	return passed(workloadv1alpha1.ReasonSynced, fmt.Sprintf("What is in the assigned Namespaces is in the physical cluster %q", target.Spec.Cluster)), true
+}
+
+// isApplied reports whether everything of a Namespace has reached the physical cluster, by a report of the present epoch.
+func isApplied(a *workloadv1alpha1.Assignment) bool {
+	return a.Status.ObservedEpoch == a.Spec.Epoch && meta.IsStatusConditionTrue(a.Status.Conditions, workloadv1alpha1.ConditionApplied)
+}
+
+// notOpenVerdict names a Namespace with a message, or else one that is being opened, if there is any.
+func notOpenVerdict(namespaces []*assignedNamespace) (verdict, bool) {
+	for _, n := range namespaces {
+		if n.Message != "" {
+			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q: %s", n.Name, n.Message), true
+		}
+	}
+	for _, n := range namespaces {
+		if n.State == namespaceOpening || n.State == namespaceReopening {
+			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q is being opened; what that waits for, the condition Deployed says", n.Name), true
+		}
+	}
+	return verdict{}, false
+}
+
+// reportVerdict is what the syncer's report on its resources has to say against the condition Synced. Like the phases, it follows
+// from the SyncTarget alone.
+func reportVerdict(target *workloadv1alpha1.SyncTarget, key string) (verdict, bool) {
+	if v, found := noReportVerdict(&target.Status); found {
 		return v, true
 	}
 	if v, found := resourceFaultVerdict(target, key); found {
 		return v, true
 	}
-	if r := firstUnwatched(status.SyncedResources); r != nil {
+	if r := firstUnwatched(target.Status.SyncedResources); r != nil {
 		return unknown(workloadv1alpha1.ReasonWatchFailing, "%s: %s", workloadv1alpha1.GroupResource{Group: r.Group, Resource: r.Resource}, r.Message), true
-	}
-	for _, n := range status.Namespaces {
-		if isOpen(n) && !slices.Contains(status.SyncedNamespaces, n.Name) {
-			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q: some of what is in it has yet to reach the physical cluster", n.Name), true
-		}
-	}
-	return passed(workloadv1alpha1.ReasonSynced, fmt.Sprintf("What is in the opened Namespaces is in the physical cluster %q", target.Spec.Cluster)), true
-}
-
-// notOpenVerdict names a Namespace with a message, or else one that is being opened, if there is any.
-func notOpenVerdict(status *workloadv1alpha1.SyncTargetStatus) (verdict, bool) {
-	for _, n := range status.Namespaces {
-		if n.Message != "" {
-			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q: %s", n.Name, n.Message), true
-		}
-	}
-	for _, n := range status.Namespaces {
-		if n.State == workloadv1alpha1.NamespaceOpening {
-			return blocked(workloadv1alpha1.ReasonNotSynced, "Namespace %q is being opened; what that waits for, the condition Deployed says", n.Name), true
-		}
 	}
 	return verdict{}, false
 }

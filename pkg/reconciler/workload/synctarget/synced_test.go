@@ -31,8 +31,8 @@ func TestSynced(t *testing.T) {
 		want   string
 	}{
 		"no report": {"", func(s *workloadv1alpha1.SyncTargetStatus) { s.SyncedResources = nil }, false, "Unknown AwaitingReport: "},
-		"all right": {"", func(*workloadv1alpha1.SyncTargetStatus) {}, false, `True Synced: What is in the opened Namespaces is in the physical cluster "edge-1"`},
-		"opened a moment ago": {"The syncer has yet to look at it.", func(s *workloadv1alpha1.SyncTargetStatus) { s.SyncedNamespaces = nil }, false,
+		"all right": {"", func(*workloadv1alpha1.SyncTargetStatus) {}, false, `True Synced: What is in the assigned Namespaces is in the physical cluster "edge-1"`},
+		"opened a moment ago": {"The syncer has yet to look at it.", func(s *workloadv1alpha1.SyncTargetStatus) { s.SyncedResources[0].Objects = 77 }, false,
 			`False NotSynced: Namespace "shop": some of what is in it has yet to reach`},
 		"failing": {"", func(s *workloadv1alpha1.SyncTargetStatus) { s.SyncedResources[0] = accepted(9, 4) }, false, "False NotSynced: Some of the configmaps are refused"},
 		"not served": {"Nobody asked for it by name.", func(s *workloadv1alpha1.SyncTargetStatus) {
@@ -51,7 +51,8 @@ func TestSynced(t *testing.T) {
 			s.SyncedResources = append(s.SyncedResources, unwatched("services", time.Second, 0), unwatched("secrets", 0, 0))
 		}, false, "Unknown WatchFailing: secrets: "},
 		"not watched, in a new Namespace": {"The cause is named.", func(s *workloadv1alpha1.SyncTargetStatus) {
-			s.SyncedNamespaces, s.SyncedResources = nil, append(s.SyncedResources, unwatched("secrets", 0, 0))
+			s.SyncedResources[0].Objects = 77 // not applied yet
+			s.SyncedResources = append(s.SyncedResources, unwatched("secrets", 0, 0))
 		}, false, "Unknown WatchFailing: secrets: "},
 		"not watched, and failing": {"What is known to fail comes first.", func(s *workloadv1alpha1.SyncTargetStatus) {
 			s.SyncedResources = append(s.SyncedResources, unwatched("secrets", 0, 1))
@@ -75,9 +76,11 @@ func TestSynced(t *testing.T) {
 			}
 			w.report(func(s *workloadv1alpha1.SyncTargetStatus) {
 				s.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{accepted(3, 0)}
-				s.SyncedNamespaces = []string{"shop"}
 				tc.change(s)
 			})
+			if name != "opened a moment ago" {
+				w.applied("shop")
+			}
 			w.settle()
 			if got := w.condition(workloadv1alpha1.ConditionSynced); !strings.HasPrefix(got, tc.want) {
 				t.Errorf("%s\nSynced = %s, want %s", tc.reason, got, tc.want)
@@ -96,12 +99,12 @@ func TestSyncedFollowsTheNamespaces(t *testing.T) {
 	if got := w.condition(workloadv1alpha1.ConditionSynced); got != "none" {
 		t.Errorf("Synced = %s without a Namespace", got)
 	}
-	w.create(namespace("default"))
+	w.assign("default")
 	w.settle()
 	if got := w.condition(workloadv1alpha1.ConditionSynced); !strings.HasPrefix(got, `False NotSynced: Namespace "default": it holds the kubeconfig`) {
 		t.Errorf("Synced = %s", got)
 	}
-	w.label("default", "")
+	w.withdraw("default")
 	w.settle()
 	if got := w.condition(workloadv1alpha1.ConditionSynced); got != "none" {
 		t.Errorf("Synced = %s after the last one went", got)
@@ -113,8 +116,8 @@ func TestSyncedIsUnknownWithoutASyncer(t *testing.T) {
 	w := open(t)
 	w.report(func(s *workloadv1alpha1.SyncTargetStatus) {
 		s.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted}}
-		s.SyncedNamespaces = []string{"shop"}
 	})
+	w.applied("shop")
 	w.settle()
 	w.clock.Step(threshold)
 	w.settle()
@@ -134,10 +137,10 @@ func TestOpeningIsNotSynced(t *testing.T) {
 	w := open(t)
 	w.report(func(s *workloadv1alpha1.SyncTargetStatus) {
 		s.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted}}
-		s.SyncedNamespaces = []string{"shop"}
 	})
+	w.applied("shop")
 	w.there.refuse = func(string) error { return errInjected }
-	w.create(namespace("bank"))
+	w.assign("bank")
 	_, _ = w.reconcile()
 	want := `False NotSynced: Namespace "bank" is being opened; what that waits for, the condition Deployed says`
 	if got := w.condition(workloadv1alpha1.ConditionSynced); got != want {
@@ -150,17 +153,11 @@ func TestCountsCauseNoPass(t *testing.T) {
 	w := open(t)
 	count := func(objects, failing int32) *workloadv1alpha1.SyncTarget {
 		target := w.target()
-		target.Status.SyncedNamespaces = []string{"shop"}
 		target.Status.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{{Resource: "configmaps", State: workloadv1alpha1.ResourceAccepted, Objects: objects, Failing: failing}}
 		return target
 	}
 	if mayChangeVerdict(count(1, 0), count(2, 0)) || mayChangeVerdict(count(3, 1), count(3, 2)) {
 		t.Error("a pass for a number")
-	}
-	more := count(1, 0)
-	more.Status.SyncedNamespaces = append(more.Status.SyncedNamespaces, "bank")
-	if mayChangeVerdict(count(1, 0), more) {
-		t.Error("a pass for a Namespace that is not opened")
 	}
 	if !mayChangeVerdict(count(3, 0), count(3, 1)) {
 		t.Error("no pass for the first failure")

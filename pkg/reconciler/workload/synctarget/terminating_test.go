@@ -1,7 +1,6 @@
 package synctarget
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -111,7 +110,7 @@ func TestDownstreamNamespaceDeletedByHand(t *testing.T) {
 // TestRightsHeldByOthers: what holds the RoleBinding of a Namespace that is closed is named, and looked at again.
 func TestRightsHeldByOthers(t *testing.T) {
 	for name, leave := range map[string]func(*world){
-		"closed":             func(w *world) { w.label("shop", "") },
+		"closed":             func(w *world) { w.withdraw("shop") },
 		"SyncTarget deleted": func(w *world) { w.delete() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -126,7 +125,7 @@ func TestRightsHeldByOthers(t *testing.T) {
 			}
 			leave(w)
 			w.pass()
-			w.drained("shop")
+			w.withdrawn("shop")
 			w.pass()
 			result := w.pass()
 			cause := `RoleBinding "shop/` + testNamespace() + `" is still being deleted: held by finalizer example.com/theirs`
@@ -161,7 +160,7 @@ func TestRightsHeldByOthers(t *testing.T) {
 // TestOldMessageIsDropped: a deletion does not repeat what was said of a Namespace before.
 func TestOldMessageIsDropped(t *testing.T) {
 	w := open(t)
-	w.label("shop", "")
+	w.withdraw("shop")
 	w.pass()
 	w.clock.Step(threshold)
 	w.pass()
@@ -170,7 +169,8 @@ func TestOldMessageIsDropped(t *testing.T) {
 	}
 	w.delete()
 	w.pass()
-	if slices.ContainsFunc(w.target().Status.Namespaces, func(n workloadv1alpha1.NamespaceStatus) bool { return n.Message != "" }) {
-		t.Errorf("namespaces: %s", w.namespaces())
+	w.pass()
+	if got := w.namespaces(); got != "shop Closing" {
+		t.Errorf("namespaces: %s", got)
 	}
 }

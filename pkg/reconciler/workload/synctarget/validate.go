@@ -15,49 +15,54 @@ import (
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/pcluster"
+	"github.com/synctarget/synctarget/pkg/reconciler/workload/claims"
 )
 
 // validate judges everything that needs no physical cluster: the spec, the accepted claims, the Secret and the
 // kubeconfig in it. The first fault wins.
-func (r *Reconciler) validate(ctx context.Context, s *scope) (verdict, error) {
+func (r *Reconciler) validate(ctx context.Context, s *scope) (facts, verdict, error) {
 	missing, err := r.missingClaims(ctx, s)
-	s.sighted = err == nil && len(missing) == 0
+	found := facts{claimsAccepted: err == nil && len(missing) == 0}
 	if err := validateSpec(&s.target.Spec); err != nil {
-		v := blocked(workloadv1alpha1.ReasonValidationFailed, "%s", err)
-		v.wrongSpec = true
-		return v, nil
+		found.specInvalid = true
+		return found, blocked(workloadv1alpha1.ReasonValidationFailed, "%s", err), nil
 	}
 	if err != nil {
-		return verdict{}, err
+		return found, verdict{}, err
 	}
 	if len(missing) > 0 {
-		return blocked(workloadv1alpha1.ReasonValidationFailed, "%s", missingMessage(r.ExportName, missing)), nil
+		return found, blocked(workloadv1alpha1.ReasonValidationFailed, "%s", claims.Message(r.ExportName, missing)), nil
 	}
-
-	if s.pullMode() {
-		return passed(workloadv1alpha1.ReasonValid, "SyncTarget validation passed"), nil
+	valid, err := validVerdict(ctx, s)
+	if err != nil || s.pullMode() {
+		return found, valid, err
 	}
-	var secret *corev1.Secret
-	secret, s.kubeconfig, err = readKubeconfig(ctx, s)
+	secret, kubeconfig, err := readKubeconfig(ctx, s)
 	fault := (*secretFault)(nil)
 	isFault := errors.As(err, &fault)
-	s.answered = s.answered || err == nil || isFault || !isHiccup(err)
-	if isFault {
+	found.kcpResponded = err == nil || isFault || !isTransient(err)
+	switch {
+	case isFault:
 		r.disconnect(s)
-		return blocked(workloadv1alpha1.ReasonValidationFailed, "%s", fault), nil
+		return found, blocked(workloadv1alpha1.ReasonValidationFailed, "%s", fault), nil
+	case err != nil:
+		return found, verdict{}, err
 	}
-	if err != nil {
-		return verdict{}, err
-	}
-	if _, err := pcluster.Parse(s.kubeconfig); err != nil {
+	found.kubeconfig = kubeconfig
+	return found, r.validateKubeconfig(s, secret, kubeconfig, valid), nil
+}
+
+// validateKubeconfig judges the kubeconfig, which the Secret holds. valid is the verdict if there is no fault.
+func (r *Reconciler) validateKubeconfig(s *scope, secret *corev1.Secret, kubeconfig []byte, valid verdict) verdict {
+	if _, err := pcluster.Parse(kubeconfig); err != nil {
 		r.disconnect(s)
 		ref := s.target.Spec.KubeconfigSecretRef
-		return blocked(workloadv1alpha1.ReasonValidationFailed, "Secret %q key %q: %s", ref.Namespace+"/"+ref.Name, secretKey(ref), err), nil
+		return blocked(workloadv1alpha1.ReasonValidationFailed, "Secret %q key %q: %s", ref.Namespace+"/"+ref.Name, secretKey(ref), err)
 	}
 	if secret.DeletionTimestamp != nil {
-		return passed(workloadv1alpha1.ReasonSecretTerminating, secretTerminating(secret, workloadv1alpha1.Hold(s.key))), nil
+		return passed(workloadv1alpha1.ReasonSecretTerminating, secretTerminating(secret, workloadv1alpha1.Hold(s.key)))
 	}
-	return passed(workloadv1alpha1.ReasonValid, "SyncTarget validation passed"), nil
+	return valid
 }
 
 // disconnect drops the physical cluster to which the user's kubeconfig no longer leads: credentials that were withdrawn
@@ -95,11 +100,11 @@ func secretKey(ref *workloadv1alpha1.KubeconfigSecretReference) string {
 	return ref.Key
 }
 
-// secretTerminating says what the referenced Secret, which is being deleted, waits for. hold is our finalizer.
-func secretTerminating(secret *corev1.Secret, hold string) string {
+// secretTerminating says what the referenced Secret, which is being deleted, waits for. ours is the finalizer of this target.
+func secretTerminating(secret *corev1.Secret, ours string) string {
 	const wayOut = "let spec.kubeconfigSecretRef refer to another Secret"
 	name := secret.Namespace + "/" + secret.Name
-	if slices.Contains(secret.Finalizers, hold) {
+	if slices.Contains(secret.Finalizers, ours) {
 		return fmt.Sprintf("Secret %q is being deleted, and stays until this SyncTarget no longer needs it to remove the syncer: %s, or delete the SyncTarget", name, wayOut)
 	}
 	return fmt.Sprintf("Secret %q is being deleted, and stays only as long as the finalizer %q is on it; this SyncTarget needs it to remove the syncer: %s",

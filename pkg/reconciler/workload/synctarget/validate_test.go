@@ -20,6 +20,7 @@ import (
 	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/reconciler/workload/claims"
 )
 
 func TestValidateSpec(t *testing.T) {
@@ -206,7 +207,7 @@ func TestValidate(t *testing.T) {
 				w.kcp.refuse = tc.refuse
 			}
 			s := w.scope()
-			v, err := w.r.validate(t.Context(), s)
+			found, v, err := w.r.validate(t.Context(), s)
 			if (err != nil) != tc.err {
 				t.Fatalf("%s\nerror: %v", tc.reason, err)
 			}
@@ -223,13 +224,13 @@ func TestValidate(t *testing.T) {
 			if strings.Contains(v.message, canary) {
 				t.Errorf("a secret is in the message: %s", v.message)
 			}
-			if v.wrongSpec != (tc.target != nil && target.Spec.Cluster == "") {
-				t.Errorf("wrongSpec = %t", v.wrongSpec)
+			if found.specInvalid != (tc.target != nil && target.Spec.Cluster == "") {
+				t.Errorf("specInvalid = %t", found.specInvalid)
 			}
-			if v.recheck != 0 {
-				t.Errorf("recheck after %s: what a user must fix waits for an event", v.recheck)
+			if v.requeueAfter != 0 {
+				t.Errorf("recheck after %s: what a user must fix waits for an event", v.requeueAfter)
 			}
-			if v.ok() && target.Spec.KubeconfigSecretRef != nil && string(s.kubeconfig) != string(testKubeconfig) {
+			if v.ok() && target.Spec.KubeconfigSecretRef != nil && string(found.kubeconfig) != string(testKubeconfig) {
 				t.Error("the kubeconfig was not handed on")
 			}
 		})
@@ -249,13 +250,13 @@ func TestBindingsThatCannotBeListed(t *testing.T) {
 
 // TestNeededClaims holds the code, the export and the sample together.
 func TestNeededClaims(t *testing.T) {
-	sorted := func(claims map[schema.GroupResource][]string) map[schema.GroupResource][]string {
-		for gr := range claims {
-			claims[gr] = slices.Sorted(slices.Values(claims[gr]))
+	sorted := func(verbs map[schema.GroupResource][]string) map[schema.GroupResource][]string {
+		for gr := range verbs {
+			verbs[gr] = slices.Sorted(slices.Values(verbs[gr]))
 		}
-		return claims
+		return verbs
 	}
-	needed := sorted(maps.Clone(neededClaims))
+	needed := sorted(maps.Clone(claims.Needed))
 
 	var export apisv1alpha2.APIExport
 	readYAML(t, "config/kcp/claims.yaml", &export)

@@ -8,10 +8,15 @@ import (
 
 	"github.com/go-logr/logr"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -19,25 +24,25 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 	mccontroller "sigs.k8s.io/multicluster-runtime/pkg/controller"
-	mchandler "sigs.k8s.io/multicluster-runtime/pkg/handler"
 	mcmanager "sigs.k8s.io/multicluster-runtime/pkg/manager"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
 	mcreconcile "sigs.k8s.io/multicluster-runtime/pkg/reconcile"
-	mcsource "sigs.k8s.io/multicluster-runtime/pkg/source"
 
 	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/pcluster"
+	"github.com/synctarget/synctarget/pkg/reconciler/workspacewatch"
 )
 
 // All watches and indexes of the controller stand in this file, so that their wiring can be replaced in one place.
 
 const (
-	indexCluster = "spec.cluster"
-	indexSecret  = "spec.kubeconfigSecretRef"
-	indexHold    = "metadata.finalizers/hold"
-	indexOpened  = "status.namespaces"
+	indexClusterID       = "status.clusterID"
+	indexSecret          = "spec.kubeconfigSecretRef"
+	indexSecretFinalizer = "metadata.finalizers/hold"
+	// indexAssigned leads from the name of a Namespace to its Assignments.
+	indexAssigned = "spec.namespace.name"
 
 	// retryBase and retryMax bound the backoff of a pass that failed.
 	retryBase = 500 * time.Millisecond
@@ -46,29 +51,30 @@ const (
 	passTimeout = time.Minute
 )
 
-type queue = workqueue.TypedRateLimitingInterface[mcreconcile.Request]
+type queue = workspacewatch.Queue
 
-// watch is a kind that is watched in each workspace, and what handles its events.
-type watch struct {
-	kind   client.Object
-	events mchandler.EventHandlerFunc
-}
-
-func (r *Reconciler) watches() []watch {
-	return []watch{
-		{&workloadv1alpha1.SyncTarget{}, r.targetEvents},
-		{secretMeta(), r.secretEvents},
-		{namespaceMeta(), namespaceEvents},
-		{&apisv1alpha2.APIBinding{}, bindingEvents},
+func (r *Reconciler) watches() []workspacewatch.Kind {
+	return []workspacewatch.Kind{
+		{Object: &workloadv1alpha1.SyncTarget{}, Events: r.targetEvents},
+		{Object: &workloadv1alpha1.Assignment{}, Events: assignmentEvents},
+		{Object: secretMeta(), Events: r.secretEvents},
+		{Object: namespaceMeta(), Events: namespaceEvents},
+		{Object: &apisv1alpha2.APIBinding{}, Events: r.bindingEvents},
+		{Object: &coordinationv1.Lease{}, Events: r.leaseEvents, Optional: true},
 	}
 }
 
 // WatchedKinds are the kinds that the controller watches in each workspace. It reads no others from the cache.
-func WatchedKinds() (kinds []client.Object) {
-	for _, w := range (&Reconciler{}).watches() {
-		kinds = append(kinds, w.kind)
+func WatchedKinds() []workspacewatch.Kind { return (&Reconciler{}).watches() }
+
+// WatchedByObject leaves out of the caches what the controller has no use for: Leases that are not its own, which their holders
+// renew all the time.
+func WatchedByObject() map[client.Object]cache.ByObject {
+	ours, err := labels.NewRequirement(workloadv1alpha1.LabelKey, selection.Exists, nil)
+	if err != nil {
+		panic(err) // the label's key is valid
 	}
-	return kinds
+	return map[client.Object]cache.ByObject{&coordinationv1.Lease{}: {Label: labels.NewSelector().Add(*ours)}}
 }
 
 // SetupWithManager wires the watches and the indexes. Events on woken reconcile the target that they name.
@@ -101,13 +107,13 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager
 	if err != nil {
 		return fmt.Errorf("creating the controller: %w", err)
 	}
-	for _, w := range r.watches() {
-		if err := c.MultiClusterWatch(mcsource.Kind(w.kind, w.events)); err != nil {
-			return fmt.Errorf("watching: %w", err)
-		}
+	r.workspaceWatches.SetKinds(r.watches())
+	if err := c.Watch(source.TypedFunc[mcreconcile.Request](r.workspaceWatches.Start)); err != nil {
+		return fmt.Errorf("watching: %w", err)
 	}
 	return c.Watch(source.TypedFunc[mcreconcile.Request](func(ctx context.Context, q queue) error {
 		go r.relay(ctx, woken, q)
+		go wait.UntilWithContext(ctx, func(context.Context) { r.runRollouts(mgr.GetLogger(), q) }, rolloutInterval)
 		return nil
 	}))
 }
@@ -131,8 +137,11 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		field   string
 		extract client.IndexerFunc
 	}{
-		{&workloadv1alpha1.SyncTarget{}, indexCluster, func(o client.Object) []string {
-			return []string{o.(*workloadv1alpha1.SyncTarget).Spec.Cluster}
+		{&workloadv1alpha1.SyncTarget{}, indexClusterID, func(o client.Object) []string {
+			if id := o.(*workloadv1alpha1.SyncTarget).Status.ClusterID; id != "" {
+				return []string{id}
+			}
+			return nil
 		}},
 		{&workloadv1alpha1.SyncTarget{}, indexSecret, func(o client.Object) []string {
 			if ref := o.(*workloadv1alpha1.SyncTarget).Spec.KubeconfigSecretRef; ref != nil {
@@ -140,14 +149,10 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 			}
 			return nil
 		}},
-		{&workloadv1alpha1.SyncTarget{}, indexOpened, func(o client.Object) []string {
-			var names []string
-			for _, n := range o.(*workloadv1alpha1.SyncTarget).Status.Namespaces {
-				names = append(names, n.Name)
-			}
-			return names
+		{&workloadv1alpha1.Assignment{}, indexAssigned, func(o client.Object) []string {
+			return []string{o.(*workloadv1alpha1.Assignment).Spec.Namespace.Name}
 		}},
-		{secretMeta(), indexHold, func(o client.Object) []string {
+		{secretMeta(), indexSecretFinalizer, func(o client.Object) []string {
 			var keys []string
 			for _, finalizer := range o.GetFinalizers() {
 				if key, ok := strings.CutPrefix(finalizer, workloadv1alpha1.HoldPrefix); ok {
@@ -170,8 +175,9 @@ func (r *Reconciler) targetEvents(clusterName multicluster.ClusterName, cl clust
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 			target := e.Object.(*workloadv1alpha1.SyncTarget)
 			r.observe(ctx, clusterName, target)
+			r.observeCachedLease(ctx, clusterName, cl, target)
 			addListed(q, clusterName, target)
-			queueOpened(ctx, clusterName, cl, q, target)
+			queueAssigned(ctx, clusterName, cl, q, target)
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			before, after := e.ObjectOld.(*workloadv1alpha1.SyncTarget), e.ObjectNew.(*workloadv1alpha1.SyncTarget)
@@ -184,7 +190,10 @@ func (r *Reconciler) targetEvents(clusterName multicluster.ClusterName, cl clust
 				q.Add(request(clusterName, after.Name))
 			}
 			if keptIn(before) != keptIn(after) {
-				queueOpened(ctx, clusterName, cl, q, before, after)
+				queueAssigned(ctx, clusterName, cl, q, before, after)
+			}
+			if before.Status.ClusterID != after.Status.ClusterID {
+				queueSharing(ctx, clusterName, cl, q, before, after)
 			}
 			if needsPlace(before) && !needsPlace(after) {
 				r.queueWaiting(ctx, clusterName, cl, q)
@@ -193,7 +202,8 @@ func (r *Reconciler) targetEvents(clusterName multicluster.ClusterName, cl clust
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			target := e.Object.(*workloadv1alpha1.SyncTarget)
 			r.forget(&scope{clusterName: clusterName, target: target})
-			queueOpened(ctx, clusterName, cl, q, target)
+			queueAssigned(ctx, clusterName, cl, q, target)
+			queueSharing(ctx, clusterName, cl, q, target)
 			if needsPlace(target) {
 				r.queueWaiting(ctx, clusterName, cl, q)
 			}
@@ -207,6 +217,7 @@ func (r *Reconciler) observe(ctx context.Context, clusterName multicluster.Clust
 	r.engagements.observe(clusterName, target, func(target *workloadv1alpha1.SyncTarget) {
 		r.observeHeartbeat(ctx, endpoint, target)
 		r.deletions.observe(target)
+		r.rollouts.observe(clusterName, target)
 	})
 }
 
@@ -218,18 +229,17 @@ func keptIn(target *workloadv1alpha1.SyncTarget) string {
 	return target.Spec.KubeconfigSecretRef.Namespace
 }
 
-// queueOpened queues every other target to which a Namespace is opened that holds, or has held, a kubeconfig of one of these:
+// queueAssigned queues every other target to which a Namespace is assigned that holds, or has held, a kubeconfig of one of these:
 // while it does, it is never synced.
-func queueOpened(ctx context.Context, clusterName multicluster.ClusterName, cl cluster.Cluster, q queue, keepers ...*workloadv1alpha1.SyncTarget) {
+func queueAssigned(ctx context.Context, clusterName multicluster.ClusterName, cl cluster.Cluster, q queue, keepers ...*workloadv1alpha1.SyncTarget) {
 	for _, keeper := range keepers {
-		var targets workloadv1alpha1.SyncTargetList
 		namespace := keptIn(keeper)
-		if namespace == "" || cl.GetCache().List(ctx, &targets, client.MatchingFields{indexOpened: namespace}) != nil {
+		if namespace == "" {
 			continue
 		}
-		for _, req := range requests(clusterName, &targets) {
-			if req.Name != keeper.Name {
-				q.Add(req)
+		for _, name := range assignedTo(ctx, clusterName, cl, namespace) {
+			if name != keeper.Name {
+				q.Add(request(clusterName, name))
 			}
 		}
 	}
@@ -240,28 +250,25 @@ func mayChangeVerdict(before, after *workloadv1alpha1.SyncTarget) bool {
 	if !meta.IsStatusConditionTrue(after.Status.Conditions, workloadv1alpha1.ConditionReady) || fromOtherCluster(&before.Status) != fromOtherCluster(&after.Status) {
 		return before.ResourceVersion != after.ResourceVersion
 	}
-	was, _ := syncedVerdict(before, before.Status.Key)
-	if is, _ := syncedVerdict(after, after.Status.Key); is != was {
+	if after.Status.ClusterID == "" && statusHeartbeat(before).clusterID != statusHeartbeat(after).clusterID {
+		return true // in pull mode the syncer tells which cluster it is
+	}
+	was, _ := reportVerdict(before, before.Status.Key)
+	is, _ := reportVerdict(after, after.Status.Key)
+	if is != was && meta.FindStatusCondition(after.Status.Conditions, workloadv1alpha1.ConditionSynced) != nil {
 		return true
 	}
 	before, after = withoutHeartbeat(before), withoutHeartbeat(after)
 	return !equality.Semantic.DeepEqual(before, after)
 }
 
-// withoutHeartbeat is a shallow copy without what the syncer writes and what every write changes.
+// withoutHeartbeat is a shallow copy without what the syncer and the scheduler write and what every write changes.
 func withoutHeartbeat(target *workloadv1alpha1.SyncTarget) *workloadv1alpha1.SyncTarget {
 	out := *target
 	out.ResourceVersion, out.ManagedFields = "", nil
-	out.Status.LastHeartbeatTime, out.Status.Syncer, out.Status.SyncedResources, out.Status.SyncedNamespaces = nil, nil, nil, nil
+	out.Status.LastHeartbeatTime, out.Status.Syncer, out.Status.SyncedResources = nil, nil, nil
+	out.Status.Taints, out.Status.Assignments, out.Status.Drain = nil, nil, nil
 	return &out
-}
-
-func requests(clusterName multicluster.ClusterName, targets *workloadv1alpha1.SyncTargetList) []mcreconcile.Request {
-	out := make([]mcreconcile.Request, 0, len(targets.Items))
-	for i := range targets.Items {
-		out = append(out, request(clusterName, targets.Items[i].Name))
-	}
-	return out
 }
 
 func request(clusterName multicluster.ClusterName, name string) mcreconcile.Request {

@@ -2,8 +2,7 @@ package synctarget
 
 import (
 	"context"
-	"slices"
-	"strings"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -49,26 +48,36 @@ func ownerOf(ctx context.Context, cl cluster.Cluster, object client.Object) *wor
 	return &owner
 }
 
-// namespaceEvents queues the targets that a Namespace is opened to, or was, and the target whose identity it holds.
+// namespaceEvents queues the targets that a Namespace is assigned to, and the target whose identity it holds. An update counts only if
+// it changes what the targets follow from: the scheduler writes an annotation each time that something moves.
 func namespaceEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
-	return enqueueFor(clusterName, func(ctx context.Context, namespace client.Object) []workloadv1alpha1.SyncTarget {
+	all := enqueueFor(clusterName, func(ctx context.Context, namespace client.Object) []workloadv1alpha1.SyncTarget {
 		if owner := ownerOf(ctx, cl, namespace); owner != nil {
 			return []workloadv1alpha1.SyncTarget{*owner}
 		}
-		keys := map[string]bool{}
-		for label := range namespace.GetLabels() {
-			if key, ok := strings.CutPrefix(label, workloadv1alpha1.LabelStatePrefix); ok {
-				keys[key] = true
+		var targets []workloadv1alpha1.SyncTarget
+		for _, name := range assignedTo(ctx, clusterName, cl, namespace.GetName()) {
+			var target workloadv1alpha1.SyncTarget
+			if cl.GetCache().Get(ctx, types.NamespacedName{Name: name}, &target) == nil {
+				targets = append(targets, target)
 			}
 		}
-		var targets workloadv1alpha1.SyncTargetList
-		if len(keys) == 0 || cl.GetCache().List(ctx, &targets) != nil {
-			return nil
+		return targets
+	}).(handler.TypedFuncs[client.Object, mcreconcile.Request])
+	update := all.UpdateFunc
+	all.UpdateFunc = func(ctx context.Context, e event.UpdateEvent, q queue) {
+		before, after := e.ObjectOld, e.ObjectNew
+		if before.GetUID() != after.GetUID() || !before.GetDeletionTimestamp().Equal(after.GetDeletionTimestamp()) ||
+			!maps.Equal(before.GetLabels(), after.GetLabels()) || isIdentity(after) {
+			update(ctx, e, q)
 		}
-		return slices.DeleteFunc(targets.Items, func(target workloadv1alpha1.SyncTarget) bool {
-			return !keys[workloadv1alpha1.Key(clusterName.String(), target.Name)]
-		})
-	})
+	}
+	return all
+}
+
+// isIdentity reports whether a Namespace holds the identity of a syncer, of which everything is looked at.
+func isIdentity(namespace client.Object) bool {
+	return namespace.GetAnnotations()[workloadv1alpha1.AnnotationSyncTarget] != ""
 }
 
 // namespaceMeta names the metadata-only view of Namespaces.
@@ -78,8 +87,9 @@ func namespaceMeta() *metav1.PartialObjectMetadata {
 	return meta
 }
 
-// bindingEvents queues every target of a workspace whose accepted claims change.
-func bindingEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
+// bindingEvents queues every target of a workspace whose accepted claims change, and has its identity looked at again, which
+// follows from them.
+func (r *Reconciler) bindingEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) handler.TypedEventHandler[client.Object, mcreconcile.Request] {
 	return handler.TypedFuncs[client.Object, mcreconcile.Request]{
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			before, after := e.ObjectOld.(*apisv1alpha2.APIBinding), e.ObjectNew.(*apisv1alpha2.APIBinding)
@@ -90,8 +100,9 @@ func bindingEvents(clusterName multicluster.ClusterName, cl cluster.Cluster) han
 			if err := cl.GetCache().List(ctx, &targets); err != nil {
 				return
 			}
-			for _, req := range requests(clusterName, &targets) {
-				q.Add(req)
+			for i := range targets.Items {
+				r.installed.forgetIdentity(targets.Items[i].UID)
+				q.Add(request(clusterName, targets.Items[i].Name))
 			}
 		},
 	}

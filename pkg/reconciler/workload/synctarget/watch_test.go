@@ -175,7 +175,7 @@ func TestSecretEvents(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, newTarget(), refersTo("edge-2", "default", "edge-1"), refersTo("edge-3", "other", "edge-1"))
-			w.r.installed.put(testUID, [32]byte{}, verdict{recheck: time.Hour}, w.clock.Now())
+			w.r.installed.put(testUID, [32]byte{}, verdict{requeueAfter: time.Hour}, w.clock.Now())
 			q := newQueue(t)
 			w.r.secretEvents(testCluster, w.cache).Update(t.Context(), event.UpdateEvent{ObjectOld: tc.secret, ObjectNew: tc.secret}, q)
 			if diff := cmp.Diff(tc.want, queued(q)); diff != "" {
@@ -215,7 +215,7 @@ func TestBindingEvents(t *testing.T) {
 			before := newBinding()
 			after := before.DeepCopy()
 			tc.change(after)
-			bindingEvents(testCluster, w.cache).Update(t.Context(), event.UpdateEvent{ObjectOld: before, ObjectNew: after}, q)
+			w.r.bindingEvents(testCluster, w.cache).Update(t.Context(), event.UpdateEvent{ObjectOld: before, ObjectNew: after}, q)
 			if diff := cmp.Diff(tc.want, queued(q)); diff != "" {
 				t.Errorf("%s\nqueued: -want +got\n%s", tc.reason, diff)
 			}
@@ -225,7 +225,7 @@ func TestBindingEvents(t *testing.T) {
 
 func TestRelay(t *testing.T) {
 	w := usual(t)
-	w.r.installed.put(testUID, [32]byte{}, verdict{recheck: time.Hour}, w.clock.Now())
+	w.r.installed.put(testUID, [32]byte{}, verdict{requeueAfter: time.Hour}, w.clock.Now())
 	ctx, cancel := context.WithCancel(t.Context())
 	woken, q, ended := make(chan pcluster.ID), newQueue(t), make(chan struct{})
 	go func() { w.r.relay(ctx, woken, q); close(ended) }()
@@ -241,14 +241,22 @@ func TestRelay(t *testing.T) {
 	<-ended
 }
 
+// assignTo makes an Assignment one of another target.
+func assignTo(a *workloadv1alpha1.Assignment, target *workloadv1alpha1.SyncTarget) {
+	key := workloadv1alpha1.Key(testCluster, target.Name)
+	a.Namespace = workloadv1alpha1.SyncerNamespace(target.Name, key)
+	a.Labels[workloadv1alpha1.LabelKey], a.Labels[workloadv1alpha1.LabelUID] = key, string(target.UID)
+	a.Annotations[workloadv1alpha1.AnnotationSyncTarget] = target.Name
+}
+
 // TestKubeconfigsNamespaceIsLookedAtByOthers: where a kubeconfig is kept, nothing is synced, to no target.
 func TestKubeconfigsNamespaceIsLookedAtByOthers(t *testing.T) {
 	w := usual(t)
 	opened := newTarget(func(target *workloadv1alpha1.SyncTarget) {
 		target.Name, target.UID = "edge-2", "another"
-		target.Status.Namespaces = []workloadv1alpha1.NamespaceStatus{{Name: "shop", State: workloadv1alpha1.NamespaceOpen}}
 	})
 	w.create(opened)
+	w.create(assignment("shop", func(a *workloadv1alpha1.Assignment) { assignTo(a, opened) }))
 	elsewhere, here := w.target(), w.target()
 	here.Spec.KubeconfigSecretRef.Namespace = "shop"
 	here.ResourceVersion += "1"
@@ -295,23 +303,24 @@ func TestIndexes(t *testing.T) {
 	secret.Finalizers = []string{workloadv1alpha1.Hold("k1"), "other", workloadv1alpha1.Hold("k2"), workloadv1alpha1.Finalizer}
 	extracted := map[string][]string{}
 	record := func(_ context.Context, object client.Object, field string, extract client.IndexerFunc) error {
-		if _, ok := object.(*workloadv1alpha1.SyncTarget); ok {
-			extracted[field] = extract(newTarget(func(target *workloadv1alpha1.SyncTarget) {
-				target.Status.Namespaces = []workloadv1alpha1.NamespaceStatus{{Name: "shop"}}
-			}))
+		switch object.(type) {
+		case *workloadv1alpha1.SyncTarget:
+			extracted[field] = extract(newTarget(func(target *workloadv1alpha1.SyncTarget) { target.Status.ClusterID = thisCluster }))
 			extracted[field+" in pull mode"] = extract(newTarget(pull))
-			return nil
+		case *workloadv1alpha1.Assignment:
+			extracted[field] = extract(assignment("shop"))
+		default:
+			extracted[field] = extract(secret)
 		}
-		extracted[field] = extract(secret)
 		return nil
 	}
 	if err := addIndexes(t.Context(), indexerFunc(record)); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string][]string{
-		indexCluster: {"edge-1"}, indexCluster + " in pull mode": {"edge-1"},
+		indexClusterID: {thisCluster}, indexClusterID + " in pull mode": nil,
 		indexSecret: {"default/edge-1"}, indexSecret + " in pull mode": nil,
-		indexHold: {"k1", "k2"}, indexOpened: {"shop"}, indexOpened + " in pull mode": nil,
+		indexSecretFinalizer: {"k1", "k2"}, indexAssigned: {"shop"},
 	}
 	if diff := cmp.Diff(want, extracted); diff != "" {
 		t.Errorf("indexes: -want +got\n%s", diff)

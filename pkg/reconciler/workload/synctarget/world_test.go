@@ -24,6 +24,7 @@ import (
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/reconciler/workload/claims"
 )
 
 const (
@@ -37,6 +38,8 @@ const (
 	canary    = "c4n4ry-s3cret"
 	threshold = 5 * time.Minute
 	deadline  = 15 * time.Minute
+	// statusInterval is how often status.lastHeartbeatTime is written.
+	statusInterval = time.Minute
 )
 
 var testKubeconfig = []byte(`apiVersion: v1
@@ -97,7 +100,7 @@ func (w *world) restart() {
 	r, err := New(Config{
 		ExportName: workloadv1alpha1.GroupName, SyncerImage: "syncer:v1", KcpURL: "https://kcp.example.com", KcpCA: []byte("ca"),
 		Kcp:                &rest.Config{Host: "https://kcp.example.com/clusters/root:synctarget"},
-		HeartbeatThreshold: threshold, DeleteDeadline: deadline,
+		HeartbeatThreshold: threshold, HeartbeatStatusInterval: statusInterval, DeleteDeadline: deadline,
 		Workspaces: &workspaces{byName: map[multicluster.ClusterName]cluster.Cluster{testCluster: w.cache}},
 		Upstream:   func(*rest.Config) (client.Client, error) { return w.kcp.Client, nil },
 		Events:     w.events, Metrics: NewMetrics(w.registry, func() int { return 1 }), Clock: w.clock,
@@ -215,6 +218,7 @@ func (w *world) beat(at time.Time) {
 	w.report(func(status *workloadv1alpha1.SyncTargetStatus) {
 		status.LastHeartbeatTime = &metav1.Time{Time: at.Truncate(time.Second)}
 		status.Syncer = &workloadv1alpha1.SyncerStatus{Version: "v1", ClusterID: thisCluster}
+		status.InstallationHash = "installed"
 	})
 }
 
@@ -227,8 +231,15 @@ func (w *world) condition(name string) string {
 	return fmt.Sprintf("%s %s: %s", found.Status, found.Reason, found.Message)
 }
 
-// delete is what a user does.
+// delete is what a user does, and then the scheduler.
 func (w *world) delete() {
+	w.t.Helper()
+	w.deleteTarget()
+	w.withdrawAll()
+}
+
+// deleteTarget is what a user does.
+func (w *world) deleteTarget() {
 	w.t.Helper()
 	if err := w.kcp.raw.Delete(w.t.Context(), w.target()); err != nil {
 		w.t.Fatal(err)
@@ -285,7 +296,7 @@ func newSecret() *corev1.Secret {
 func newBinding() *apisv1alpha2.APIBinding {
 	binding := &apisv1alpha2.APIBinding{ObjectMeta: metav1.ObjectMeta{Name: "workload.kcp.io"}}
 	binding.Spec.Reference.Export = &apisv1alpha2.ExportBindingReference{Path: "root:synctarget", Name: workloadv1alpha1.GroupName}
-	for gr, verbs := range neededClaims {
+	for gr, verbs := range claims.Needed {
 		binding.Spec.PermissionClaims = append(binding.Spec.PermissionClaims, apisv1alpha2.AcceptablePermissionClaim{
 			ScopedPermissionClaim: apisv1alpha2.ScopedPermissionClaim{PermissionClaim: apisv1alpha2.PermissionClaim{
 				GroupResource: apisv1alpha2.GroupResource{Group: gr.Group, Resource: gr.Resource}, Verbs: verbs,
@@ -294,4 +305,18 @@ func newBinding() *apisv1alpha2.APIBinding {
 		})
 	}
 	return binding
+}
+
+// staleTarget is a cache that lags behind.
+type staleTarget struct {
+	client.Reader
+	target *workloadv1alpha1.SyncTarget
+}
+
+func (s staleTarget) Get(ctx context.Context, key client.ObjectKey, object client.Object, opts ...client.GetOption) error {
+	if into, ok := object.(*workloadv1alpha1.SyncTarget); ok {
+		s.target.DeepCopyInto(into)
+		return nil
+	}
+	return s.Reader.Get(ctx, key, object, opts...)
 }

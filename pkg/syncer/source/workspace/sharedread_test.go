@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/syncer/source"
 )
 
 // slowServer answers each read after a second with what was true when the read began.
@@ -19,10 +19,9 @@ type slowServer struct {
 	err   error
 }
 
-func (s *slowServer) get(ctx context.Context) (*workloadv1alpha1.SyncTarget, error) {
+func (s *slowServer) get(ctx context.Context) (*source.Plan, error) {
 	s.mu.Lock()
-	target, err := &workloadv1alpha1.SyncTarget{}, s.err
-	target.Generation = s.state
+	plan, err := &source.Plan{Generation: s.state}, s.err
 	s.reads++
 	s.mu.Unlock()
 	select {
@@ -30,7 +29,7 @@ func (s *slowServer) get(ctx context.Context) (*workloadv1alpha1.SyncTarget, err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return target, err
+	return plan, err
 }
 
 func (s *slowServer) set(state int64) {

@@ -3,6 +3,7 @@ package workspace
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -47,8 +48,23 @@ type Config struct {
 type Source struct {
 	Config
 
-	targets toolscache.SharedIndexInformer
-	reads   sharedRead
+	targets, assignments toolscache.SharedIndexInformer
+	cached               cachedPlan
+	reads                sharedRead
+}
+
+// cachedPlan is the Plan by the cache, until that changes.
+type cachedPlan struct {
+	mu    sync.Mutex
+	known bool
+	plan  *source.Plan
+}
+
+// forget makes the next Plan anew.
+func (c *cachedPlan) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known, c.plan = false, nil
 }
 
 var _ source.Source = &Source{}
@@ -69,18 +85,30 @@ func NewForConfig(config *rest.Config, target SyncTarget, owner transform.Owner,
 // New returns a source that is ready to Run.
 func New(config Config) *Source {
 	s := &Source{Config: config}
-	s.targets = s.newTargetInformer()
+	s.targets, s.assignments = s.newTargetInformer(), s.newAssignmentInformer()
 	return s
 }
 
-// Run watches the SyncTarget until ctx ends, and calls changed after each change of it.
+// Run watches the SyncTarget and its Assignments until ctx ends, and calls changed after each change of them.
 func (s *Source) Run(ctx context.Context, changed func()) error {
-	if _, err := s.targets.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { changed() }, UpdateFunc: func(any, any) { changed() },
-	}); err != nil {
-		return fmt.Errorf("watching the SyncTarget: %w", err)
+	renew := func() {
+		s.cached.forget()
+		changed()
 	}
-	s.targets.RunWithContext(ctx)
+	handler := toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { renew() }, UpdateFunc: func(any, any) { renew() }, DeleteFunc: func(any) { renew() },
+	}
+	var running sync.WaitGroup
+	for what, informer := range map[string]toolscache.SharedIndexInformer{"the SyncTarget": s.targets, "its Assignments": s.assignments} {
+		if _, err := informer.AddEventHandler(handler); err != nil {
+			return fmt.Errorf("watching %s: %w", what, err)
+		}
+		running.Go(func() { informer.RunWithContext(ctx) })
+	}
+	if toolscache.WaitForCacheSync(ctx.Done(), s.targets.HasSynced, s.assignments.HasSynced) {
+		renew() // of an empty list comes no event
+	}
+	running.Wait()
 	return nil
 }
 
@@ -90,7 +118,7 @@ func (s *Source) newTargetInformer() toolscache.SharedIndexInformer {
 	client := func() dynamic.ResourceInterface {
 		return s.Client.Resource(workloadv1alpha1.SchemeGroupVersion.WithResource("synctargets"))
 	}
-	return toolscache.NewSharedIndexInformerWithOptions(&toolscache.ListWatch{
+	return toolscache.NewSharedIndexInformerWithOptions(toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			options.FieldSelector = only
 			return client().List(ctx, options)
@@ -99,7 +127,7 @@ func (s *Source) newTargetInformer() toolscache.SharedIndexInformer {
 			options.FieldSelector = only
 			return client().Watch(ctx, options)
 		},
-	}, &unstructured.Unstructured{}, toolscache.SharedIndexInformerOptions{ObjectDescription: "SyncTarget"})
+	}, s.Client), &unstructured.Unstructured{}, toolscache.SharedIndexInformerOptions{ObjectDescription: "SyncTarget"})
 }
 
 // Discovery tells what the workspace serves.

@@ -1,0 +1,206 @@
+package plugin
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/printers"
+
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/sanitize"
+)
+
+// writeDetails describes one SyncTarget. version is the plugin's own.
+func writeDetails(out io.Writer, workspace string, target *workloadv1alpha1.SyncTarget, assignments []workloadv1alpha1.Assignment, version string, now time.Time) {
+	writeSummary(out, workspace, target, version, now)
+	writeConditions(out, target, now)
+	writeCapacity(out, target)
+	writeResources(out, target)
+	writeTaints(out, target, now)
+	writeNamespaces(out, assignments, now)
+	writeDrain(out, target)
+}
+
+func writeSummary(out io.Writer, workspace string, target *workloadv1alpha1.SyncTarget, version string, now time.Time) {
+	w := printers.GetNewTabWriter(out)
+	defer w.Flush()
+	line := func(name, value string) { fmt.Fprintf(w, "%s:\t%s\n", name, orAbsent(value)) }
+	line("Name", target.Name)
+	line("Workspace", workspace)
+	line("Phase", string(target.Status.Phase))
+	line("Schedulable", schedulable(target))
+	line("Mode", modeText(target))
+	line("Cluster", target.Spec.Cluster)
+	line("Cluster ID", target.Status.ClusterID)
+	line("Cells", cellText(target.Spec.Cells))
+	line("Key", target.Status.Key)
+	line("Age", age(target.CreationTimestamp.Time, now))
+	line("Heartbeat", heartbeatText(target, now))
+	line("Agent", agentText(target.Status.Syncer, version))
+	if syncer := target.Status.Syncer; syncer != nil {
+		line("Kubernetes", syncer.KubernetesVersion)
+		line("Nodes", fmt.Sprint(syncer.Nodes))
+	}
+}
+
+func schedulable(target *workloadv1alpha1.SyncTarget) string {
+	switch {
+	case target.Spec.Drain != nil:
+		return "no, it is being drained"
+	case target.Spec.Unschedulable:
+		return "no, it is cordoned"
+	}
+	return "yes"
+}
+
+func modeText(target *workloadv1alpha1.SyncTarget) string {
+	ref := target.Spec.KubeconfigSecretRef
+	if ref == nil {
+		return "pull: you apply the manifests of the syncer"
+	}
+	return fmt.Sprintf("push: the service installs the syncer, by the kubeconfig in Secret %s/%s", ref.Namespace, ref.Name)
+}
+
+func cellText(cells map[string]workloadv1alpha1.CellValue) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(cells)) {
+		all = append(all, fmt.Sprintf("%s=%s", name, cells[name]))
+	}
+	return strings.Join(all, ",")
+}
+
+func heartbeatText(target *workloadv1alpha1.SyncTarget, now time.Time) string {
+	if target.Status.LastHeartbeatTime == nil {
+		return "none yet"
+	}
+	return heartbeatAge(target, now) + " ago"
+}
+
+// agentText is the version of the syncer, and how it compares with the plugin's.
+func agentText(syncer *workloadv1alpha1.SyncerStatus, version string) string {
+	if syncer == nil || syncer.Version == "" {
+		return ""
+	}
+	text := syncer.Version
+	if syncer.Instance != "" {
+		text += ", Pod " + syncer.Instance
+	}
+	if syncer.Version != version {
+		text += fmt.Sprintf(" (kubectl synctarget has version %s)", version)
+	}
+	return text
+}
+
+// writeSection writes a table below a title, indented; without rows it writes nothing.
+func writeSection(out io.Writer, title string, header []string, rows [][]string) {
+	if len(rows) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\n%s:\n", title)
+	w := printers.GetNewTabWriter(out)
+	defer w.Flush()
+	for _, row := range append([][]string{header}, rows...) {
+		for i := range row {
+			row[i] = sanitize.Line(orAbsent(row[i])) // it may have the words of others
+		}
+		fmt.Fprintf(w, "  %s\n", strings.Join(row, "\t"))
+	}
+}
+
+func writeConditions(out io.Writer, target *workloadv1alpha1.SyncTarget, now time.Time) {
+	var rows [][]string
+	names := append(slices.Clone(readyConditions), workloadv1alpha1.ConditionSynced)
+	for _, name := range names {
+		if c := meta.FindStatusCondition(target.Status.Conditions, name); c != nil {
+			rows = append(rows, []string{c.Type, string(c.Status), age(c.LastTransitionTime.Time, now), c.Reason, outdated(target, c) + c.Message})
+		}
+	}
+	writeSection(out, "Conditions", []string{"TYPE", "STATUS", "SINCE", "REASON", "MESSAGE"}, rows)
+}
+
+// outdated marks a condition that does not speak of the present spec.
+func outdated(target *workloadv1alpha1.SyncTarget, condition *metav1.Condition) string {
+	if condition.ObservedGeneration == target.Generation {
+		return ""
+	}
+	return "(before the last change of the spec) "
+}
+
+func writeCapacity(out io.Writer, target *workloadv1alpha1.SyncTarget) {
+	names := map[string]bool{}
+	var capacity, allocatable map[string]resource.Quantity
+	if syncer := target.Status.Syncer; syncer != nil {
+		capacity, allocatable = syncer.Capacity, syncer.Allocatable
+	}
+	for _, quantities := range []map[string]resource.Quantity{target.Spec.Capacity, capacity, allocatable} {
+		for name := range quantities {
+			names[name] = true
+		}
+	}
+	var rows [][]string
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		rows = append(rows, []string{name, quantity(target.Spec.Capacity, name), quantity(capacity, name), quantity(allocatable, name)})
+	}
+	writeSection(out, "Capacity", []string{"RESOURCE", "DECLARED", "MEASURED", "ALLOCATABLE"}, rows)
+}
+
+func quantity(quantities map[string]resource.Quantity, name string) string {
+	if q, ok := quantities[name]; ok {
+		return q.String()
+	}
+	return ""
+}
+
+func writeResources(out io.Writer, target *workloadv1alpha1.SyncTarget) {
+	var rows [][]string
+	for _, r := range target.Status.SyncedResources {
+		name := workloadv1alpha1.GroupResource{Group: r.Group, Resource: r.Resource}.String()
+		rows = append(rows, []string{name, string(r.State), fmt.Sprint(r.Objects), fmt.Sprint(r.Failing), strings.Join(r.Versions, ","), r.Message})
+	}
+	slices.SortFunc(rows, func(a, b []string) int { return strings.Compare(a[0], b[0]) })
+	writeSection(out, "Resources", []string{"RESOURCE", "STATE", "OBJECTS", "FAILING", "VERSIONS", "MESSAGE"}, rows)
+}
+
+func writeTaints(out io.Writer, target *workloadv1alpha1.SyncTarget, now time.Time) {
+	var rows [][]string
+	for _, t := range target.Status.Taints {
+		rows = append(rows, []string{t.Key, t.Value, string(t.Effect), age(t.TimeAdded.Time, now)})
+	}
+	writeSection(out, "Taints", []string{"KEY", "VALUE", "EFFECT", "SINCE"}, rows)
+}
+
+func writeNamespaces(out io.Writer, assignments []workloadv1alpha1.Assignment, now time.Time) {
+	var rows [][]string
+	for i := range assignments {
+		a := &assignments[i]
+		state, message := assignmentState(a)
+		objects, failing := "", ""
+		if a.Status.Objects != nil {
+			objects, failing = fmt.Sprint(a.Status.Objects.Applied), fmt.Sprint(a.Status.Objects.Failing)
+		}
+		rows = append(rows, []string{
+			a.Spec.Namespace.Name, state, string(a.Spec.Reason), a.Spec.Placement.Name, objects, failing, age(a.CreationTimestamp.Time, now), message,
+		})
+	}
+	writeSection(out, "Namespaces", []string{"NAME", "STATE", "REASON", "PLACEMENT", "OBJECTS", "FAILING", "AGE", "MESSAGE"}, rows)
+}
+
+// writeDrain says which Namespaces cannot leave.
+func writeDrain(out io.Writer, target *workloadv1alpha1.SyncTarget) {
+	if target.Status.Drain == nil {
+		return
+	}
+	var rows [][]string
+	for _, held := range target.Status.Drain.Held {
+		rows = append(rows, []string{held.Namespace, held.Reason})
+	}
+	writeSection(out, fmt.Sprintf("Drain (%d Namespaces have yet to leave, %d are moving)", target.Status.Drain.Remaining, target.Status.Drain.Moving),
+		[]string{"HELD", "REASON"}, rows)
+}
