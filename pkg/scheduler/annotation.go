@@ -34,19 +34,19 @@ type annotationCluster struct {
 
 // annotated is what the annotation says of an Assignment of the Namespace.
 func (n *namespace) annotated(a *assignment) annotationCluster {
-	told := annotationCluster{
+	recorded := annotationCluster{
 		Name: a.cluster.name, State: a.placed().State, Reason: a.spec.Reason, Replaces: a.spec.Replaces, Order: a.spec.Order,
 		Orphan: a.spec.Intent == workloadv1alpha1.IntentOrphan,
 	}
-	if told.Reason == workloadv1alpha1.AssignmentScheduled {
-		told.Reason = ""
+	if recorded.Reason == workloadv1alpha1.AssignmentScheduled {
+		recorded.Reason = ""
 	}
 	if slices.ContainsFunc(n.assignments, func(other *assignment) bool {
 		return other.spec.Replaces == a.cluster.name || a.spec.Replaces == other.cluster.name
 	}) {
-		told.Created = formatTime(a.created)
+		recorded.Created = formatTime(a.created)
 	}
-	return told
+	return recorded
 }
 
 // formatTime writes a time as the API does; empty for none.

@@ -26,7 +26,7 @@ type assignment struct {
 	availableSince time.Time
 	// deleted: the record is not needed any more.
 	deleted bool
-	// released: the record is let go, though what it tells of goes on.
+	// released: the record is deleted, though what it records goes on.
 	released bool
 	// restored: it was lost, and is made anew; with waits not yet, since the Namespace that it belongs in is still being deleted.
 	restored, waits bool

@@ -62,9 +62,9 @@ func newClusters(clusters []Cluster, now time.Time) []*cluster {
 // terminating reports whether the SyncTarget is being deleted.
 func (c *cluster) terminating() bool { return c.target.DeletionTimestamp != nil }
 
-// mustLetGo reports whether a SyncTarget that is being deleted moves nothing any more: what is on it is withdrawn at
+// movesNothing reports whether a SyncTarget that is being deleted moves nothing any more: what is on it is withdrawn at
 // once.
-func (c *cluster) mustLetGo(now time.Time) bool {
+func (c *cluster) movesNothing(now time.Time) bool {
 	return c.target.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan ||
 		c.target.Annotations[workloadv1alpha1.AnnotationAbandon] == "true" ||
 		!c.deletionDeadline.IsZero() && !now.Before(c.deletionDeadline)

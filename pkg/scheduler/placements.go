@@ -79,7 +79,7 @@ func (p *planner) withdrawHidden() {
 		}
 		decided := p.policyOf(a)
 		switch {
-		case a.cluster.terminating() && !a.cluster.mustLetGo(p.now) && p.isReplacedUnseen(a):
+		case a.cluster.terminating() && !a.cluster.movesNothing(p.now) && p.isReplacedUnseen(a):
 			p.checkAt(a.cluster.deletionDeadline)
 			continue
 		case a.cluster.terminating():

@@ -86,21 +86,21 @@ func newPlanner(w Workspace) *planner {
 	}
 	for _, n := range p.namespaces {
 		n.sort()
-		p.release(n)
+		p.releaseLost(n)
 		p.restore(n)
 		n.link()
 		p.choosePolicy(n)
 	}
 	for _, a := range p.hidden {
 		if p.isLost(a) {
-			p.letGo(a)
+			p.release(a)
 		}
 	}
 	return p
 }
 
 // counting returns the Assignments that are in the Namespace of a syncer, and name the SyncTarget there by its key and
-// UID. Others that are in its way, or that nobody will ever need, are released.
+// UID. Others that are in its way, or that nobody will ever need, are deleted.
 func (p *planner) counting(assignments []workloadv1alpha1.Assignment) []*assignment {
 	bySyncer, targets := make(map[string]*cluster, len(p.clusters)), sets.New[string]()
 	for _, c := range p.clusters {
@@ -113,7 +113,7 @@ func (p *planner) counting(assignments []workloadv1alpha1.Assignment) []*assignm
 		c, uid := bySyncer[read.Namespace], read.Labels[workloadv1alpha1.LabelUID]
 		counts := c != nil && read.Labels[workloadv1alpha1.LabelKey] == c.key && uid == string(c.target.UID)
 		switch {
-		case counts && !isReleased(c, read):
+		case counts && !hasEndedWithTarget(c, read):
 		case counts, c != nil, read.DeletionTimestamp != nil && !targets.Has(uid):
 			p.changes.Delete = append(p.changes.Delete, *read)
 			continue
@@ -129,9 +129,9 @@ func (p *planner) counting(assignments []workloadv1alpha1.Assignment) []*assignm
 	return result
 }
 
-// isReleased reports whether an Assignment that is deleted is let go whatever it says: its SyncTarget is being deleted, too, and the
+// hasEndedWithTarget reports whether an Assignment that is deleted needs no record whatever it says: its SyncTarget is being deleted, too, and the
 // syncer has no rights any more.
-func isReleased(c *cluster, read *workloadv1alpha1.Assignment) bool {
+func hasEndedWithTarget(c *cluster, read *workloadv1alpha1.Assignment) bool {
 	if read.DeletionTimestamp == nil || !c.terminating() {
 		return false
 	}

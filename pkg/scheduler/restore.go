@@ -19,7 +19,7 @@ import (
 // The annotation alone is no reason for that: it may be older than the last withdrawal, and users can edit it. It counts only where
 // the rights of the syncer are still there. A syncer gets these by an Assignment alone, and the record of a withdrawal is deleted
 // only after they are gone. Rights that were given to an earlier SyncTarget of the name carry its UID, and do not count. And an
-// Assignment is let go only when the annotation says all that it is made anew from.
+// Assignment is released only when the annotation says all that it is made anew from.
 
 // releaseGrace is how long an Assignment is held that is deleted with the Namespace of its syncer: where the whole workspace is
 // deleted, it is seen by then that its SyncTarget is, too.
@@ -71,18 +71,19 @@ func clustersNamed(annotation string) sets.Set[string] {
 	return names
 }
 
-// release lets go of the Assignments that are deleted with the Namespace of their syncer, which is made anew. Nothing else is decided
+// releaseLost releases the Assignments that are deleted with the Namespace of their syncer, which is made anew. Nothing else is decided
 // in this pass about what they tell of.
-func (p *planner) release(n *namespace) {
+func (p *planner) releaseLost(n *namespace) {
 	for _, a := range n.assignments {
-		if p.isLost(a) && n.tellsAllOf(a) {
-			p.letGo(a)
+		if p.isLost(a) && n.isRecorded(a) {
+			p.release(a)
 			n.undecided = true
 		}
 	}
 }
 
-func (p *planner) letGo(a *assignment) {
+// release deletes the record, though what it records goes on.
+func (p *planner) release(a *assignment) {
 	a.released = true
 	p.changes.Delete = append(p.changes.Delete, *a.read)
 }
@@ -97,17 +98,17 @@ func (p *planner) isLost(a *assignment) bool {
 	return !p.now.Before(at)
 }
 
-// tellsAllOf reports whether the annotation says all that an Assignment is made anew from. Of a Namespace that is gone nothing is.
-func (n *namespace) tellsAllOf(a *assignment) bool {
+// isRecorded reports whether the annotation says all that an Assignment is made anew from. Of a Namespace that is gone nothing is.
+func (n *namespace) isRecorded(a *assignment) bool {
 	if n.Gone || !a.isPresent() {
 		return true
 	}
 	want := n.annotated(a)
-	return slices.ContainsFunc(parseAnnotation(n.Annotation).Clusters, func(told annotationCluster) bool {
-		if told.State != workloadv1alpha1.PlacedLeaving && want.State != workloadv1alpha1.PlacedLeaving {
-			told.State = want.State
+	return slices.ContainsFunc(parseAnnotation(n.Annotation).Clusters, func(recorded annotationCluster) bool {
+		if recorded.State != workloadv1alpha1.PlacedLeaving && want.State != workloadv1alpha1.PlacedLeaving {
+			recorded.State = want.State
 		}
-		return told == want
+		return recorded == want
 	})
 }
 
@@ -118,17 +119,17 @@ func (p *planner) restore(n *namespace) {
 		return
 	}
 	annotation := parseAnnotation(n.Annotation)
-	for _, told := range annotation.Clusters {
-		c := p.clusterNamed(told.Name)
+	for _, recorded := range annotation.Clusters {
+		c := p.clusterNamed(recorded.Name)
 		if c == nil || c.terminating() || annotation.Placement == "" || !slices.Contains(n.Unrecorded, c.target.UID) || n.isOn(c) {
 			continue
 		}
-		replaces := told.Replaces
+		replaces := recorded.Replaces
 		if p.clusterNamed(replaces) == nil {
 			replaces = ""
 		}
-		a := &assignment{cluster: c, spec: told.spec(n, p.placementNamed(annotation.Placement), replaces), restored: true}
-		if created, err := time.Parse(time.RFC3339, told.Created); err == nil {
+		a := &assignment{cluster: c, spec: recorded.spec(n, p.placementNamed(annotation.Placement), replaces), restored: true}
+		if created, err := time.Parse(time.RFC3339, recorded.Created); err == nil {
 			a.created = metav1.NewTime(created)
 		}
 		if a.waits = p.terminating.Has(c.syncerNamespace); a.waits {
@@ -169,31 +170,31 @@ func (n *namespace) isOn(c *cluster) bool {
 }
 
 // reason is that of the Assignment. What is none, as after an edit, would be refused by the API.
-func (told *annotationCluster) reason() workloadv1alpha1.AssignmentReason {
-	switch told.Reason {
+func (recorded *annotationCluster) reason() workloadv1alpha1.AssignmentReason {
+	switch recorded.Reason {
 	case workloadv1alpha1.AssignmentDrain, workloadv1alpha1.AssignmentFailover, workloadv1alpha1.AssignmentFailback,
 		workloadv1alpha1.AssignmentPlacementChanged, workloadv1alpha1.AssignmentPlacementDeleted, workloadv1alpha1.AssignmentNamespaceDeleted,
 		workloadv1alpha1.AssignmentTargetDeleted, workloadv1alpha1.AssignmentReplacementFailed:
-		return told.Reason
+		return recorded.Reason
 	}
 	return workloadv1alpha1.AssignmentScheduled
 }
 
 // spec is what an Assignment is made anew with. A Namespace that is being deleted only leaves.
-func (told *annotationCluster) spec(n *namespace, placement workloadv1alpha1.ObjectReference, replaces string) workloadv1alpha1.AssignmentSpec {
+func (recorded *annotationCluster) spec(n *namespace, placement workloadv1alpha1.ObjectReference, replaces string) workloadv1alpha1.AssignmentSpec {
 	spec := workloadv1alpha1.AssignmentSpec{
 		Namespace: workloadv1alpha1.ObjectReference{Name: n.Name, UID: n.UID},
 		Placement: placement,
 		Epoch:     1,
 		Intent:    workloadv1alpha1.IntentRun,
-		Reason:    told.reason(),
+		Reason:    recorded.reason(),
 		Replaces:  replaces,
-		Order:     max(0, told.Order),
+		Order:     max(0, recorded.Order),
 	}
 	switch {
-	case told.Orphan:
+	case recorded.Orphan:
 		spec.Intent = workloadv1alpha1.IntentOrphan
-	case told.State == workloadv1alpha1.PlacedLeaving:
+	case recorded.State == workloadv1alpha1.PlacedLeaving:
 		spec.Intent = workloadv1alpha1.IntentWithdraw
 	case n.ended():
 		spec.Intent, spec.Reason = workloadv1alpha1.IntentWithdraw, workloadv1alpha1.AssignmentNamespaceDeleted

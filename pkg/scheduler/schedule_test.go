@@ -146,6 +146,19 @@ func TestExplain(t *testing.T) {
 }
 
 func TestScores(t *testing.T) {
+	// declare sets spec.capacity of edge-1 and edge-2; an empty quantity declares nothing.
+	declare := func(edge1, edge2 string) func(*world) {
+		return func(w *world) {
+			for name, cpu := range map[string]string{"edge-1": edge1, "edge-2": edge2} {
+				if cpu == "" {
+					continue
+				}
+				w.targets[name].change(func(t *workloadv1alpha1.SyncTarget) {
+					t.Spec.Capacity = map[string]resource.Quantity{"cpu": resource.MustParse(cpu)}
+				})
+			}
+		}
+	}
 	for name, c := range map[string]struct {
 		reason string
 		change func(*world)
@@ -166,12 +179,15 @@ func TestScores(t *testing.T) {
 				{Weight: 10, Term: workloadv1alpha1.ClusterSelectorTerm{MatchLabels: map[string]string{"region": "eu"}}}, {Weight: 6, Term: us}, {Weight: 5, Term: us},
 			}}
 		}},
-		"capacity": {"The larger one.", func(w *world) {
-			for name, cpu := range map[string]string{"edge-1": "3900m", "edge-2": "4"} {
-				w.targets[name].change(func(t *workloadv1alpha1.SyncTarget) {
-					t.Spec.Capacity = map[string]resource.Quantity{"cpu": resource.MustParse(cpu)}
-				})
-			}
+		"larger":              {"Both are empty.", declare("3900m", "4"), nil},
+		"larger than counted": {"Quantities beyond what is told apart do not overflow.", declare("1", "9E"), nil},
+		"more than one core":  {"A cluster without a known capacity counts as one core.", declare("", "1100m"), nil},
+		"less than one core":  {"A cluster without a known capacity counts as one core.", declare("900m", ""), nil},
+		"measured": {"What the syncer measures counts where nothing is declared.", func(w *world) {
+			declare("2", "")(w)
+			w.targets["edge-2"].change(func(t *workloadv1alpha1.SyncTarget) {
+				t.Status.Syncer = &workloadv1alpha1.SyncerStatus{Allocatable: map[string]resource.Quantity{"cpu": resource.MustParse("3")}}
+			})
 		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,6 +221,43 @@ func TestEven(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestFreeShare: many Namespaces spread over clusters in proportion to their CPU, and where two shares are alike, the
+// cluster that has Namespaces of the workspace already gets one more.
+func TestFreeShare(t *testing.T) {
+	w := newWorld()
+	for name, cpu := range map[string]string{"edge-1": "8", "edge-2": "4", "edge-3": "250m"} {
+		w.addTarget(name, "eu").change(func(t *workloadv1alpha1.SyncTarget) {
+			t.Spec.Capacity = map[string]resource.Quantity{"cpu": resource.MustParse(cpu)}
+		})
+	}
+	w.addTarget("edge-4", "eu") // nobody knows how much it has
+	w.addPlacement("shop", "shop", nil)
+	for i := range 1325 {
+		w.addNamespace(fmt.Sprint("ns-", i), "shop")
+	}
+	got := map[string]int{}
+	c := Plan(w.workspace())
+	for i := range c.Create {
+		got[c.Create[i].Annotations[workloadv1alpha1.AnnotationSyncTarget]]++
+	}
+	if d := cmp.Diff(map[string]int{"edge-1": 800, "edge-2": 400, "edge-3": 25, "edge-4": 100}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestHasNamespaces: of two clusters with the same free share, the one that has Namespaces of the workspace is used.
+func TestHasNamespaces(t *testing.T) {
+	for _, used := range []string{"edge-1", "edge-2"} {
+		clusters := map[string]*candidate{"edge-1": {cluster: &cluster{key: "k1"}, cpu: 2000}, "edge-2": {cluster: &cluster{key: "k2"}, cpu: 2000}}
+		clusters[used].cpu, clusters[used].running = 4000, 1
+		other := map[string]string{"edge-1": "edge-2", "edge-2": "edge-1"}[used]
+		r := &request{namespace: &namespace{Namespace: Namespace{UID: "web"}}}
+		if !better(r, scores(), clusters[used], clusters[other]) {
+			t.Errorf("%s has a Namespace and the same free share as %s, which is preferred", used, other)
+		}
 	}
 }
 

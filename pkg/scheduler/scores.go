@@ -17,9 +17,18 @@ type candidate struct {
 	untainted int64
 	// preferred is the sum of the weights of the preferred terms that match.
 	preferred int64
-	// cpu is how much it offers.
+	// cpu is how much it offers, in thousandths of a core.
 	cpu int64
 }
+
+const (
+	// unknownCPU is how much a cluster counts for that neither declares nor measures its CPU: one core.
+	unknownCPU = 1000
+	// shareUnits are the units of freeShare in one thousandth of a core, so that the shares of many Namespaces differ.
+	shareUnits = 1_000_000
+	// maxCPU is a billion cores in thousandths. More is not told apart, so that no declared quantity overflows.
+	maxCPU = 1_000_000_000_000
+)
 
 // score rates one candidate for one Namespace.
 type score struct {
@@ -35,10 +44,14 @@ func scores() []score {
 		{"Taints", func(_ *request, c *candidate) int64 { return c.untainted }},
 		{"Preferred", func(_ *request, c *candidate) int64 { return c.preferred }},
 		{"Spread", func(r *request, c *candidate) int64 { return -excessSkew(r.spreads, c.cluster) }},
-		{"FewestNamespaces", func(_ *request, c *candidate) int64 { return -int64(c.running) }},
-		{"Capacity", func(_ *request, c *candidate) int64 { return c.cpu }},
+		{"FreeShare", func(_ *request, c *candidate) int64 { return c.freeShare() }},
+		{"HasNamespaces", func(_ *request, c *candidate) int64 { return asNumber(c.running > 0) }},
 	}
 }
+
+// freeShare is how much CPU one more Namespace would get if all that run there shared it alike. What Pods request is
+// not part of it: a syncer may not list the Pods of a whole cluster.
+func (c *candidate) freeShare() int64 { return c.cpu * shareUnits / int64(c.running+1) }
 
 func asNumber(b bool) int64 {
 	if b {
@@ -59,7 +72,10 @@ func newCandidate(p *policy, c *cluster) *candidate {
 			result.preferred += p.preferred[i].weight
 		}
 	}
-	result.cpu, _ = offered(c, "cpu")
+	result.cpu = unknownCPU
+	if cpu, known := offered(c, "cpu"); known {
+		result.cpu = min(cpu, maxCPU)
+	}
 	return result
 }
 

@@ -41,7 +41,7 @@ func (p *planner) leaveDeletedTargets(n *namespace) {
 			continue
 		}
 		p.checkAt(a.cluster.deletionDeadline)
-		if a.cluster.mustLetGo(p.now) {
+		if a.cluster.movesNothing(p.now) {
 			p.withdraw(n, a, workloadv1alpha1.AssignmentTargetDeleted)
 		}
 	}

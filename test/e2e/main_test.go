@@ -9,11 +9,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"strings"
 	"testing"
 	"time"
-
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	kcptesting "github.com/kcp-dev/sdk/testing"
 
@@ -98,30 +95,4 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, removeTenants(ctx), stopServices(ctx)) }()
 	return m.Run(), nil
-}
-
-// removeTenants deletes the workspaces that the harness made for tests, and waits until they are gone.
-func removeTenants(ctx context.Context) error {
-	// Shortly after a restart of kcp, its own backoff may let a workspace that is already empty wait for minutes.
-	ctx, cancel := context.WithTimeout(ctx, 3*patience)
-	defer cancel()
-	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		list, err := env.Kubectl(ctx, "root", "", "get", "workspaces", "-o=name")
-		if err != nil {
-			return false, err
-		}
-		var left []string
-		for name := range strings.FieldsSeq(list) {
-			if strings.Contains(name, "/e2e-workspace-") {
-				left = append(left, name)
-			}
-		}
-		if len(left) == 0 {
-			return true, nil
-		}
-		if _, err := env.Kubectl(ctx, "root", "", append([]string{"delete", "--ignore-not-found", "--wait=false"}, left...)...); err != nil {
-			return false, fmt.Errorf("removing the workspaces of an earlier test: %w", err)
-		}
-		return false, nil
-	})
 }

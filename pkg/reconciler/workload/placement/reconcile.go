@@ -77,7 +77,7 @@ func (r *Reconciler) decide(ctx context.Context, s *scope) (seen *observation, c
 			changes = endings(r.Plan(seen.Workspace))
 		} else {
 			r.addGone(ctx, s, seen)
-			addUnrecorded(ctx, s, seen)
+			readUnrecorded(ctx, s, seen)
 			changes = r.Plan(seen.Workspace)
 		}
 		if seen.isBindingDeleted(r.ExportName) {

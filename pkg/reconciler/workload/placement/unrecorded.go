@@ -14,10 +14,10 @@ import (
 	"github.com/synctarget/synctarget/pkg/scheduler"
 )
 
-// addUnrecorded adds to the Namespaces which SyncTargets' syncers have their rights there though the Assignment is gone. The rights are
+// readUnrecorded finds out for the Namespaces which SyncTargets' syncers have their rights there though the Assignment is gone. The rights are
 // read live, and only of Assignments that the annotation of the Namespace names and that are not there. That rights are gone is read
 // once: nothing gives them without an Assignment. Where it cannot be read nothing is decided about that Namespace.
-func addUnrecorded(ctx context.Context, s *scope, o *observation) {
+func readUnrecorded(ctx context.Context, s *scope, o *observation) {
 	var (
 		mu      sync.Mutex
 		errs    []error

@@ -55,8 +55,8 @@ func (n *assignedNamespace) admittedReason(before metav1.ConditionStatus) (statu
 		return before, workloadv1alpha1.ReasonRevoking, revokingMessage
 	case namespaceReleasing:
 		return metav1.ConditionUnknown, workloadv1alpha1.ReasonRevoking, revokingMessage
-	case namespaceClearing:
-		return metav1.ConditionFalse, workloadv1alpha1.ReasonRevoking, clearingMessage
+	case namespaceCleaningUp:
+		return metav1.ConditionFalse, workloadv1alpha1.ReasonRevoking, cleaningUpMessage
 	case namespaceRevoked:
 		return metav1.ConditionFalse, workloadv1alpha1.ReasonRevoked, revokedMessage
 	case namespaceRefused:

@@ -81,7 +81,7 @@ func TestRevokedWaitsForTheCluster(t *testing.T) {
 	w.there.refuse = func(string) error { return errInjected }
 	for range 2 {
 		_, _ = w.reconcile()
-		if got := w.record("shop"); got != "False Revoking: "+clearingMessage || w.granted("shop") {
+		if got := w.record("shop"); got != "False Revoking: "+cleaningUpMessage || w.granted("shop") {
 			t.Errorf("Admitted = %s, granted = %t", got, w.granted("shop"))
 		}
 	}

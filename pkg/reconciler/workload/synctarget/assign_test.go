@@ -168,7 +168,7 @@ func (w *world) namespaces() string {
 			state = "Refused"
 		}
 		message := admitted.Message
-		if slices.Contains([]string{admittingMessage, admittedMessage, drainingMessage, revokingMessage, clearingMessage}, message) {
+		if slices.Contains([]string{admittingMessage, admittedMessage, drainingMessage, revokingMessage, cleaningUpMessage}, message) {
 			message = ""
 		}
 		all = append(all, strings.TrimSuffix(a.Spec.Namespace.Name+" "+state+": "+message, ": "))

@@ -75,7 +75,7 @@ func (r *Reconciler) drainNamespaces(ctx context.Context, s *scope, d deletion, 
 		return stepResult{}, err
 	}
 	if len(plan.undrained()) == 0 {
-		if err := r.addUnrecorded(ctx, s, plan); err != nil && !d.isForced() {
+		if err := r.addNamespacesWithRights(ctx, s, plan); err != nil && !d.isForced() {
 			return stepResult{}, err
 		}
 	}
@@ -94,10 +94,10 @@ func (r *Reconciler) drainNamespaces(ctx context.Context, s *scope, d deletion, 
 	return released.result(*plan)
 }
 
-// addUnrecorded adds the Namespaces of the workspace in which the syncer has its rights though no Assignment names them: with a whole
+// addNamespacesWithRights adds the Namespaces of the workspace in which the syncer has its rights though no Assignment names them: with a whole
 // workspace its Assignments are deleted before the SyncTarget, and a Namespace that our finalizer holds would never end. They are
 // searched until there is none: while a SyncTarget is deleted, no right is given.
-func (r *Reconciler) addUnrecorded(ctx context.Context, s *scope, plan *namespacePlan) error {
+func (r *Reconciler) addNamespacesWithRights(ctx context.Context, s *scope, plan *namespacePlan) error {
 	if r.deletions.step(s.target, stepCopies).searched {
 		return nil
 	}

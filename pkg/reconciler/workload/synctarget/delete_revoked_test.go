@@ -30,7 +30,7 @@ func TestRevokedAfterTheCopies(t *testing.T) {
 		w.pass()
 		w.clock.Step(time.Second)
 	}
-	if got := w.record("shop"); w.granted("shop") || got != "False Revoking: "+clearingMessage {
+	if got := w.record("shop"); w.granted("shop") || got != "False Revoking: "+cleaningUpMessage {
 		t.Errorf("granted = %t, Admitted = %s while the downstream Namespace is being deleted", w.granted("shop"), got)
 	}
 	w.there.slowNamespaces = false
@@ -47,7 +47,7 @@ func TestRevokedWithoutTheCluster(t *testing.T) {
 	w.clusters.err = errInjected
 	w.pass()
 	w.pass()
-	if got := w.record("shop"); got != "False Revoking: "+clearingMessage {
+	if got := w.record("shop"); got != "False Revoking: "+cleaningUpMessage {
 		t.Errorf("Admitted = %s while the cluster does not answer", got)
 	}
 	w.kcp.slowNamespaces = true // the identity is waited for
@@ -95,11 +95,11 @@ func TestRevokedInPullMode(t *testing.T) {
 func TestRevokedWithoutAStatus(t *testing.T) {
 	w := releasing(t)
 	s, n := &scope{target: w.target()}, &assignedNamespace{Assignment: w.assigned("shop")}
-	if w.r.clear(s, n); n.State != namespaceClearing {
+	if w.r.beginCleanup(s, n); n.State != namespaceCleaningUp {
 		t.Errorf("before: %s", n.State)
 	}
 	w.r.deletions.complete(s.target, stepAgent)
-	if w.r.clear(s, n); n.State != namespaceRevoked || n.Message != "" {
+	if w.r.beginCleanup(s, n); n.State != namespaceRevoked || n.Message != "" {
 		t.Errorf("after: %s %s", n.State, n.Message)
 	}
 }

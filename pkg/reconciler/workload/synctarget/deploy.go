@@ -213,10 +213,10 @@ func (r *Reconciler) installDownstreamNamespaces(ctx context.Context, s *scope, 
 	if err := r.ensureDownstreamNamespaces(ctx, in, plan, cluster); err != nil {
 		return r.refusal(s, err)
 	}
-	if len(plan.in(namespaceClearing)) == 0 && !plan.awaitsDeletion {
+	if len(plan.in(namespaceCleaningUp)) == 0 && !plan.awaitsDeletion {
 		return in.round.proven.verdict, nil
 	}
-	return r.clearDownstream(ctx, s, plan, cluster, in.round.proven.verdict)
+	return r.cleanUpDownstream(ctx, s, plan, cluster, in.round.proven.verdict)
 }
 
 // awaitInstall is the verdict in pull mode: that the syncer is installed is known by its heartbeat.
@@ -325,11 +325,11 @@ func (r *Reconciler) rolloutVerdict(ctx context.Context, s *scope, plan *namespa
 	if !rollout.Ready {
 		v = blocked(workloadv1alpha1.ReasonRollingOut, "%s", cluster.Clean(rollout.Message)).after(r.backOff(s, rolloutRecheck))
 	}
-	return r.clearDownstream(ctx, s, plan, cluster, v) // last, since it may take all the time that is left
+	return r.cleanUpDownstream(ctx, s, plan, cluster, v) // last, since it may take all the time that is left
 }
 
-// clearDownstream deletes what closed Namespaces have left, and returns the verdict with what keeps it from that.
-func (r *Reconciler) clearDownstream(ctx context.Context, s *scope, plan *namespacePlan, cluster physicalCluster, v verdict) (verdict, error) {
+// cleanUpDownstream deletes what closed Namespaces have left, and returns the verdict with what keeps it from that.
+func (r *Reconciler) cleanUpDownstream(ctx context.Context, s *scope, plan *namespacePlan, cluster physicalCluster, v verdict) (verdict, error) {
 	done, refusal, err := r.deleteOrphans(ctx, s, plan, cluster)
 	if err != nil {
 		return verdict{}, err

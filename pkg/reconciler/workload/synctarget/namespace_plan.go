@@ -35,8 +35,8 @@ const (
 	namespaceReleasing namespaceState = "Releasing"
 	// namespaceDrained: the syncer has left it, or was never let in. Its rights in the workspace are to be taken back.
 	namespaceDrained namespaceState = "Drained"
-	// namespaceClearing: these have been taken back. Its downstream Namespace is to be removed.
-	namespaceClearing namespaceState = "Clearing"
+	// namespaceCleaningUp: these have been taken back. Its downstream Namespace is to be removed.
+	namespaceCleaningUp namespaceState = "CleaningUp"
 	// namespaceRevoked: nothing is left to do.
 	namespaceRevoked namespaceState = "Revoked"
 )
@@ -47,7 +47,7 @@ const (
 	admittedMessage  = "The syncer has its rights in the Namespace"
 	drainingMessage  = "The syncer keeps its rights in the Namespace until it has left it"
 	revokingMessage  = "The syncer's rights are being taken back"
-	clearingMessage  = "The syncer's rights in the workspace have been taken back; its Namespace in the physical cluster has yet to be removed, and what that waits for, the condition Deployed of the SyncTarget says"
+	cleaningUpMessage  = "The syncer's rights in the workspace have been taken back; its Namespace in the physical cluster has yet to be removed, and what that waits for, the condition Deployed of the SyncTarget says"
 	revokedMessage   = "The syncer has no rights in the Namespace"
 	// leftRunningMessage is for Revoked, with why nobody knows whether the copies are gone.
 	leftRunningMessage = "The syncer has no rights in the Namespace; its copies may still run in the physical cluster: %s"
@@ -189,7 +189,7 @@ func (p namespacePlan) in(states ...namespaceState) (found []*assignedNamespace)
 
 // isUnsettled reports whether a Namespace is still to be opened, or its rights are still to be taken back.
 func (p namespacePlan) isUnsettled() bool {
-	return p.awaitsDeletion || len(p.in(namespaceOpening, namespaceReopening, namespaceClearing)) > 0 ||
+	return p.awaitsDeletion || len(p.in(namespaceOpening, namespaceReopening, namespaceCleaningUp)) > 0 ||
 		slices.ContainsFunc(p.in(namespaceOpen), func(n *assignedNamespace) bool { return n.Message != "" })
 }
 
@@ -215,7 +215,7 @@ func (p namespacePlan) hasDownstream(namespace string) bool {
 
 // clearing is the Namespace of this name of which the downstream Namespace is to be removed; nil for none.
 func (p namespacePlan) clearing(namespace string) *assignedNamespace {
-	for _, n := range p.in(namespaceClearing) {
+	for _, n := range p.in(namespaceCleaningUp) {
 		if n.Name == namespace {
 			return n
 		}
@@ -230,7 +230,7 @@ func (p namespacePlan) pending() []*assignedNamespace {
 
 // undrained are those of them in which the syncer has, or may have, its rights.
 func (p namespacePlan) undrained() []*assignedNamespace {
-	return slices.DeleteFunc(p.pending(), func(n *assignedNamespace) bool { return n.State == namespaceClearing })
+	return slices.DeleteFunc(p.pending(), func(n *assignedNamespace) bool { return n.State == namespaceCleaningUp })
 }
 
 // undrainedNames are their names.

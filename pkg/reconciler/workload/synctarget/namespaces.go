@@ -105,7 +105,7 @@ func planNamespace(a *workloadv1alpha1.Assignment, namespace *metav1.PartialObje
 // the downstream Namespace, are by name.
 func (p namespacePlan) oneOfEachName() {
 	taken := map[string]bool{}
-	for _, n := range p.in(namespaceReopening, namespaceOpen, namespaceDraining, namespaceDrained, namespaceClearing) {
+	for _, n := range p.in(namespaceReopening, namespaceOpen, namespaceDraining, namespaceDrained, namespaceCleaningUp) {
 		taken[n.Name] = true
 	}
 	for _, n := range p.in(namespaceOpening) {
@@ -132,7 +132,7 @@ func (r *Reconciler) closeNamespaces(ctx context.Context, s *scope, plan *namesp
 			return nil
 		}
 		if r.revocations.has(s.target.UID, n.Assignment) {
-			r.clear(s, n)
+			r.beginCleanup(s, n)
 			return nil
 		}
 		if err := s.readAssignment(ctx, n, mayRevoke); err != nil || n.outdated {
@@ -178,14 +178,14 @@ func (r *Reconciler) revoke(ctx context.Context, s *scope, n *assignedNamespace)
 		return nil
 	}
 	r.revocations.add(s.target.UID, n.Assignment)
-	r.clear(s, n)
+	r.beginCleanup(s, n)
 	return nil
 }
 
-// clear sets what is left to do about a Namespace in which the syncer has no rights any more. Its downstream Namespace is removed by an
+// beginCleanup sets what is left to do in a Namespace after the rights of the syncer are gone. The downstream Namespace is removed by an
 // installation, or by the second step of a deletion. Nothing is left to do where there is none of the controller's making, or where
 // the controller has given up removing it: then the message says what may still run.
-func (r *Reconciler) clear(s *scope, n *assignedNamespace) {
+func (r *Reconciler) beginCleanup(s *scope, n *assignedNamespace) {
 	hasReported := isWithdrawal(n.Assignment) && isWithdrawn(n.Assignment)
 	isAbandoned := !s.target.DeletionTimestamp.IsZero() && r.deletions.step(s.target, stepAgent).abandoned
 	n.State, n.Message = namespaceRevoked, ""
@@ -197,7 +197,7 @@ func (r *Reconciler) clear(s *scope, n *assignedNamespace) {
 		n.Message = fmt.Sprintf(leftRunningMessage, "the deletion of the SyncTarget has let them go")
 	case isAbandoned:
 	default:
-		n.State = namespaceClearing
+		n.State = namespaceCleaningUp
 	}
 }
 

@@ -32,7 +32,7 @@ func (r *Reconciler) deleteOrphans(ctx context.Context, s *scope, plan *namespac
 		}
 		r.announceLeft(ctx, s, left)
 	}
-	for _, n := range plan.in(namespaceClearing) {
+	for _, n := range plan.in(namespaceCleaningUp) {
 		if !slices.Contains(found.remaining, n.Name) {
 			n.State = namespaceRevoked
 		}
