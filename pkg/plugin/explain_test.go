@@ -329,6 +329,21 @@ func TestExplainKinds(t *testing.T) {
 	}
 }
 
+// TestExplainUnavailableGroup: a group whose resources cannot be read hides no kind of another one, and is named where the kind may be
+// one of its own.
+func TestExplainUnavailableGroup(t *testing.T) {
+	w := newServed(t, newScene(t).everything()...)
+	w.served.unavailable = "batch/v1"
+	if w.run("explain", "ingress/web", "-n", "shop"); !strings.Contains(w.out.String()+w.err.String(), `Ingress "web"`) {
+		t.Errorf("an Ingress is not found:\n%s%s", &w.out, &w.err)
+	}
+	w = newServed(t, newScene(t).everything()...)
+	w.served.unavailable = "batch/v1"
+	if code := w.run("explain", "job/web", "-n", "shop"); code != exitFailed || !strings.Contains(w.err.String(), "batch/v1") {
+		t.Errorf("a Job: exit code %d:\n%s%s", code, &w.out, &w.err)
+	}
+}
+
 // TestExplainRequests: whatever is explained costs at most 15 requests, also where the SyncTargets sync resources of many groups.
 func TestExplainRequests(t *testing.T) {
 	const most = 15

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ func (s *searchedKinds) mapping(kind schema.GroupResource) (*meta.RESTMapping, e
 }
 
 // findKind resolves what the user calls a kind: a resource, in the singular or plural, a kind or a short name, each with or without
-// its group. Without a group it is searched in those of the synced resources.
+// its group. Without a group it is searched in those of the synced resources; one that cannot be read does not end the search.
 func findKind(client *discovery.DiscoveryClient, name string, synced []workloadv1alpha1.GroupResource) (*meta.RESTMapping, error) {
 	served, complete, _, err := client.GroupsAndMaybeResources()
 	if err != nil {
@@ -54,18 +55,23 @@ func findKind(client *discovery.DiscoveryClient, name string, synced []workloadv
 	}
 	kind := schema.ParseGroupResource(strings.ToLower(name))
 	searched := &searchedKinds{DiscoveryClient: client}
+	var errs []error
 	for _, group := range groupsToSearch(served, kind.Group, synced) {
 		gv := schema.GroupVersion{Group: group.Name, Version: group.PreferredVersion.Version}
 		list := complete[gv]
 		if list == nil {
 			if list, err = client.ServerResourcesForGroupVersion(gv.String()); err != nil {
-				return nil, fmt.Errorf("reading which resources the workspace serves in %s: %w", gv, err)
+				errs = append(errs, fmt.Errorf("reading which resources the workspace serves in %s: %w", gv, err))
+				continue
 			}
 		}
 		searched.groups, searched.lists = append(searched.groups, group), append(searched.lists, list)
 		if mapping, err := searched.mapping(kind); err != nil || mapping != nil {
 			return mapping, err
 		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	return nil, unknownKind(name, kind.Group, searched.groups)
 }

@@ -30,6 +30,8 @@ type workspaceServer struct {
 	objects []client.Object
 	// forbidden are resources that the user may not list.
 	forbidden []string
+	// unavailable is a group with its version, of which the server does not tell the resources.
+	unavailable string
 
 	mu       sync.Mutex
 	requests []string
@@ -116,6 +118,8 @@ func (s *workspaceServer) answer(path []string, r *http.Request) any {
 	switch {
 	case i < 0:
 		return nil
+	case len(path) == version && s.kinds[i].GroupVersion == s.unavailable:
+		return statusOf(apierrors.NewServiceUnavailable("the schema is not there yet"))
 	case len(path) == version:
 		return s.kinds[i]
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
@@ -118,13 +120,23 @@ func rejectCapacity(_ *policy, c *cluster) rejection {
 // offered returns how much of a resource a SyncTarget has, in thousandths: what it declares, else what is measured.
 func offered(c *cluster, name string) (quantity int64, known bool) {
 	if declared, ok := c.target.Spec.Capacity[name]; ok {
-		return declared.MilliValue(), true
+		return thousandths(declared), true
 	}
 	if c.target.Status.Syncer == nil {
 		return 0, false
 	}
 	measured, ok := c.target.Status.Syncer.Allocatable[name]
-	return measured.MilliValue(), ok
+	return thousandths(measured), ok
+}
+
+// maxQuantity is how much of a resource counts at most, so that what is computed with it does not overflow.
+const maxQuantity = 1_000_000_000
+
+func thousandths(q resource.Quantity) int64 {
+	if q.CmpInt64(maxQuantity) > 0 {
+		return maxQuantity * 1000
+	}
+	return q.MilliValue()
 }
 
 func rejectTopologyKeys(p *policy, c *cluster) rejection {

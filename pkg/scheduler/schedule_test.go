@@ -235,6 +235,9 @@ func TestFreeShare(t *testing.T) {
 	}
 	w.addTarget("edge-4", "eu") // nobody knows how much it has
 	w.addPlacement("shop", "shop", nil)
+	if _, err := w.apply(Plan(w.workspace()), -1); err != nil { // its finalizer
+		t.Fatal(err)
+	}
 	for i := range 1325 {
 		w.addNamespace(fmt.Sprint("ns-", i), "shop")
 	}

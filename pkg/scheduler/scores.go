@@ -26,8 +26,6 @@ const (
 	unknownCPU = 1000
 	// shareUnits are the units of freeShare in one thousandth of a core, so that the shares of many Namespaces differ.
 	shareUnits = 1_000_000
-	// maxCPU is a billion cores in thousandths. More is not told apart, so that no declared quantity overflows.
-	maxCPU = 1_000_000_000_000
 )
 
 // score rates one candidate for one Namespace.
@@ -74,7 +72,7 @@ func newCandidate(p *policy, c *cluster) *candidate {
 	}
 	result.cpu = unknownCPU
 	if cpu, known := offered(c, "cpu"); known {
-		result.cpu = min(cpu, maxCPU)
+		result.cpu = cpu
 	}
 	return result
 }

@@ -38,12 +38,13 @@ func tolerateSilence(seconds int64) []workloadv1alpha1.PlacementToleration {
 // placedPair is a Namespace that is placed on the SyncTarget "far", and could be on "near".
 type placedPair struct {
 	far, near *shop
+	web       *appsv1.Deployment
 	// pod is that of its Deployment on "far".
 	pod corev1.Pod
 }
 
 // placeFar makes a Placement that prefers the SyncTarget far, of region b, with a Namespace of the same name and a Deployment in it.
-func (n *tenant) placeFar(near, far *workloadv1alpha1.SyncTarget, name string, mutate func(*workloadv1alpha1.PlacementSpec), web *appsv1.Deployment) placedPair {
+func (n *tenant) placeFar(near, far *workloadv1alpha1.SyncTarget, name string, mutate func(*workloadv1alpha1.PlacementSpec), web *appsv1.Deployment) *placedPair {
 	n.t.Helper()
 	require.NoError(n.t, n.Create(n.t.Context(), placementOf(name, func(p *workloadv1alpha1.PlacementSpec) {
 		p.ClusterAffinity = preferRegion("b")
@@ -52,13 +53,18 @@ func (n *tenant) placeFar(near, far *workloadv1alpha1.SyncTarget, name string, m
 		}
 	})))
 	n.createNamespace(name, name)
-	n.awaitOnly(name, far.Name)
-	p := placedPair{far: n.shopIn(far, name), near: n.shopIn(near, name)}
+	p := &placedPair{far: n.shopIn(far, name), near: n.shopIn(near, name), web: web}
 	p.far.create(web)
-	p.far.awaitAvailable(web, 1)
-	n.awaitPlacement(name, "Available", "Available")
-	p.pod = p.far.podOf(web.Name)
 	return p
+}
+
+// awaitPlaced waits until the Namespace is on "far" and its Deployment available there.
+func (p *placedPair) awaitPlaced() {
+	p.far.t.Helper()
+	p.far.awaitOnly(p.far.namespace, p.far.target.Name)
+	p.far.awaitAvailable(p.web, 1)
+	p.far.awaitPlacement(p.far.namespace, "Available", "Available")
+	p.pod = p.far.podOf(p.web.Name)
 }
 
 // requireUntouched expects that the Pod on "far" is the one from the beginning.
@@ -128,7 +134,7 @@ func placementFailover(t *testing.T) {
 	n.bindCompute()
 	near := n.registerIn("cluster-1", "near", "a")
 	far := n.registerIn(secondCluster, "far", "b")
-	place := func(name string, mutate func(*workloadv1alpha1.PlacementSpec)) placedPair {
+	place := func(name string, mutate func(*workloadv1alpha1.PlacementSpec)) *placedPair {
 		t.Helper()
 		return n.placeFar(near, far, name, mutate, idleDeployment(name, "web"))
 	}
@@ -144,13 +150,16 @@ func placementFailover(t *testing.T) {
 	waits := place("waits", hasty(func(p *workloadv1alpha1.PlacementSpec) { p.Move.PurgeMode = workloadv1alpha1.PurgeDirectly }))
 	leaves := place("leaves", hasty(func(p *workloadv1alpha1.PlacementSpec) { p.Move.PurgeMode = workloadv1alpha1.PurgeNever }))
 	rooted := place("rooted", hasty(func(*workloadv1alpha1.PlacementSpec) {}))
-	rooted.far.bindClaim("disk")
 	unfit := n.placeFar(near, far, "unfit", hasty(func(*workloadv1alpha1.PlacementSpec) {}), n.shopIn(far, "unfit").onlyOn("web"))
+	for _, p := range []*placedPair{stays, moves, returns, waits, leaves, rooted, unfit} {
+		p.awaitPlaced()
+	}
+	rooted.far.bindClaim("disk")
 
 	require.NoError(t, env.Partition(t.Context(), secondCluster))
 	t.Cleanup(func() { _ = env.Heal(context.Background(), secondCluster) })
 	n.await("far", "Ready", "Unhealthy")
-	for _, p := range []placedPair{moves, returns, leaves} {
+	for _, p := range []*placedPair{moves, returns, leaves} {
 		n.awaitRunning(p.near.namespace, "near")
 		p.near.podOf("web")
 	}
@@ -164,7 +173,7 @@ func placementFailover(t *testing.T) {
 
 	require.NoError(t, env.Heal(t.Context(), secondCluster))
 	n.await("far", "Ready", "Ready")
-	for _, p := range []placedPair{moves, waits} {
+	for _, p := range []*placedPair{moves, waits} {
 		n.awaitOnly(p.near.namespace, "near")
 		p.far.awaitNoNamespace(p.far.counterpart)
 	}
@@ -172,7 +181,7 @@ func placementFailover(t *testing.T) {
 	leaves.requireUntouched()
 	n.awaitOnly("returns", "far")
 	returns.near.awaitNoNamespace(returns.near.counterpart)
-	for _, p := range []placedPair{stays, rooted, unfit} {
+	for _, p := range []*placedPair{stays, rooted, unfit} {
 		n.awaitOnly(p.far.namespace, "far")
 		p.requireUntouched()
 	}
@@ -192,7 +201,7 @@ func massDisconnect(t *testing.T) {
 	// More than a fifth of the SyncTargets of all stories that run meanwhile.
 	names := []string{"far-1", "far-2", "far-3", "far-4", "far-5", "far-6", "far-7", "far-8"}
 	n.registerAll(secondCluster, names...)
-	pairs := make([]placedPair, 0, 2)
+	pairs := make([]*placedPair, 0, 2)
 	for _, name := range names[:2] {
 		far := n.await(name, "Ready", "Ready")
 		pairs = append(pairs, n.placeFar(near, far, "on-"+name, func(p *workloadv1alpha1.PlacementSpec) {
@@ -201,6 +210,9 @@ func massDisconnect(t *testing.T) {
 			}}
 			p.Tolerations = tolerateSilence(0)
 		}, idleDeployment("on-"+name, "web")))
+	}
+	for _, p := range pairs {
+		p.awaitPlaced()
 	}
 
 	require.NoError(t, env.Partition(t.Context(), secondCluster))
@@ -237,6 +249,7 @@ func placementTakenBack(t *testing.T) {
 	near := n.registerIn("cluster-1", "near", "a")
 	far := n.registerIn(secondCluster, "far", "b")
 	shop := n.placeFar(near, far, "shop", func(p *workloadv1alpha1.PlacementSpec) { p.Move.GracePeriodSeconds = 15 }, n.shopIn(far, "shop").onlyOn("web"))
+	shop.awaitPlaced()
 
 	change(n, syncTarget("far"), func(st *workloadv1alpha1.SyncTarget) { st.Spec.Drain = &workloadv1alpha1.DrainSpec{} })
 	n.awaitRunning("shop", "far", "near")
