@@ -43,12 +43,12 @@ const (
 
 // What the condition Admitted says where nothing is in the way.
 const (
-	admittingMessage = "The syncer has yet to be given its rights; what that waits for, the condition Deployed of the SyncTarget says"
-	admittedMessage  = "The syncer has its rights in the Namespace"
-	drainingMessage  = "The syncer keeps its rights in the Namespace until it has left it"
-	revokingMessage  = "The syncer's rights are being taken back"
-	cleaningUpMessage  = "The syncer's rights in the workspace have been taken back; its Namespace in the physical cluster has yet to be removed, and what that waits for, the condition Deployed of the SyncTarget says"
-	revokedMessage   = "The syncer has no rights in the Namespace"
+	admittingMessage  = "The syncer has yet to be given its rights; what that waits for, the condition Deployed of the SyncTarget says"
+	admittedMessage   = "The syncer has its rights in the Namespace"
+	drainingMessage   = "The syncer keeps its rights in the Namespace until it has left it"
+	revokingMessage   = "The syncer's rights are being taken back"
+	cleaningUpMessage = "The syncer's rights in the workspace have been taken back; its Namespace in the physical cluster has yet to be removed, and what that waits for, the condition Deployed of the SyncTarget says"
+	revokedMessage    = "The syncer has no rights in the Namespace"
 	// leftRunningMessage is for Revoked, with why nobody knows whether the copies are gone.
 	leftRunningMessage = "The syncer has no rights in the Namespace; its copies may still run in the physical cluster: %s"
 )
