@@ -118,6 +118,7 @@ func addPlacements(mgr mcmanager.Manager, opts *options, shared synctarget.Confi
 func reconcilerConfig(opts *options) synctarget.Config {
 	return synctarget.Config{
 		ExportName:              workloadv1alpha1.GroupName,
+		Version:                 version,
 		SyncerImage:             opts.syncerImage,
 		KcpURL:                  opts.kcpURL,
 		KcpCA:                   opts.kcpCA,

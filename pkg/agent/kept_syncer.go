@@ -80,7 +80,12 @@ func (c *Config) hasInstalled(live *unstructured.Unstructured) bool {
 
 // mergeInto changes these fields of a live object. Should it be replaced meanwhile, the server refuses.
 func mergeInto(ctx context.Context, c client.Client, live *unstructured.Unstructured, owner string, fields map[string]any) error {
-	fields["metadata"] = map[string]any{"uid": live.GetUID()}
+	metadata, ok := fields["metadata"].(map[string]any)
+	if !ok {
+		metadata = map[string]any{}
+	}
+	metadata["uid"] = live.GetUID()
+	fields["metadata"] = metadata
 	patch, err := json.Marshal(fields)
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ func (p *plugin) confirm(ctx context.Context, question string, yes bool) error {
 	var answer line
 	select {
 	case <-ctx.Done():
+		fmt.Fprintln(p.ErrOut) // the question does not end its line
 		return ctx.Err()
 	case answer = <-read:
 	}

@@ -155,11 +155,7 @@ func (c *check) checkWorkspace(ctx context.Context, workspace *connection) (*wor
 	if err != nil {
 		return nil, err
 	}
-	sample, err := sampleBinding(defaultExportPath)
-	if err != nil {
-		return nil, err
-	}
-	c.report(bindingFindings(binding, sample, c.pre)...)
+	c.report(bindingFindings(binding, c.pre)...)
 	missing, err := missingRights(ctx, workspace, userRights())
 	if err != nil {
 		return nil, err

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/version"
@@ -16,6 +15,7 @@ import (
 	apisv1alpha2 "github.com/kcp-dev/sdk/apis/apis/v1alpha2"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/reconciler/workload/claims"
 )
 
 const (
@@ -114,7 +114,7 @@ func kcpFinding(gitVersion string) finding {
 }
 
 // bindingFindings judge the APIBinding, nil for none. pre says that join is yet to make it.
-func bindingFindings(binding, sample *apisv1alpha2.APIBinding, pre bool) []finding {
+func bindingFindings(binding *apisv1alpha2.APIBinding, pre bool) []finding {
 	const bind = "bind it: kubectl synctarget join --help, or kubectl apply -k config/samples/binding"
 	if binding == nil {
 		what := fmt.Sprintf("the workspace has no APIBinding to the export %q", exportName)
@@ -127,11 +127,28 @@ func bindingFindings(binding, sample *apisv1alpha2.APIBinding, pre bool) []findi
 	if problem := bindingProblem(binding); problem != "" {
 		out[0] = finding{wrong, fmt.Sprintf("APIBinding %q is not bound: %s", binding.Name, problem), "see why with: kubectl describe apibinding " + binding.Name}
 	}
-	if missing := acceptClaims(binding.DeepCopy(), sample.Spec.PermissionClaims); len(missing) > 0 {
-		return append(out, finding{wrong, fmt.Sprintf("APIBinding %q does not accept permission claims, or not with all verbs: %s", binding.Name, strings.Join(missing, ", ")),
-			"accept them: kubectl synctarget join NAME … --yes, or as in config/samples/binding/apibinding.yaml"})
+	return append(out, claimFindings(binding)...)
+}
+
+// claimFindings judge the permission claims that the APIBinding accepts. One that is optional is worth a warning.
+func claimFindings(binding *apisv1alpha2.APIBinding) (out []finding) {
+	const accept = "kubectl synctarget join NAME … --yes, or as in config/samples/binding/apibinding.yaml"
+	bindings := []apisv1alpha2.APIBinding{*binding}
+	missing, optional := claims.Missing(bindings, exportName), claims.MissingOptional(bindings, exportName)
+	switch {
+	case len(missing) > 0:
+		out = append(out, finding{wrong, fmt.Sprintf("APIBinding %q does not accept permission claims, or not with all verbs: %s", binding.Name, claims.Names(missing)),
+			"accept them: " + accept})
+	case len(optional) > 0:
+		out = append(out, finding{passed, "all permission claims that the service needs are accepted", ""})
+	default:
+		out = append(out, finding{passed, "all permission claims are accepted", ""})
 	}
-	return append(out, finding{passed, "all permission claims are accepted", ""})
+	for _, claim := range optional {
+		out = append(out, finding{warned, fmt.Sprintf("APIBinding %q does not accept the optional permission claim %s: without it, %s", binding.Name, claim, claim.Lost()),
+			"to change that, accept it: " + accept})
+	}
+	return out
 }
 
 // conditionFinding judges a SyncTarget by the first of its conditions that is not True, since the others follow from it.

@@ -3,6 +3,7 @@ package plugin
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,23 @@ func (w *world) runJob(code int32, message string) {
 	}
 }
 
+// rejectClaims has the APIBinding reject the claims on these resources.
+func (w *world) rejectClaims(resources ...string) {
+	w.t.Helper()
+	binding := bound(w.t)
+	if err := w.workspace.raw.Get(w.t.Context(), client.ObjectKeyFromObject(binding), binding); err != nil {
+		w.t.Fatal(err)
+	}
+	for i := range binding.Spec.PermissionClaims {
+		if claim := &binding.Spec.PermissionClaims[i]; slices.Contains(resources, claim.Resource) {
+			claim.State = apisv1alpha2.ClaimRejected
+		}
+	}
+	if err := w.workspace.raw.Update(w.t.Context(), binding); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*world)
@@ -84,15 +102,10 @@ func TestCheck(t *testing.T) {
 				return nil
 			}
 		}, []string{"check", "edge-1"}},
+		// The service works without these two, so it is Ready.
+		"check-optional-claims": {func(w *world) { w.rejectClaims("leases", "events") }, []string{"check", "edge-1"}},
 		"check-claims": {func(w *world) {
-			binding := bound(w.t)
-			if err := w.workspace.raw.Get(w.t.Context(), client.ObjectKeyFromObject(binding), binding); err != nil {
-				w.t.Fatal(err)
-			}
-			binding.Spec.PermissionClaims[2].State = apisv1alpha2.ClaimRejected
-			if err := w.workspace.raw.Update(w.t.Context(), binding); err != nil {
-				w.t.Fatal(err)
-			}
+			w.rejectClaims("secrets", "events")
 			w.setConditions("edge-1", condition("Valid", "False", "ValidationFailed", "permission claims are not accepted: secrets"))
 		}, []string{"check", "edge-1"}},
 	} {

@@ -156,15 +156,6 @@ func TestCordon(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
-	w := newWorld(t, variety()...)
-	w.golden("version-client", "version", "--client")
-	if len(w.workspace.requests) > 0 {
-		t.Errorf("it asked %q", w.workspace.requests)
-	}
-	w.golden("version", "version")
-}
-
 func TestUsage(t *testing.T) {
 	for name, args := range map[string][]string{
 		"unknown command": {"frobnicate"}, "unknown flag": {"status", "--frobnicate"}, "no name": {"leave"}, "two names": {"status", "a", "b"},

@@ -13,7 +13,7 @@ func TestDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"explain-holds", "explain-pending", "explain-conflict", "tree", "get-credentials"} {
+	for _, name := range []string{"explain-holds", "explain-pending", "explain-conflict", "tree", "get-credentials", "version-rollout"} {
 		golden, err := os.ReadFile(filepath.Join("testdata", name+".golden"))
 		if err != nil {
 			t.Fatal(err)

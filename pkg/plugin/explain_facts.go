@@ -138,11 +138,7 @@ func readBindingFindings(ctx context.Context, workspace *connection) ([]finding,
 	} else if err != nil {
 		return nil, err
 	}
-	sample, err := sampleBinding(defaultExportPath)
-	if err != nil {
-		return nil, err
-	}
-	return bindingFindings(binding, sample, false), nil
+	return bindingFindings(binding, false), nil
 }
 
 // syncedBy are the resources that the SyncTargets sync.

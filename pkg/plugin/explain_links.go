@@ -89,7 +89,9 @@ func (f *facts) bindingLink() link {
 		if b.result == wrong {
 			return breaks(b.cure, "%s", b.what)
 		}
-		found = append(found, b.what)
+		if b.result == passed { // without an optional claim, objects are synced all the same
+			found = append(found, b.what)
+		}
 	}
 	return holds("%s", strings.Join(found, ", "))
 }

@@ -262,6 +262,9 @@ func TestChain(t *testing.T) {
 			s.report(rejection.Report{Generation: 3, Ready: "InProgress"})
 		}, "Ready", "its status says no more"},
 		"the binding may not be read": {func(s *scene) { s.binding = nil }, "", ""},
+		"an optional claim is missing": {func(s *scene) {
+			s.binding.Spec.PermissionClaims = slices.DeleteFunc(s.binding.Spec.PermissionClaims, func(c apisv1alpha2.AcceptablePermissionClaim) bool { return c.Resource == "events" })
+		}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)

@@ -12,7 +12,10 @@ import (
 
 // progress is what a command shows on stderr while it works: lines, and on a terminal a spinner with what is waited for.
 type progress struct {
-	out     io.Writer
+	out io.Writer
+	// terminal is where a spinner is shown; nil for nowhere.
+	terminal *os.File
+	// spinner is the one that is shown; nil for none. Each one is used once: one that is started again while it ends may stand still.
 	spinner *spinner.Spinner
 	waiting string
 }
@@ -21,7 +24,7 @@ type progress struct {
 func newProgress(out io.Writer) *progress {
 	p := &progress{out: out}
 	if file, ok := out.(*os.File); ok && os.Getenv("NO_COLOR") == "" && term.IsTerminal(out) {
-		p.spinner = spinner.New(spinner.CharSets[14], 100*time.Millisecond, spinner.WithWriterFile(file))
+		p.terminal = file
 	}
 	return p
 }
@@ -29,7 +32,7 @@ func newProgress(out io.Writer) *progress {
 // plain turns the spinner off, for output that a program reads.
 func (p *progress) plain() {
 	p.stop()
-	p.spinner = nil
+	p.terminal = nil
 }
 
 // say prints a line.
@@ -44,9 +47,12 @@ func (p *progress) wait(text string) {
 		return
 	}
 	p.waiting = text
-	if p.spinner == nil {
+	if p.terminal == nil {
 		fmt.Fprintln(p.out, text)
 		return
+	}
+	if p.spinner == nil {
+		p.spinner = spinner.New(spinner.CharSets[14], 100*time.Millisecond, spinner.WithWriterFile(p.terminal))
 	}
 	p.spinner.Lock()
 	p.spinner.Suffix = " " + text
@@ -59,5 +65,6 @@ func (p *progress) stop() {
 	p.waiting = ""
 	if p.spinner != nil {
 		p.spinner.Stop()
+		p.spinner = nil
 	}
 }

@@ -138,8 +138,12 @@ func (s *status) printDetails(ctx context.Context, workspace *connection, target
 	if err != nil {
 		return err
 	}
+	controller, err := controllerVersion(ctx, workspace, target)
+	if err != nil {
+		return err
+	}
 	var out bytes.Buffer
-	writeDetails(&out, workspace.path(), target, assignments, s.version, s.clock.Now())
+	writeDetails(&out, workspace.path(), target, assignments, versions{plugin: s.version, controller: controller}, s.clock.Now())
 	_, err = s.Out.Write(out.Bytes())
 	return err
 }

@@ -17,9 +17,12 @@ import (
 	"github.com/synctarget/synctarget/pkg/sanitize"
 )
 
-// writeDetails describes one SyncTarget. version is the plugin's own.
-func writeDetails(out io.Writer, workspace string, target *workloadv1alpha1.SyncTarget, assignments []workloadv1alpha1.Assignment, version string, now time.Time) {
-	writeSummary(out, workspace, target, version, now)
+// versions are those that the version of a syncer is compared with; controller is empty if it is not known.
+type versions struct{ plugin, controller string }
+
+// writeDetails describes one SyncTarget.
+func writeDetails(out io.Writer, workspace string, target *workloadv1alpha1.SyncTarget, assignments []workloadv1alpha1.Assignment, v versions, now time.Time) {
+	writeSummary(out, workspace, target, v, now)
 	writeConditions(out, target, now)
 	writeCapacity(out, target)
 	writeResources(out, target)
@@ -28,7 +31,7 @@ func writeDetails(out io.Writer, workspace string, target *workloadv1alpha1.Sync
 	writeDrain(out, target)
 }
 
-func writeSummary(out io.Writer, workspace string, target *workloadv1alpha1.SyncTarget, version string, now time.Time) {
+func writeSummary(out io.Writer, workspace string, target *workloadv1alpha1.SyncTarget, v versions, now time.Time) {
 	w := printers.GetNewTabWriter(out)
 	defer w.Flush()
 	line := func(name, value string) { fmt.Fprintf(w, "%s:\t%s\n", name, orAbsent(value)) }
@@ -43,7 +46,8 @@ func writeSummary(out io.Writer, workspace string, target *workloadv1alpha1.Sync
 	line("Key", target.Status.Key)
 	line("Age", age(target.CreationTimestamp.Time, now))
 	line("Heartbeat", heartbeatText(target, now))
-	line("Agent", agentText(target.Status.Syncer, version))
+	line("Controller", v.controllerText())
+	line("Agent", v.agentText(target.Status.Syncer))
 	if syncer := target.Status.Syncer; syncer != nil {
 		line("Kubernetes", syncer.KubernetesVersion)
 		line("Nodes", fmt.Sprint(syncer.Nodes))
@@ -83,8 +87,17 @@ func heartbeatText(target *workloadv1alpha1.SyncTarget, now time.Time) string {
 	return heartbeatAge(target, now) + " ago"
 }
 
-// agentText is the version of the syncer, and how it compares with the plugin's.
-func agentText(syncer *workloadv1alpha1.SyncerStatus, version string) string {
+// controllerText is the version of the controller, and how it compares with the plugin's.
+func (v versions) controllerText() string {
+	found := skewOf(v.controller, v.plugin)
+	if v.controller == "" || found == sameVersion {
+		return v.controller
+	}
+	return fmt.Sprintf("%s (%s kubectl synctarget, %s)", v.controller, found.words(), v.plugin)
+}
+
+// agentText is the version of the syncer, and how it compares with the controller's, or if that is not known, with the plugin's.
+func (v versions) agentText(syncer *workloadv1alpha1.SyncerStatus) string {
 	if syncer == nil || syncer.Version == "" {
 		return ""
 	}
@@ -92,8 +105,12 @@ func agentText(syncer *workloadv1alpha1.SyncerStatus, version string) string {
 	if syncer.Instance != "" {
 		text += ", Pod " + syncer.Instance
 	}
-	if syncer.Version != version {
-		text += fmt.Sprintf(" (kubectl synctarget has version %s)", version)
+	what, version := "the controller", v.controller
+	if v.controller == "" {
+		what, version = "kubectl synctarget", v.plugin
+	}
+	if found := skewOf(syncer.Version, version); found != sameVersion {
+		text += fmt.Sprintf(" (%s %s, %s)", found.words(), what, version)
 	}
 	return text
 }

@@ -52,7 +52,8 @@ func variety() []client.Object {
 	draining.Status.Drain = &workloadv1alpha1.DrainStatus{Remaining: 2, Moving: 1, Held: []workloadv1alpha1.HeldNamespace{
 		{Namespace: "shop", Reason: "0/1 clusters: 1 has taint dedicated=gpu:NoSchedule"},
 	}}
-	return []client.Object{ready, waiting, outdated, cordoned, newTarget("edge-5"), draining, running, arriving, leaving}
+	return []client.Object{ready, waiting, outdated, cordoned, newTarget("edge-5"), draining, running, arriving, leaving,
+		installedBy(ready, "v0.3.0"), installedBy(waiting, "v0.3.0")}
 }
 
 func TestStatus(t *testing.T) {

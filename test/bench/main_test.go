@@ -13,6 +13,7 @@
 //	TestDrainMany      how long a drain of 100 Namespaces takes, and what of that the copies take
 //	TestCloseTogether  how many writes it takes to close many Namespaces together, while others change
 //	TestCloseLarge     how much memory it takes to close a Namespace of many objects
+//	TestPluginStartup  how long the kubectl plugin takes to print its version
 //	TestKilledFleet    what becomes of changes while the syncer is killed again and again
 //
 // Like the end-to-end suite it installs the service in a provider workspace of its own, with the service's default

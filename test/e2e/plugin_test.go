@@ -75,6 +75,9 @@ func TestPluginPush(t *testing.T) {
 	target := n.await("edge-1", "Ready", "Ready")
 	stdout, _ := n.requirePlugin("status")
 	assert.Contains(t, stdout, "edge-1   True    Ready")
+	stdout, stderr = n.requirePlugin("version")
+	assert.Regexp(t, `Controller version: +dev\n`, stdout)
+	assert.NotContains(t, stderr, "warning", "all are built from the same source")
 
 	t.Log("again: nothing is left to do, and it says so")
 	_, stderr = n.requirePlugin("join", "edge-1", cluster)
@@ -134,6 +137,8 @@ func TestPluginPull(t *testing.T) {
 	t.Cleanup(func() { _ = remove() })
 	n.requirePlugin("join", "edge-1", "--pull", "--apply-to-kubeconfig="+env.ClusterKubeconfig("cluster-1"), "--timeout=2m")
 	n.await("edge-1", "Ready", "Ready")
+	stdout, _ := n.requirePlugin("version")
+	assert.Regexp(t, `Controller version: +dev\n`, stdout)
 	_, stderr = n.requirePlugin("join", "edge-1", "--pull", "--apply-to-kubeconfig="+env.ClusterKubeconfig("cluster-1"))
 	assert.Contains(t, stderr, "0 created or changed")
 

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"slices"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	demoTarget  = "demo"
-	demoTimeout = 5 * time.Minute
+	demoTarget = "demo"
+	// interruptTime is how long the plugin may take to end after an interrupt.
+	interruptTime = 10 * time.Second
 )
 
 // demoRegions are the cells of the demo's SyncTargets, one for each cluster that is used.
@@ -40,44 +41,72 @@ func demo(ctx context.Context, env *framework.Environment) error {
 		return err
 	}
 	const workspace = "root:" + framework.DemoWorkspace
-	fmt.Println("\nA tenant's workspace, root:demo: binding, Secret, SyncTarget")
+	fmt.Println("\nA tenant's workspace, " + workspace + ": the kubectl plugin registers the cluster")
 	if err := env.EnsureWorkspace(ctx, framework.DemoWorkspace); err != nil {
 		return err
 	}
-	if _, err := env.Kubectl(ctx, workspace, "", "apply", "-k", env.Repo+"/config/samples/binding"); err != nil {
-		return err
-	}
-	if _, err := env.Kubectl(ctx, workspace, "", "wait", "apibinding/workload.kcp.io", "--for=condition=Ready", "--timeout=60s"); err != nil {
-		return err
-	}
 	for i, target := range demoTargets(env) {
-		if err := register(ctx, env, workspace, target, env.Clusters()[i], demoRegions[i]); err != nil {
+		if err := register(ctx, env, target, env.Clusters()[i], demoRegions[i]); err != nil {
 			return err
 		}
 	}
 	if err := runWorkload(ctx, env, workspace); err != nil {
 		return err
 	}
+	if err := showStatus(ctx, env, workspace); err != nil {
+		return err
+	}
 	fmt.Printf("\nThe demo took %s.\n", time.Since(begin).Round(time.Second))
 	return tryNext(ctx, env, workspace)
 }
 
-// register registers a cluster and waits until its SyncTarget is Ready.
-func register(ctx context.Context, env *framework.Environment, workspace, target, cluster, region string) error {
-	secret, err := env.Kubectl(ctx, workspace, "", "create", "secret", "generic", target, "-n=default", "--dry-run=client", "-o=yaml",
-		"--from-file=kubeconfig="+env.ClusterKubeconfig(cluster))
+// register registers a cluster by the plugin, which waits until the SyncTarget is Ready.
+func register(ctx context.Context, env *framework.Environment, target, cluster, region string) error {
+	args := []string{"join", target, "--cell=region=" + region, "--cluster=" + cluster, "--from-kubeconfig=" + env.ClusterKubeconfig(cluster), "--yes"}
+	server, err := env.LoopbackServer(cluster)
 	if err != nil {
 		return err
 	}
-	secret = strings.Replace(secret, "metadata:\n", "metadata:\n  labels: {workload.kcp.io/visible: \"true\"}\n", 1)
-	if _, err := env.Kubectl(ctx, workspace, secret, "apply", "--server-side", "-f", "-"); err != nil {
-		return err
+	if server != "" {
+		// The plugin has to be told that the controller runs on this machine, too.
+		args = append(args, "--server-address="+server)
 	}
 	start := time.Now()
-	if _, err := env.Kubectl(ctx, workspace, fmt.Sprintf(demoManifest, target, cluster, region, target), "apply", "-f", "-"); err != nil {
+	if err := runPlugin(ctx, env, args...); err != nil {
+		fmt.Fprintln(os.Stderr, "The controller's log:", env.LogPath(framework.DefaultService().Name))
 		return err
 	}
-	return follow(ctx, env, workspace, target, start)
+	fmt.Printf("%5.1fs  %s is registered\n", time.Since(start).Seconds(), cluster)
+	return nil
+}
+
+// showStatus shows the SyncTargets by the plugin. It waits for the conditions first, because the plugin fails if one of them is not
+// True, and Deployed is not for a moment after a Namespace was assigned.
+func showStatus(ctx context.Context, env *framework.Environment, workspace string) error {
+	for _, condition := range []string{"Deployed", "Ready"} {
+		if _, err := env.Kubectl(ctx, workspace, "", "wait", "synctargets", "--all", "--for=condition="+condition, "--timeout=60s"); err != nil {
+			return err
+		}
+	}
+	fmt.Println()
+	return runPlugin(ctx, env, "status")
+}
+
+// runPlugin prints a command of the plugin as a user would type it after tryNext's exports, and runs it.
+func runPlugin(ctx context.Context, env *framework.Environment, args ...string) error {
+	args = append([]string{"synctarget"}, append(args, "--context="+framework.DemoWorkspace)...)
+	fmt.Println("$ kubectl " + strings.Join(args, " "))
+	bin := filepath.Join(env.Dir, "bin")
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kubectl"), args...)
+	cmd.Env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "KUBECONFIG="+env.KCPKubeconfig())
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	// An interrupt, unlike a kill, lets the plugin remove its spinner.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = interruptTime
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("kubectl synctarget %s: %w", args[1], err)
+	}
+	return nil
 }
 
 // printPlan says what the demo will do and about how long that takes.
@@ -170,12 +199,8 @@ spec:
   ports: [{port: 80, targetPort: 8080}]
 `
 
-// tryNext shows the SyncTarget and prints commands to copy, for a machine without kubectl, too.
+// tryNext prints commands to copy, for a machine without kubectl, too.
 func tryNext(ctx context.Context, env *framework.Environment, workspace string) error {
-	table, err := env.Kubectl(ctx, workspace, "", "get", "synctargets", "-o=wide")
-	if err != nil {
-		return err
-	}
 	key, err := env.Kubectl(ctx, workspace, "", "get", "synctarget", demoTarget, "-o=jsonpath={.status.key}")
 	if err != nil {
 		return err
@@ -185,12 +210,14 @@ func tryNext(ctx context.Context, env *framework.Environment, workspace string) 
 		down = "STATE_DIR=" + dir + " " + down
 	}
 	cluster := "kubectl --kubeconfig " + env.ClusterKubeconfig("cluster-1")
-	fmt.Printf("\n%s\nTry next:\n", table)
+	fmt.Print("\nTry next:\n")
 	for _, line := range []string{
 		"export PATH=" + env.Dir + "/bin:$PATH",
 		"export KUBECONFIG=" + env.KCPKubeconfig(),
 		"kubectl config use-context demo",
 		"kubectl describe synctarget demo",
+		"kubectl synctarget status demo",
+		"kubectl synctarget explain deployment/web -n shop",
 		"kubectl -n shop scale deployment web --replicas=3",
 		cluster + " get pods -A",
 		cluster + " -n " + workloadv1alpha1.SyncerNamespace(demoTarget, key) + " delete deployment syncer    # it comes back",
@@ -201,67 +228,4 @@ func tryNext(ctx context.Context, env *framework.Environment, workspace string) 
 		fmt.Println("  " + line)
 	}
 	return nil
-}
-
-const demoManifest = `apiVersion: workload.kcp.io/v1alpha1
-kind: SyncTarget
-metadata: {name: %s}
-spec:
-  cluster: %s
-  cells: {region: %s}
-  kubeconfigSecretRef: {namespace: default, name: %s}
-`
-
-// follow prints each condition as it changes, until Ready is True.
-func follow(ctx context.Context, env *framework.Environment, workspace, target string, start time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
-	defer cancel()
-	said := map[string]string{}
-	for {
-		out, err := env.Kubectl(ctx, workspace, "", "get", "synctarget", target,
-			`-o=jsonpath={range .status.conditions[*]}{.type}{"\t"}{.status}{"\t"}{.reason}{"\t"}{.message}{"\n"}{end}`)
-		if err != nil && ctx.Err() == nil {
-			return err
-		}
-		conditions := parseConditions(out)
-		printChanges(conditions, said, start)
-		if isTrue(conditions, "Ready") && isTrue(conditions, "Deployed") {
-			fmt.Printf("%5.1fs  SyncTarget %s is Ready\n", time.Since(start).Seconds(), target)
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			fmt.Fprintln(os.Stderr, "The controller's log:", env.LogPath(framework.DefaultService().Name))
-			return errors.New("SyncTarget " + target + " is not Ready: " + said["Valid"] + "; " + said["Deployed"] + "; " + said["Ready"])
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-}
-
-// condition is what the demo reads of a condition of the SyncTarget.
-type condition struct{ kind, status, reason, message string }
-
-// parseConditions reads one condition a line, its fields separated by tabs.
-func parseConditions(lines string) []condition {
-	var conditions []condition
-	for line := range strings.Lines(lines) {
-		if fields := strings.SplitN(strings.TrimSpace(line), "\t", 4); len(fields) == 4 {
-			conditions = append(conditions, condition{fields[0], fields[1], fields[2], fields[3]})
-		}
-	}
-	return conditions
-}
-
-// printChanges prints the conditions that differ from what was said of them last, which it updates.
-func printChanges(conditions []condition, said map[string]string, start time.Time) {
-	for _, c := range conditions {
-		if text := strings.Join([]string{c.status, c.reason, c.message}, " "); said[c.kind] != text {
-			said[c.kind] = text
-			fmt.Printf("%5.1fs  %-9s %-8s %-18s %s\n", time.Since(start).Seconds(), c.kind, c.status, c.reason, c.message)
-		}
-	}
-}
-
-func isTrue(conditions []condition, kind string) bool {
-	return slices.ContainsFunc(conditions, func(c condition) bool { return c.kind == kind && c.status == "True" })
 }

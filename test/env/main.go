@@ -85,6 +85,10 @@ func up(ctx context.Context, env *framework.Environment) error {
 	if err := env.Install(ctx, framework.DefaultService(), os.Stdout); err != nil {
 		return err
 	}
+	// Below bin, beside kubectl, which finds its plugins in the PATH.
+	if _, err := env.BuildProgram(ctx, "./cmd/kubectl-synctarget"); err != nil {
+		return err
+	}
 	return installCompute(ctx, env)
 }
 

@@ -106,26 +106,43 @@ func (e *Environment) ControllerProcess(ctx context.Context, s Service) (Process
 // loopbackServers lets the controller dial a cluster on this machine, such as kind's: a loopback address is not dialled
 // otherwise.
 func loopbackServers(kubeconfig string) (args []string, err error) {
+	_, addresses, err := loopbackServer(kubeconfig)
+	for _, ip := range addresses {
+		args = append(args, "--allow-pcluster-cidr="+netip.PrefixFrom(ip, ip.BitLen()).String())
+	}
+	return args, err
+}
+
+// LoopbackServer is the URL of a cluster's API server if that is on this machine's loopback interface, as kind's is; otherwise it is
+// empty.
+func (e *Environment) LoopbackServer(cluster string) (string, error) {
+	server, addresses, err := loopbackServer(e.ClusterKubeconfig(cluster))
+	if err != nil || len(addresses) == 0 {
+		return "", err
+	}
+	return server, nil
+}
+
+// loopbackServer returns the URL of the server that a kubeconfig leads to, and those of its addresses that are loopback addresses.
+func loopbackServer(kubeconfig string) (server string, addresses []netip.Addr, err error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	server, err := url.Parse(config.Host)
+	address, err := url.Parse(config.Host)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	addresses, err := net.LookupIP(server.Hostname())
+	found, err := net.LookupIP(address.Hostname())
 	if err != nil {
-		return nil, fmt.Errorf("finding the cluster's address: %w", err)
+		return "", nil, fmt.Errorf("finding the cluster's address: %w", err)
 	}
-	for _, ip := range addresses {
-		if ip.IsLoopback() {
-			prefix, _ := netip.AddrFromSlice(ip)
-			prefix = prefix.Unmap()
-			args = append(args, "--allow-pcluster-cidr="+netip.PrefixFrom(prefix, prefix.BitLen()).String())
+	for _, ip := range found {
+		if parsed, ok := netip.AddrFromSlice(ip); ok && ip.IsLoopback() {
+			addresses = append(addresses, parsed.Unmap())
 		}
 	}
-	return args, nil
+	return config.Host, addresses, nil
 }
 
 // SyncerImage builds the syncer's image, named by its content, and brings it to the nodes.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -84,11 +85,11 @@ func explain(answer *apierrors.StatusError) (Reason, string) {
 type matcher func(answer *apierrors.StatusError) (text string, ok bool)
 
 // rewrites matches answers whose message, without what the user knows, matches an expression, and fills the template
-// with it.
+// with it. The expression is compiled when it is first needed: the kubectl plugin starts with this table, and reads no answers.
 func rewrites(expression, template string) matcher {
-	pattern := regexp.MustCompile(expression)
+	compiled := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 	return func(answer *apierrors.StatusError) (string, bool) {
-		message := messageOf(answer)
+		pattern, message := compiled(), messageOf(answer)
 		groups := pattern.FindStringSubmatchIndex(message)
 		if groups == nil {
 			return "", false

@@ -26,6 +26,9 @@ const (
 	// AnnotationInstallSettings carries, on the syncer's token in the workspace, what the syncer's manifests follow from and the
 	// controller alone knows, as JSON: the default image, kcp's URL and CA, the proxy, the interval of the heartbeats.
 	AnnotationInstallSettings = "workload.kcp.io/install-settings"
+	// AnnotationControllerVersion tells, on the Namespace of the syncer in the workspace, the version of the controller whose settings
+	// the syncer has. It is for display.
+	AnnotationControllerVersion = "workload.kcp.io/controller-version"
 	// AnnotationWorkspace names, on downstream objects, the logical cluster they belong to.
 	AnnotationWorkspace = "workload.kcp.io/logical-cluster"
 	// AnnotationSyncTarget names, on downstream objects, the SyncTarget they belong to.

@@ -28,11 +28,13 @@ var Needed = map[schema.GroupResource][]string{
 // LeaseResource are the Leases by which syncers send their heartbeats.
 var LeaseResource = schema.GroupResource{Group: coordinationv1.GroupName, Resource: "leases"}
 
-// isOptional tells of a claim that the service can do without: where Events are not claimed there are none, and where Leases are
-// not, syncers report their heartbeats to their SyncTargets.
-func isOptional(resource schema.GroupResource) bool {
-	return resource == schema.GroupResource{Resource: "events"} || resource == LeaseResource
+// optional are the claims that the service can do without, and what is lost without each.
+var optional = map[schema.GroupResource]string{
+	{Resource: "events"}: "changes of conditions and moves of Namespaces are not recorded as Events, nor what a deletion has left behind",
+	LeaseResource:        "syncers write their heartbeats to the status of their SyncTargets instead of a Lease, which costs kcp more",
 }
+
+func isOptional(resource schema.GroupResource) bool { return optional[resource] != "" }
 
 const everyVerb = "*"
 
@@ -66,6 +68,9 @@ func (m MissingClaim) String() string {
 	return fmt.Sprintf("%s (%s)", m.resource, strings.Join(m.verbs, ", "))
 }
 
+// Lost says what is lost without an optional claim; empty for a claim that is needed.
+func (m MissingClaim) Lost() string { return optional[m.resource] }
+
 // Names returns the claims in words.
 func Names(claims []MissingClaim) string {
 	var all []string
@@ -95,9 +100,19 @@ func Message(exportName string, missing []MissingClaim) string {
 
 // Missing returns what the APIBindings of a workspace to an export do not accept of the claims that are not optional, sorted.
 func Missing(bindings []apisv1alpha2.APIBinding, exportName string) []MissingClaim {
+	return missingWhere(false, bindings, exportName)
+}
+
+// MissingOptional returns what they do not accept of the optional claims, sorted.
+func MissingOptional(bindings []apisv1alpha2.APIBinding, exportName string) []MissingClaim {
+	return missingWhere(true, bindings, exportName)
+}
+
+// missingWhere returns what is not accepted of the claims that are, or are not, optional.
+func missingWhere(isOptionalClaim bool, bindings []apisv1alpha2.APIBinding, exportName string) []MissingClaim {
 	var missing []MissingClaim
 	for resource, needed := range Needed {
-		if isOptional(resource) {
+		if isOptional(resource) != isOptionalClaim {
 			continue
 		}
 		if m := missingOf(resource, needed, bindings, exportName); len(m.verbs) > 0 {

@@ -37,6 +37,8 @@ type Workspaces interface {
 type Config struct {
 	// ExportName is the APIExport that serves SyncTargets.
 	ExportName string
+	// Version of the controller, which is written to each workspace for display; empty for none.
+	Version string
 	// SyncerImage is installed where the spec names no other.
 	SyncerImage string
 	// KcpURL and KcpCA are where the syncers find kcp; the CA is PEM, empty for the system's roots.

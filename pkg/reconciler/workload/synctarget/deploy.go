@@ -174,7 +174,8 @@ func (r *Reconciler) installBothSides(ctx context.Context, s *scope, in installA
 		return "", verdict{}, err
 	}
 	if s.pullMode() {
-		return "", awaitInstall(s, r.isSilent(s), len(plan.admitted()) > 0), nil
+		neverInstalled := s.target.Status.LastHeartbeatTime == nil
+		return "", awaitInstall(s, r.isSilent(s), len(plan.admitted()) > 0), r.recordVersion(ctx, s, in.cfg, neverInstalled)
 	}
 	return r.installAgent(ctx, s, in, plan)
 }
@@ -291,6 +292,12 @@ func (r *Reconciler) installInCluster(ctx context.Context, s *scope, in installA
 	install, err := r.planInstall(ctx, s, in.cfg, cluster)
 	if err != nil {
 		return r.refusal(s, err)
+	}
+	if !install.keeps() {
+		// Before the installation: after it, a pass that makes up for a write that failed could not tell that it is due.
+		if err := r.recordVersion(ctx, s, in.cfg, install.action != installUnchanged); err != nil {
+			return verdict{}, err
+		}
 	}
 	withheld, err := r.applyAgent(ctx, s, install.config, cluster)
 	if err != nil {

@@ -15,6 +15,8 @@ type installed struct {
 	byUID      map[types.UID]installation
 	identities map[types.UID]provenIdentity
 	rounds     map[types.UID]*round
+	// right is when each installation was first found right by this process.
+	right map[types.UID]time.Time
 	// unobserved are the targets whose syncer may not be given the right to watch its installation.
 	unobserved map[types.UID]bool
 }
@@ -56,7 +58,10 @@ type round struct {
 }
 
 func newInstalled() *installed {
-	return &installed{byUID: map[types.UID]installation{}, identities: map[types.UID]provenIdentity{}, rounds: map[types.UID]*round{}, unobserved: map[types.UID]bool{}}
+	return &installed{
+		byUID: map[types.UID]installation{}, identities: map[types.UID]provenIdentity{}, rounds: map[types.UID]*round{},
+		right: map[types.UID]time.Time{}, unobserved: map[types.UID]bool{},
+	}
 }
 
 // begin returns the round that is under way, or a new one. reported is what the syncer reports of its installation, and fresh whether
@@ -161,7 +166,18 @@ func (i *installed) put(uid types.UID, inputs [sha256.Size]byte, v verdict, now 
 		found.reported, found.namespaces = ended.reported, ended.namespaces
 	}
 	i.byUID[uid] = found
+	if i.right[uid].IsZero() {
+		i.right[uid] = now
+	}
 	return true
+}
+
+// isRightSince tells whether this process has found an installation right at this time or before, whatever has happened since.
+func (i *installed) isRightSince(uid types.UID, at time.Time) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	first, ok := i.right[uid]
+	return ok && !first.After(at)
 }
 
 // identity returns the token of a syncer whose identity was found right, unless something may have happened to it since.
@@ -227,5 +243,6 @@ func (i *installed) drop(uid types.UID) {
 	delete(i.byUID, uid)
 	delete(i.identities, uid)
 	delete(i.rounds, uid)
+	delete(i.right, uid)
 	delete(i.unobserved, uid)
 }
