@@ -32,8 +32,10 @@ func (k krew) check(ctx context.Context, manifestPath, archive, version string, 
 	}
 	program := filepath.Join(root, "bin", p.Bin)
 	if p.String() != runtime.GOOS+"/"+runtime.GOARCH {
-		_, err := os.Stat(program)
-		return err
+		if _, err := os.Stat(program); err != nil {
+			return fmt.Errorf("krew has not installed %s of %s: %w", p.Bin, archive, err)
+		}
+		return nil
 	}
 	output, err := exec.CommandContext(ctx, program, "version", "--client").Output()
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -21,7 +22,7 @@ mkdir -p "$bin"
 printf '#!/bin/sh\necho Client version: `+version+`\n' >"$bin/kubectl-synctarget"
 chmod +x "$bin/kubectl-synctarget"
 cp "$bin/kubectl-synctarget" "$bin/kubectl-synctarget.exe"
-echo "$KREW_OS/$KREW_ARCH $*" >>"$0.log"
+echo "$KREW_OS/$KREW_ARCH $* (KREW_NO_UPGRADE_CHECK=$KREW_NO_UPGRADE_CHECK)" >>"$0.log"
 `)
 }
 
@@ -211,9 +212,11 @@ func TestUsage(t *testing.T) {
 	expectError(t, "no manifest", run(t.Context(), t.Output(), fakeKrew(t, testVersion), []string{t.TempDir()}), "synctarget.yaml")
 }
 
-// TestKrew: krew is run once for each platform, and its answer counts.
+// TestKrew: krew is run once for each platform, and its answer counts. What it installed is removed.
 func TestKrew(t *testing.T) {
 	dist := newTestDist(t).write(t, "")
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
 	k := fakeKrew(t, testVersion)
 	if err := run(t.Context(), t.Output(), k, []string{dist}); err != nil {
 		t.Fatal(err)
@@ -226,7 +229,7 @@ func TestKrew(t *testing.T) {
 			extension = ".zip"
 		}
 		want.WriteString(name + " install --manifest=" + filepath.Join(dist, "krew", "synctarget.yaml") +
-			" --archive=" + filepath.Join(dist, "kubectl-synctarget_v1.2.3_"+goos+"_"+arch+extension) + "\n")
+			" --archive=" + filepath.Join(dist, "kubectl-synctarget_v1.2.3_"+goos+"_"+arch+extension) + " (KREW_NO_UPGRADE_CHECK=1)\n")
 	}
 	if got := readFile(t, k.path+".log"); got != want.String() {
 		t.Errorf("krew was run with\n%swant\n%s", got, want.String())
@@ -234,8 +237,12 @@ func TestKrew(t *testing.T) {
 
 	refusing := scriptedKrew(t, "echo not a plugin >&2\nexit 1\n")
 	expectError(t, "krew refuses", run(t.Context(), t.Output(), refusing, []string{dist}), "exit status 1\nnot a plugin")
-	idle := scriptedKrew(t, "true\n")
-	expectError(t, "krew installs nothing", run(t.Context(), t.Output(), idle, []string{dist}), "no such file or directory")
+	err := run(t.Context(), t.Output(), scriptedKrew(t, "true\n"), []string{dist})
+	expectError(t, "krew installs nothing", err, "krew has not installed "+command+" of ")
+	left, err := os.ReadDir(temporary)
+	if err != nil || len(left) > 0 {
+		t.Errorf("%d temporary folders are left, %v", len(left), err)
+	}
 }
 
 // TestVersion: the program that can run here has the version of the manifest.
