@@ -13,6 +13,8 @@ CONTROLLER_GEN := $(call tool-path,controller-gen,sigs.k8s.io/controller-tools)
 APIGEN := $(call tool-path,apigen,github.com/kcp-dev/sdk)
 GOLANGCI_LINT := $(call tool-path,golangci-lint,github.com/golangci/golangci-lint/v2)
 HELM := $(call tool-path,helm,helm.sh/helm/v4)
+GORELEASER := $(call tool-path,goreleaser,github.com/goreleaser/goreleaser/v2)
+KREW := $(call tool-path,krew,sigs.k8s.io/krew)
 LDFLAGS := -s -w -X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
@@ -51,6 +53,17 @@ build: ## Build the programs into bin/.
 images: ## Build the images; IMAGE_REGISTRY=registry/path pushes them. VERSION=v1.2.3, ARCH="amd64 arm64".
 	@IMAGE_REGISTRY='$(IMAGE_REGISTRY)' VERSION='$(VERSION)' ARCH='$(ARCH)' $(ENV) images
 
+.PHONY: release
+release: RELEASE_ARGS ?= --snapshot --clean
+release: export GORELEASER_CURRENT_TAG := $(VERSION)
+# The times in zip archives are local ones.
+release: export TZ := UTC
+release: $(GORELEASER) $(KREW) ## Build the plugin for all platforms and its Krew manifest into dist/. VERSION=v1.2.3.
+	@# goreleaser ignores the commit of a repository that has no remote.
+	@git ls-remote --get-url >/dev/null 2>&1 || export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url \
+		GIT_CONFIG_VALUE_0=https://github.com/synctarget/synctarget; $(GORELEASER) release $(RELEASE_ARGS)
+	go run ./test/release -krew $(KREW) dist
+
 ##@ Test
 
 # Each part is a make of its own, so that the time it takes can be printed.
@@ -74,7 +87,8 @@ packages:
 
 .PHONY: unit
 unit: packages ## Unit tests, with the race detector.
-	CGO_ENABLED=1 go test -race ./cmd/... ./config/... ./pkg/... ./test/framework/... ./test/docs/... ./test/docgen/... ./test/scale/...
+	CGO_ENABLED=1 go test -race ./cmd/... ./config/... ./pkg/... ./test/framework/... ./test/docs/... ./test/docgen/... \
+		./test/release/... ./test/scale/...
 	cd test/tools/computegen && GOWORK=off go test ./...
 	cd test/tools/helm && GOWORK=off go test ./...
 
@@ -143,6 +157,12 @@ $(APIGEN):
 
 $(HELM):
 	$(call tool,helm,helm.sh/helm/v4/cmd/helm)
+
+$(GORELEASER):
+	$(call tool,goreleaser,github.com/goreleaser/goreleaser/v2)
+
+$(KREW):
+	$(call tool,krew,sigs.k8s.io/krew/cmd/krew)
 
 $(GOLANGCI_LINT):
 	$(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
