@@ -46,7 +46,11 @@ func TestShellRun(t *testing.T) {
 }
 
 func TestShellRunTimeout(t *testing.T) {
-	got, err := startShell(t).Run("echo before; sleep 600", time.Second)
+	shell := startShell(t)
+	if _, err := shell.Run("true", testTimeout); err != nil { // it has started
+		t.Fatal(err)
+	}
+	got, err := shell.Run("echo before; sleep 600", 5*time.Second)
 	if !errors.Is(err, errTimeout) || got.Output != "before\n" {
 		t.Errorf("Run() = %+v, %v, want the output so far and %v", got, err, errTimeout)
 	}
