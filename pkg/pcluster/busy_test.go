@@ -73,7 +73,7 @@ func TestBusy(t *testing.T) {
 			return err
 		}, nil},
 		"call": {"", func(t *testing.T, _ *Clusters, cluster *Cluster) error {
-			return cluster.Client().Get(t.Context(), client.ObjectKey{Namespace: "n", Name: "d"}, deployment())
+			return newClient(t, cluster).Get(t.Context(), client.ObjectKey{Namespace: "n", Name: "d"}, deployment())
 		}, nil},
 		"discovery": {"", func(t *testing.T, _ *Clusters, cluster *Cluster) error {
 			_, _, err := cluster.Serving(t.Context())

@@ -51,7 +51,7 @@ func TestCallOutOfTime(t *testing.T) {
 				defer cancel()
 				began := time.Now()
 				read := request{verb: "get", resource: schema.GroupResource{Resource: "namespaces"}, name: "n"}
-				if err := cluster.live.(*liveClient).do(ctx, read, test.call); !test.is(err) {
+				if err := newClient(t, cluster).(*liveClient).do(ctx, read, test.call); !test.is(err) {
 					t.Errorf("%s: %v", test.reason, err)
 				}
 				if diff := cmp.Diff(test.took, time.Since(began)); diff != "" {

@@ -30,7 +30,16 @@ func met(t *testing.T, server *fakeServer) (client.Client, *Clusters) {
 	if err != nil {
 		t.Fatalf("Get() = %v", err)
 	}
-	return cluster.Client(), clusters
+	return newClient(t, cluster), clusters
+}
+
+func newClient(t testing.TB, cluster *Cluster) client.Client {
+	t.Helper()
+	c, err := cluster.NewClient()
+	if err != nil {
+		t.Fatalf("NewClient() = %v", err)
+	}
+	return c
 }
 
 func deployment() *appsv1.Deployment {

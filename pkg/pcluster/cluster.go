@@ -10,6 +10,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,13 +22,10 @@ type Cluster struct {
 	hash     [sha256.Size]byte
 	owner    *Clusters
 	server   string
-	config   *rest.Config
 	secrets  []string // never to be repeated
 	border   *border
 	conns    *conns
 	http     *http.Client
-	inner    client.Client
-	live     client.Client
 	ctx      context.Context // ends when the cluster is replaced or forgotten
 	shutDown context.CancelFunc
 
@@ -68,15 +66,11 @@ func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
 	if err != nil {
 		return nil, invalid("the kubeconfig's credentials cannot be used")
 	}
-
-	config.ContentType = "application/json"
-	config.WarningHandlerWithContext = rest.NoWarnings{} // a server's words, on their way into our log
 	cluster := &Cluster{
 		id:     id,
 		hash:   sha256.Sum256(kubeconfig),
 		owner:  c,
 		server: config.Host,
-		config: config,
 		border: border,
 		conns:  connections,
 		http:   &http.Client{Transport: roundTripper},
@@ -85,19 +79,41 @@ func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
 	if config.BearerToken != "" {
 		cluster.secrets = []string{config.BearerToken}
 	}
-	cluster.inner, err = client.New(config, client.Options{HTTPClient: cluster.http, Scheme: c.scheme, Mapper: c.mapper})
-	if err != nil {
-		return nil, invalid("no client can be made from the kubeconfig")
-	}
-	cluster.live = &liveClient{Client: cluster.inner, cluster: cluster}
 	cluster.ctx, cluster.shutDown = context.WithCancel(c.ctx)
 	return cluster, nil
 }
 
-// Client reads and writes the cluster itself; nothing is cached and nothing discovered. It knows the kinds that the
-// syncer's installation needs (see newMapper). Each call ends with its context, and after Budget at the latest. Its
-// errors carry sentences of our own: see Describe.
-func (c *Cluster) Client() client.Client { return c.live }
+// NewClient returns a client that reads and writes the cluster itself; nothing is cached and nothing discovered. It knows the
+// kinds that the syncer's installation needs (see newMapper). Each call ends with its context, and after Budget at the latest.
+// Its errors carry sentences of our own: see Describe.
+//
+// A client keeps codecs and a REST client for each kind that it was used for, which take as much memory as the connection. So
+// the caller makes one for each pass, and a cluster at rest has none.
+func (c *Cluster) NewClient() (client.Client, error) {
+	inner, err := c.newClient(c.owner.mapper)
+	if err != nil {
+		return nil, err
+	}
+	return &liveClient{Client: inner, cluster: c}, nil
+}
+
+// newClient returns a client whose errors are those of client-go.
+func (c *Cluster) newClient(mapper meta.RESTMapper) (client.Client, error) {
+	inner, err := client.New(c.restConfig(), client.Options{HTTPClient: c.http, Scheme: c.owner.scheme, Mapper: mapper})
+	if err != nil {
+		return nil, invalid("no client can be made from the kubeconfig")
+	}
+	return inner, nil
+}
+
+// restConfig is what clients of the cluster need beside its HTTP client, which has the credentials.
+func (c *Cluster) restConfig() *rest.Config {
+	return &rest.Config{
+		Host: c.server, QPS: noLimit, UserAgent: userAgent,
+		ContentConfig:             rest.ContentConfig{ContentType: "application/json"},
+		WarningHandlerWithContext: rest.NoWarnings{}, // a server's words, on their way into our log
+	}
+}
 
 // Clean makes a sentence fit to be told that repeats what the cluster calls things: printable, on one line, and without the
 // kubeconfig's credentials.

@@ -118,9 +118,9 @@ func TestGetReplaces(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			underWay := make(chan error, 1)
+			underWay, c := make(chan error, 1), newClient(t, old)
 			go func() {
-				underWay <- old.Client().Get(ctx, client.ObjectKey{Namespace: "n", Name: "d"}, deployment())
+				underWay <- c.Get(ctx, client.ObjectKey{Namespace: "n", Name: "d"}, deployment())
 			}()
 			await(t, "the call", called)
 
@@ -130,7 +130,7 @@ func TestGetReplaces(t *testing.T) {
 			if err := await(t, "the call to end", underWay); !errors.Is(err, ErrReplaced) {
 				t.Errorf("the call under way: %v, want ErrReplaced", err)
 			}
-			if err := old.Client().Get(ctx, client.ObjectKey{Namespace: "n", Name: "d"}, deployment()); !errors.Is(err, ErrReplaced) {
+			if err := c.Get(ctx, client.ObjectKey{Namespace: "n", Name: "d"}, deployment()); !errors.Is(err, ErrReplaced) {
 				t.Errorf("a later call of the old client: %v, want ErrReplaced", err)
 			}
 			eventually(t, "the old connections to close", func() bool { return server.openConns() == test.open })

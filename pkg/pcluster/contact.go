@@ -128,10 +128,14 @@ func (c *Cluster) contact(limiter *fairness.Limiter[string]) (uid string, err er
 
 // identify asks the cluster for its ID.
 func (c *Cluster) identify(ctx context.Context, limit time.Duration) (string, error) {
+	reader, err := c.newClient(c.owner.mapper)
+	if err != nil {
+		return "", err
+	}
 	var namespace corev1.Namespace
 	r := request{verb: "get", resource: schema.GroupResource{Resource: "namespaces"}, name: metav1.NamespaceSystem}
-	err := c.call(ctx, limit, r, func(ctx context.Context) error {
-		return c.inner.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, &namespace)
+	err = c.call(ctx, limit, r, func(ctx context.Context) error {
+		return reader.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, &namespace)
 	})
 	if err != nil {
 		return "", err

@@ -75,7 +75,7 @@ func connect(b *testing.B, clusters *Clusters, server *idleServer, from, to int)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := cluster.Client().Get(context.Background(), client.ObjectKey{Namespace: "n", Name: "d"}, deployment()); err != nil {
+		if err := newClient(b, cluster).Get(context.Background(), client.ObjectKey{Namespace: "n", Name: "d"}, deployment()); err != nil {
 			b.Fatal(err)
 		}
 		if err := cluster.Watch(deployment()); err != nil {

@@ -21,6 +21,8 @@ const (
 	maxHostLength = 253
 
 	userAgent = "synctarget-controller"
+	// noLimit is the QPS of clients without a limit of requests: a pass has a time budget instead.
+	noLimit = -1
 )
 
 // Parse reads a tenant's kubeconfig by allow-list and returns how to connect by its current context, or by its only
@@ -55,8 +57,7 @@ func Parse(kubeconfig []byte) (*rest.Config, error) {
 		return nil, invalid("context %q: user %q does not exist", short(context.name), short(userName))
 	}
 
-	// QPS -1: no client-side rate limit; a pass has a time budget instead.
-	config := &rest.Config{QPS: -1, UserAgent: userAgent}
+	config := &rest.Config{QPS: noLimit, UserAgent: userAgent}
 	if err := cluster.connect(config); err != nil {
 		return nil, err
 	}

@@ -30,17 +30,31 @@ const (
 )
 
 // Serving asks the cluster what may be stored in its Namespaces: the resources that can be listed and deleted, and so go with
-// their Namespace, each in one version. The Client knows their kinds; that it fails on one of them does not make the cluster
-// dead, since another server may stand behind it. An error says why these may not be all, in the words of Client: that the
-// cluster does not answer, or that a group of its APIs does not; the others are returned all the same.
+// their Namespace, each in one version. The client knows their kinds; that it fails on one of them does not make the cluster
+// dead, since another server may stand behind it. An error says why these may not be all, in the words of NewClient: that the
+// cluster does not answer, or that a group of its APIs does not; the others are returned all the same. The client is nil if none
+// can be made.
 func (c *Cluster) Serving(ctx context.Context) (client.Client, []metav1.APIResource, error) {
 	lists, silent := c.discover(ctx)
-	mapper := meta.NewDefaultRESTMapper(nil)
-	var resources []metav1.APIResource
+	resources, mapper, err := deletable(lists)
+	if err != nil || silent == nil && !isKubernetes(resources) {
+		silent = c.border.notKubernetes()
+	}
+	inner, err := c.newClient(meta.FirstHitRESTMapper{MultiRESTMapper: meta.MultiRESTMapper{c.owner.mapper, mapper}})
+	if err != nil {
+		return nil, nil, err
+	}
+	return &liveClient{Client: inner, cluster: c, lenient: true}, resources, silent
+}
+
+// deletable are the resources that can be listed and deleted, with a mapper that knows their kinds. An error means that one of the
+// lists is of no API.
+func deletable(lists []*metav1.APIResourceList) (resources []metav1.APIResource, mapper *meta.DefaultRESTMapper, err error) {
+	mapper = meta.NewDefaultRESTMapper(nil)
 	for _, list := range discovery.FilteredBy(discovery.SupportsAllVerbs{Verbs: []string{"list", "delete"}}, lists) {
 		version, err := schema.ParseGroupVersion(list.GroupVersion)
 		if err != nil {
-			return c.live, nil, c.border.notKubernetes()
+			return nil, mapper, err
 		}
 		for _, r := range list.APIResources {
 			r.Group, r.Version = version.Group, version.Version
@@ -48,19 +62,10 @@ func (c *Cluster) Serving(ctx context.Context) (client.Client, []metav1.APIResou
 			resources = append(resources, r)
 		}
 	}
-	if silent == nil && !isKubernetes(resources) {
-		silent = c.border.notKubernetes()
-	}
 	slices.SortFunc(resources, func(a, b metav1.APIResource) int {
 		return cmp.Or(strings.Compare(a.Group, b.Group), strings.Compare(a.Name, b.Name))
 	})
-	inner, err := client.New(c.config, client.Options{
-		HTTPClient: c.http, Scheme: c.owner.scheme, Mapper: meta.FirstHitRESTMapper{MultiRESTMapper: meta.MultiRESTMapper{c.owner.mapper, mapper}},
-	})
-	if err != nil {
-		return c.live, nil, fmt.Errorf("making a client of what the cluster serves: %w", err)
-	}
-	return &liveClient{Client: inner, cluster: c, lenient: true}, resources, silent
+	return resources, mapper, nil
 }
 
 // isKubernetes tells whether what is found has what every cluster serves in which a syncer can be installed: for client-go, a
@@ -86,7 +91,7 @@ func (c *Cluster) discover(ctx context.Context) ([]*metav1.APIResourceList, erro
 	var silent map[schema.GroupVersion]error
 	err := c.call(ctx, Budget, request{verb: "discover", resource: schema.GroupResource{Resource: "resources"}}, func(ctx context.Context) error {
 		within := &discoveryTransport{ctx: ctx, next: c.http.Transport, asked: make(chan struct{}, maxAsked)}
-		asker, err := discovery.NewDiscoveryClientForConfigAndClient(c.config, &http.Client{Transport: within})
+		asker, err := discovery.NewDiscoveryClientForConfigAndClient(c.restConfig(), &http.Client{Transport: within})
 		if err != nil {
 			return err
 		}

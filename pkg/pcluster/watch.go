@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
 const (
@@ -87,7 +88,7 @@ func (c *Cluster) Watch(object client.Object) error {
 }
 
 func (c *Cluster) keyOf(object client.Object) (watchKey, schema.GroupVersionResource, error) {
-	gvk, err := c.inner.GroupVersionKindFor(object)
+	gvk, err := apiutil.GVKForObject(object, c.owner.scheme)
 	if err != nil {
 		return watchKey{}, schema.GroupVersionResource{}, err
 	}

@@ -39,7 +39,7 @@ func TestWatchOne(t *testing.T) {
 func TestNotedIsBounded(t *testing.T) {
 	s := newStory(t, false)
 	for range 2 {
-		if err := s.cluster.Client().Get(t.Context(), client.ObjectKeyFromObject(otherDeployment()), otherDeployment()); client.IgnoreNotFound(err) != nil {
+		if err := newClient(t, s.cluster).Get(t.Context(), client.ObjectKeyFromObject(otherDeployment()), otherDeployment()); client.IgnoreNotFound(err) != nil {
 			t.Fatal(err)
 		}
 		s.read(t)

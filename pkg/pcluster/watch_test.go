@@ -60,7 +60,7 @@ func TestWatchFirstLook(t *testing.T) {
 			applied.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("Deployment"))
 			applied.SetNamespace("n")
 			applied.SetName("d")
-			if err := s.cluster.Client().Apply(t.Context(), client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner("test")); err != nil {
+			if err := newClient(t, s.cluster).Apply(t.Context(), client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner("test")); err != nil {
 				t.Fatal(err)
 			}
 		}, false},

@@ -179,7 +179,7 @@ func watchIt(t *testing.T, cluster *Cluster) {
 
 func (s *story) read(t *testing.T) {
 	t.Helper()
-	err := s.cluster.Client().Get(context.Background(), client.ObjectKey{Namespace: "n", Name: "d"}, deployment())
+	err := newClient(t, s.cluster).Get(context.Background(), client.ObjectKey{Namespace: "n", Name: "d"}, deployment())
 	if err != nil && !apierrors.IsNotFound(err) {
 		t.Fatal(err)
 	}

@@ -29,11 +29,33 @@ type physicalCluster interface {
 // connections are the physical clusters as they are.
 type connections struct{ *pcluster.Clusters }
 
-// Get returns no typed nil beside an error.
+// Get returns the cluster with a client for one pass.
 func (c connections) Get(ctx context.Context, id pcluster.ID, kubeconfig []byte) (physicalCluster, error) {
 	cluster, err := c.Clusters.Get(ctx, id, kubeconfig)
 	if err != nil {
 		return nil, err
 	}
-	return cluster, nil
+	forPass, err := cluster.NewClient()
+	if err != nil {
+		return nil, err
+	}
+	return connected{cluster, forPass}, nil
+}
+
+// connected is a physical cluster with the client of a pass.
+type connected struct {
+	*pcluster.Cluster
+	client client.Client
+}
+
+// Client implements physicalCluster.
+func (c connected) Client() client.Client { return c.client }
+
+// Serving implements physicalCluster. It always returns a client.
+func (c connected) Serving(ctx context.Context) (client.Client, []metav1.APIResource, error) {
+	served, resources, unknown := c.Cluster.Serving(ctx)
+	if served == nil {
+		served = c.client
+	}
+	return served, resources, unknown
 }
