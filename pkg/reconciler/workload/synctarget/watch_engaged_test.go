@@ -16,9 +16,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	mcmanager "sigs.k8s.io/multicluster-runtime/pkg/manager"
@@ -122,6 +124,7 @@ func TestDisengagedWatches(t *testing.T) {
 		mgr, err := mcmanager.New(&rest.Config{Host: "https://kcp.example.com"}, &noIndexes{}, manager.Options{
 			Scheme: newScheme(t), Logger: logr.Discard(), Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
 			MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return meta.NewDefaultRESTMapper(nil), nil },
+			Controller:     config.Controller{SkipNameValidation: ptr.To(true)},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -163,15 +166,17 @@ func TestDisengagedWatches(t *testing.T) {
 
 		engage("a")() // what the first of all leaves
 		synctest.Wait()
+		const engagements = 200
 		before := runtime.NumGoroutine()
-		for i := range 200 {
+		for i := range engagements {
 			disengage := engage(fmt.Sprint(i))
 			want("engaged", everything)
 			disengage()
 		}
 		want("disengaged", map[string]int{})
-		if after := runtime.NumGoroutine(); after > before {
-			t.Errorf("%d goroutines after 200 engagements, %d before", after, before)
+		// Some more may be the runtime's: it counts those that run finalizers, which belong to no engagement.
+		if after := runtime.NumGoroutine(); after >= before+engagements/10 {
+			t.Errorf("%d goroutines after %d engagements, %d before", after, engagements, before)
 		}
 		stop()
 		if err := <-ended; err != nil {
