@@ -92,6 +92,8 @@ type observation struct {
 	outcome outcomeState
 	// restoreWait is how long from now a copy that somebody changes again and again is left as it is.
 	restoreWait time.Duration
+	// reportCanWait: the copy is new and has no status, and many others of its Namespace are being created.
+	reportCanWait bool
 
 	confirmed confirmations
 }
@@ -134,6 +136,8 @@ const (
 	waitForCache
 	// waitDeferred ends the pass until the physical cluster may be asked again.
 	waitDeferred
+	// postponeReport ends the pass, and looks again soon: copies that users wait for come before the report on one that is there.
+	postponeReport
 
 	// confirmRemoval reads live whether the copy is really to end, and how.
 	confirmRemoval
@@ -209,6 +213,8 @@ func decide(o observation) action {
 		return confirmSource // the cache may lag, and the copy be that of the new Job
 	case o.copy == copyManaged && o.earlierJob:
 		return replaceJob
+	case o.matches && o.reportCanWait:
+		return postponeReport
 	case o.matches:
 		return reportCopy
 	}

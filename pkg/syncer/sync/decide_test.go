@@ -6,7 +6,7 @@ import (
 )
 
 var actionNames = map[action]string{
-	doNothing: "doNothing", waitForCache: "waitForCache", waitDeferred: "waitDeferred", confirmRemoval: "confirmRemoval", confirmSource: "confirmSource",
+	doNothing: "doNothing", waitForCache: "waitForCache", waitDeferred: "waitDeferred", postponeReport: "postponeReport", confirmRemoval: "confirmRemoval", confirmSource: "confirmSource",
 	confirmNoCopy: "confirmNoCopy", dryRunCreate: "dryRunCreate", addFinalizer: "addFinalizer", createCopy: "createCopy", applyCopy: "applyCopy",
 	deleteCopy: "deleteCopy", replaceJob: "replaceJob", orphanCopy: "orphanCopy", releaseCopy: "releaseCopy", releaseSource: "releaseSource",
 	warnNeverSynced: "warnNeverSynced",
@@ -49,6 +49,9 @@ func TestDecide(t *testing.T) {
 		"new, finalizer shown by a cache": {"The cache may show one that has gone: the server compares versions.", newObject(func(o *observation) { o.finalizer = true }), addFinalizer},
 		"new, finalizer confirmed":        {"", newObject(func(o *observation) { o.finalizer, o.confirmed.finalizerWritten = true, true }), createCopy},
 		"at rest":                         {"Nothing but the report is compared.", wantedObject(), reportCopy},
+		"new copy in a burst":             {"Copies that users wait for come first.", wantedObject(func(o *observation) { o.report, o.reportCanWait = false, true }), postponeReport},
+		"new copy in a burst, changed":    {"Only the report waits.", wantedObject(func(o *observation) { o.report, o.matches, o.reportCanWait = false, false, true }), applyCopy},
+		"new copy in a burst, deleted":    {"", unwantedObject(func(o *observation) { o.report, o.reportCanWait = false, true }), confirmRemoval},
 		"changed":                         {"", wantedObject(func(o *observation) { o.matches = false }), applyCopy},
 		"changed, finalizer taken off":    {"A copy without a finalizer above it is not touched.", wantedObject(func(o *observation) { o.matches, o.finalizer = false, false }), addFinalizer},
 		"at rest, finalizer taken off":    {"", wantedObject(func(o *observation) { o.finalizer = false }), addFinalizer},

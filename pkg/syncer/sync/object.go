@@ -54,6 +54,8 @@ type objectReconciler struct {
 	pending bool
 	// noCopy tells that there is no copy and is to be none, so that the finalizer goes with the report.
 	noCopy bool
+	// creates tells that this pass counts among the creations of its Namespace.
+	creates bool
 }
 
 // syncObject takes one object as far as it can be taken now, and returns when to look again without an event; 0 is never.
@@ -63,6 +65,7 @@ func (e *Controller) syncObject(ctx context.Context, p *namespaceSync, l *resour
 	}
 	o := e.newObjectReconciler(p, l, name)
 	defer l.counts.passed(name) // also if the pass panics
+	defer o.endCreation()
 	ahead := o.load()
 	defer o.doneWithChanges()
 	again, err := o.run(ctx)
@@ -139,6 +142,9 @@ func (o *objectReconciler) finish(ctx context.Context, err error) {
 // run decides and acts until an action ends the pass.
 func (o *objectReconciler) run(ctx context.Context) (time.Duration, error) {
 	o.report = o.lastReport().WithoutOutcome()
+	if created := o.state.unreportedSince; !created.IsZero() {
+		o.report.Time = timestamp(created)
+	}
 	for range maxActions {
 		observed, desired, err := o.observe()
 		if err != nil {
@@ -163,6 +169,9 @@ func (o *objectReconciler) act(ctx context.Context, next action, desired *unstru
 		return true, nil
 	case waitDeferred:
 		return true, o.waitDeferred()
+	case postponeReport:
+		o.postponeReport()
+		return true, nil
 	case confirmRemoval:
 		return false, o.confirmRemoval(ctx)
 	case confirmSource:
@@ -170,6 +179,7 @@ func (o *objectReconciler) act(ctx context.Context, next action, desired *unstru
 	case confirmNoCopy:
 		return o.confirmNoCopy(ctx)
 	case addFinalizer:
+		o.beginCreation()
 		return false, o.addFinalizer(ctx)
 	case dryRunCreate, createCopy, applyCopy:
 		return o.write(ctx, next, desired)

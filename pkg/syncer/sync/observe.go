@@ -34,6 +34,7 @@ func (o *objectReconciler) observe() (observation, *unstructured.Unstructured, e
 		observed.matches = transform.Matches(o.dst, desired)
 		observed.earlierJob, observed.laterGeneration = o.isEarlierJob(), o.isOfLaterGeneration()
 		observed.restoreWait = o.restoreWait(desired)
+		observed.reportCanWait = o.reportCanWait()
 	}
 	observed.outcome = o.outcomeState(desired)
 	return observed, desired, nil

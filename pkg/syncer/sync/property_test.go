@@ -88,11 +88,12 @@ func TestProperty(t *testing.T) {
 type simulation struct {
 	t      *testing.T
 	random *rand.Rand
-	// roles decides when the Assignment changes the role of this cluster, and leaves the sequences of random as they are.
-	roles *rand.Rand
-	kind  schema.GroupVersionKind
-	clock *clocktesting.FakeClock
-	queue queue
+	// roles decides when the Assignment changes the role of this cluster, and bursts when many other copies are being created. They
+	// leave the sequences of random as they are.
+	roles, bursts *rand.Rand
+	kind          schema.GroupVersionKind
+	clock         *clocktesting.FakeClock
+	queue         queue
 	// log has every step, and every request of the syncer.
 	log []string
 
@@ -162,7 +163,7 @@ const (
 
 func newSimulation(t *testing.T, kind schema.GroupVersionKind, seed uint64, q queue) *simulation {
 	s := &simulation{
-		t: t, random: rand.New(rand.NewPCG(seed, 0)), roles: rand.New(rand.NewPCG(seed, 1)), kind: kind, queue: q,
+		t: t, random: rand.New(rand.NewPCG(seed, 0)), roles: rand.New(rand.NewPCG(seed, 1)), bursts: rand.New(rand.NewPCG(seed, 2)), kind: kind, queue: q,
 		clock:        clocktesting.NewFakeClock(time.Unix(1_700_000_000, 0)),
 		notOursSince: map[types.UID]int{},
 	}
@@ -181,6 +182,10 @@ func (s *simulation) run() {
 	for range 15 + s.random.IntN(25) {
 		if s.roles.IntN(8) == 0 {
 			s.changeRole()
+		}
+		if s.bursts.IntN(4) == 0 {
+			s.namespace.creations.Store(s.bursts.Int32N(2) * manyCreations)
+			s.logf("%d other copies are being created", s.namespace.creations.Load())
 		}
 		if s.random.IntN(5) < 2 {
 			s.runPassWithFault()
@@ -460,6 +465,7 @@ func isHandedOver(dst *unstructured.Unstructured) bool {
 func (s *simulation) settle() {
 	s.settling = true
 	s.logf("the changes end")
+	s.namespace.creations.Store(0)
 	if s.random.IntN(2) == 0 {
 		s.quotaExhausted = false
 	}

@@ -15,6 +15,8 @@ import (
 type objectState struct {
 	// lastOutcome is the outcome of the last write, while it need not be repeated.
 	lastOutcome outcome
+	// unreportedSince is when the copy was created, until that has been reported.
+	unreportedSince time.Time
 	// restoredAt is when the copy was last restored from what somebody had changed.
 	restoredAt time.Time
 	// prunedStatus identifies the status that the workspace has taken without a change.

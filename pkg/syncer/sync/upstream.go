@@ -37,10 +37,11 @@ func (o *objectReconciler) writeUpstream(ctx context.Context, report rejection.R
 // patchReport writes the report upstream, and takes the finalizer off where there is no copy and is to be none.
 func (o *objectReconciler) patchReport(ctx context.Context, report rejection.Report) error {
 	if report.Time == "" && !report.Rejected() && !o.noCopy {
-		report.Time = o.clock.Now().UTC().Format(time.RFC3339)
+		report.Time = timestamp(o.clock.Now())
 	}
 	releases := o.noCopy && o.hasFinalizer()
 	if report.Equal(o.lastReport()) && !releases {
+		o.state.unreportedSince = time.Time{}
 		return nil
 	}
 	if releases {
@@ -54,8 +55,12 @@ func (o *objectReconciler) patchReport(ctx context.Context, report rejection.Rep
 		return &metadataRejectedError{fmt.Errorf("reporting on %s: %w", o, err)}
 	}
 	o.assume(reported, false)
+	o.state.unreportedSince = time.Time{}
 	return nil
 }
+
+// timestamp is a time as it stands in a report.
+func timestamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 // addFinalizer puts our finalizer on the object, also if the cache shows it there: the cache may lag, and the source compares
 // versions.

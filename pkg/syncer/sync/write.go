@@ -49,7 +49,9 @@ func (o *objectReconciler) write(ctx context.Context, next action, desired *unst
 	case applyCopy:
 		o.recordApply(desired, written, conflicts)
 	case createCopy:
+		o.endCreation()
 		o.setCopy(written)
+		o.state.unreportedSince = o.clock.Now()
 	}
 	return false, nil
 }
@@ -146,7 +148,7 @@ func (o *objectReconciler) measured(dryRun []string, write func() (*unstructured
 func (o *objectReconciler) setCopy(written *unstructured.Unstructured) {
 	o.dst = written
 	o.resource.down.Objects.Assume(o.namespace.downstreamNamespace+"/"+o.name, written, true)
-	o.report.Time = o.clock.Now().UTC().Format(time.RFC3339)
+	o.report.Time, o.state.unreportedSince = timestamp(o.clock.Now()), time.Time{}
 	o.metrics.syncLatency(o.resource.api.GroupResource, o.clock, o.changedAt)
 }
 
