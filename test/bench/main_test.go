@@ -14,6 +14,7 @@
 //	TestCloseTogether  how many writes it takes to close many Namespaces together, while others change
 //	TestCloseLarge     how much memory it takes to close a Namespace of many objects
 //	TestPluginStartup  how long the kubectl plugin takes to print its version
+//	TestPluginStatus   how long it takes to print the status of 100 SyncTargets
 //	TestKilledFleet    what becomes of changes while the syncer is killed again and again
 //
 // Like the end-to-end suite it installs the service in a provider workspace of its own, with the service's default

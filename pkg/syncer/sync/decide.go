@@ -92,7 +92,7 @@ type observation struct {
 	outcome outcomeState
 	// restoreWait is how long from now a copy that somebody changes again and again is left as it is.
 	restoreWait time.Duration
-	// reportCanWait: the copy is new and has no status, and many others of its Namespace are being created.
+	// reportCanWait: the copy is new and has no status, in a burst of creations in its Namespace.
 	reportCanWait bool
 
 	confirmed confirmations

@@ -25,8 +25,7 @@ type namespaceSync struct {
 	// passes are those over its objects, and objectStates what is remembered of each, by queueKey.
 	passes       inFlightPasses
 	objectStates sync.Map
-	// creations is how many copies are being created: from when the finalizer is written to the answer of the physical cluster.
-	creations atomic.Int32
+	creations    creations
 	// reports are what is known of the reports on the Namespace.
 	reports reportState
 

@@ -33,8 +33,8 @@ func TestPanicIsOneObjectsFailure(t *testing.T) {
 	if !b.pass.resource.counts.isComplete() {
 		t.Error("the counts wait for it for ever")
 	}
-	if creations := b.pass.namespace.creations.Load(); creations != 0 {
-		t.Errorf("%d copies count as being created for ever", creations)
+	if underWay := b.pass.namespace.creations.underWay; underWay != 0 {
+		t.Errorf("%d copies count as being created for ever", underWay)
 	}
 	b.pass.namespace.passes.await() // a pass that counted as under way for ever would hold up the end of its Namespace
 }

@@ -11,22 +11,23 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 )
 
-// TestReportFollowsABurst: while many copies of a Namespace are being created, the report on a new one waits, but not for long, and
-// nothing else does.
+// TestReportFollowsABurst: during a burst of creations in a Namespace, the report on a new copy waits, but not for long, and nothing
+// else does.
 func TestReportFollowsABurst(t *testing.T) {
 	created, report := []string{"down create", "up patch"}, []string{"down create", "up patch", "up patch"}
 	tests := map[string]struct {
 		reason string
 		// others are being created when the copy is, and still at the next pass, after wait.
-		others, still int32
+		others, still int
 		wait          time.Duration
 		change        func(*testing.T, *server)
 		first, next   []string
 	}{
-		"a few others":          {"They do not wait long for each other.", manyCreations - 1, manyCreations - 1, time.Second, nil, report, report},
+		"a few others":          {"They do not wait long for each other.", manyCreations - 2, manyCreations - 2, time.Second, nil, report, report},
 		"many others":           {"The report waits.", manyCreations, manyCreations, time.Second, nil, created, created},
 		"many others, for ever": {"It has waited long enough.", manyCreations, manyCreations, reportDelayMax, nil, created, report},
-		"the burst is over":     {"", manyCreations, 0, time.Second, nil, created, report},
+		"the burst pauses":      {"Others may follow.", manyCreations, 0, burstEnd - time.Millisecond, nil, created, created},
+		"the burst is over":     {"", manyCreations, 0, burstEnd, nil, created, report},
 		"the copy gets a status": {"A user waits for it.", manyCreations, manyCreations, time.Second, func(t *testing.T, s *server) {
 			dst := s.pass.dst.DeepCopy()
 			dst.Object["status"] = map[string]any{"phase": "Bound"}
@@ -47,9 +48,9 @@ func TestReportFollowsABurst(t *testing.T) {
 			clock := clocktesting.NewFakeClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 			s.pass.clock = clock
 			wantTime := timestamp(clock.Now())
-			pass := func(others int32, want []string) {
+			pass := func(others int, want []string) {
 				t.Helper()
-				s.pass.namespace.creations.Store(others)
+				s.pass.namespace.creations.underWay = others
 				again, err := s.run(t)
 				if err != nil {
 					t.Fatal(err)
@@ -62,7 +63,7 @@ func TestReportFollowsABurst(t *testing.T) {
 				} else if reported && s.report(t).Time != wantTime {
 					t.Errorf("the copy is reported to be of %s", s.report(t).Time)
 				}
-				if got := s.pass.namespace.creations.Load(); got != others {
+				if got := s.pass.namespace.creations.underWay; got != others {
 					t.Errorf("%d copies count as being created after the pass, and %d before", got, others)
 				}
 			}
@@ -86,7 +87,7 @@ func TestCreationThatFails(t *testing.T) {
 	if _, err := s.run(t); err == nil {
 		t.Error("the pass succeeds")
 	}
-	if got := s.pass.namespace.creations.Load(); got != 0 {
+	if got := s.pass.namespace.creations.underWay; got != 0 {
 		t.Errorf("%d copies count as being created", got)
 	}
 }

@@ -184,8 +184,7 @@ func (s *simulation) run() {
 			s.changeRole()
 		}
 		if s.bursts.IntN(4) == 0 {
-			s.namespace.creations.Store(s.bursts.Int32N(2) * manyCreations)
-			s.logf("%d other copies are being created", s.namespace.creations.Load())
+			s.setBurst(s.bursts.IntN(2) == 0)
 		}
 		if s.random.IntN(5) < 2 {
 			s.runPassWithFault()
@@ -465,7 +464,7 @@ func isHandedOver(dst *unstructured.Unstructured) bool {
 func (s *simulation) settle() {
 	s.settling = true
 	s.logf("the changes end")
-	s.namespace.creations.Store(0)
+	s.setBurst(false)
 	if s.random.IntN(2) == 0 {
 		s.quotaExhausted = false
 	}
@@ -904,6 +903,15 @@ func (s *simulation) setIntent(intent workloadv1alpha1.AssignmentIntent) bool {
 func (s *simulation) changeRole() {
 	s.target.assignment.Spec.Order, s.target.assignment.Spec.WritesStatus = s.roles.Int32N(2), s.roles.IntN(3) > 0
 	s.logf("order %d, writesStatus: %t", s.target.assignment.Spec.Order, s.target.assignment.Spec.WritesStatus)
+}
+
+// setBurst begins or ends a burst of creations of other copies.
+func (s *simulation) setBurst(on bool) {
+	s.namespace.creations.underWay, s.namespace.creations.manyAt = 0, time.Time{}
+	if on {
+		s.namespace.creations.underWay = manyCreations
+	}
+	s.logf("burst: %t", on)
 }
 
 // planNow is what the source has now.
