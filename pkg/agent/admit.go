@@ -58,7 +58,7 @@ func Dismiss(ctx context.Context, c client.Client, name, key string) error {
 	if err != nil || live == nil || live.GetLabels()[workloadv1alpha1.LabelKey] != key {
 		return err
 	}
-	_, err = discard(ctx, c, live, workloadv1alpha1.Hold(key))
+	_, err = discard(ctx, c, live, workloadv1alpha1.SyncTargetFinalizer(key))
 	return err
 }
 

@@ -149,7 +149,7 @@ func (a *applier) write(ctx context.Context, object client.Object, desired *unst
 func mayApply(live, desired *unstructured.Unstructured) error {
 	have, want := live.GetLabels(), desired.GetLabels()
 	switch {
-	case isCounterpart(desired):
+	case isOfDownstreamNamespace(desired):
 		// What an earlier SyncTarget of this name left, or what stood for this Namespace before, is taken over: workloads may
 		// be running in it.
 		if key := have[workloadv1alpha1.LabelKey]; key != "" && key != want[workloadv1alpha1.LabelKey] || !sameSource(live, desired) {

@@ -401,7 +401,7 @@ func TestApplyReleasesTheServiceAccount(t *testing.T) {
 	s := newServer(t)
 	earlier := Identity(c)
 	account := byKind(t, earlier, "ServiceAccount")
-	account.SetFinalizers([]string{workloadv1alpha1.Hold(testKey())})
+	account.SetFinalizers([]string{workloadv1alpha1.SyncTargetFinalizer(testKey())})
 	mustApply(t, s, earlier)
 	mustApply(t, s, Identity(c))
 	if got := s.object(t, account).GetFinalizers(); len(got) != 0 {

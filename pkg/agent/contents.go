@@ -28,13 +28,13 @@ const (
 	pageSize = 100
 	// listTime bounds each list: behind some resources stands another server, which may hang.
 	listTime = 3 * time.Second
-	// maxCopies bounds what is kept of one counterpart. Where there are more the rest has its turn when these are gone.
+	// maxCopies bounds what is kept of one downstream Namespace. Where there are more the rest has its turn when these are gone.
 	maxCopies = 5000
 	// maxUnlisted is how many resources are named that may not be listed.
 	maxUnlisted = 3
 )
 
-// contents is what was seen in a counterpart.
+// contents is what was seen in a downstream Namespace.
 type contents struct {
 	copies []*metav1.PartialObjectMetadata
 	// more is set if there are copies beyond these.
@@ -64,8 +64,8 @@ func (c *contents) stays() string {
 	return ""
 }
 
-// look lists everything in a counterpart.
-func (p Counterparts) look(ctx context.Context, namespace string) contents {
+// look lists everything in a downstream Namespace.
+func (p DownstreamNamespaces) look(ctx context.Context, namespace string) contents {
 	each := make([]contents, len(p.Resources))
 	var kept atomic.Int64
 	var group errgroup.Group
@@ -95,9 +95,9 @@ func (p Counterparts) look(ctx context.Context, namespace string) contents {
 	return all
 }
 
-// lookAt lists one resource in a counterpart. One that cannot be listed at all is passed over, as it is when a Namespace is
+// lookAt lists one resource in a downstream Namespace. One that cannot be listed at all is passed over, as it is when a Namespace is
 // deleted.
-func (p Counterparts) lookAt(ctx context.Context, namespace string, resource metav1.APIResource, kept *atomic.Int64) (c contents) {
+func (p DownstreamNamespaces) lookAt(ctx context.Context, namespace string, resource metav1.APIResource, kept *atomic.Int64) (c contents) {
 	gr := schema.GroupResource{Group: resource.Group, Resource: resource.Name}
 	gvk := schema.GroupVersionKind{Group: resource.Group, Version: resource.Version, Kind: resource.Kind}
 	list := &metav1.PartialObjectMetadataList{}
@@ -133,7 +133,7 @@ func (p Counterparts) lookAt(ctx context.Context, namespace string, resource met
 	}
 }
 
-func (p Counterparts) listPage(ctx context.Context, list *metav1.PartialObjectMetadataList, namespace string) error {
+func (p DownstreamNamespaces) listPage(ctx context.Context, list *metav1.PartialObjectMetadataList, namespace string) error {
 	ctx, cancel := context.WithTimeout(ctx, listTime)
 	defer cancel()
 	return p.Client.List(ctx, list, client.InNamespace(namespace), client.Limit(pageSize), client.Continue(list.Continue))
@@ -146,9 +146,9 @@ func lean(object *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
 	}}
 }
 
-// isForeign tells what somebody has put into a counterpart from what is in every Namespace, and from what the control plane
+// isForeign tells what somebody has put into a downstream Namespace from what is in every Namespace, and from what the control plane
 // makes of other objects there, which keep the Namespace themselves if they are not ours.
-func (p Counterparts) isForeign(object *metav1.PartialObjectMetadata, resource schema.GroupResource) bool {
+func (p DownstreamNamespaces) isForeign(object *metav1.PartialObjectMetadata, resource schema.GroupResource) bool {
 	if slices.ContainsFunc(object.OwnerReferences, p.isBeside) || resource.Group == "" && naming.IsClusterDefault(object.Kind, object.Name) {
 		return false
 	}
@@ -161,13 +161,13 @@ func (p Counterparts) isForeign(object *metav1.PartialObjectMetadata, resource s
 		// Those of a Service that is a copy inherit its labels. Of a Service that has just gone they last a moment longer.
 		return object.Labels[workloadv1alpha1.LabelKey] != p.Key && object.Annotations[corev1.EndpointsLastChangeTriggerTime] == ""
 	case "rolebindings.rbac.authorization.k8s.io":
-		return !isCounterpart(object) // but ours
+		return !isOfDownstreamNamespace(object) // but ours
 	}
 	return true
 }
 
 // isBeside tells whether an owner may be in the Namespace itself, where it is seen; one of the whole cluster is somebody's.
-func (p Counterparts) isBeside(owner metav1.OwnerReference) bool {
+func (p DownstreamNamespaces) isBeside(owner metav1.OwnerReference) bool {
 	version, err := schema.ParseGroupVersion(owner.APIVersion)
 	return err == nil && slices.ContainsFunc(p.Resources, func(r metav1.APIResource) bool { return r.Group == version.Group && r.Kind == owner.Kind })
 }

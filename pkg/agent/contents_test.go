@@ -25,7 +25,7 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// TestContents: a counterpart goes only if it is seen to hold nothing of others, and why it stays is told.
+// TestContents: a downstream Namespace goes only if it is seen to hold nothing of others, and why it stays is told.
 func TestContents(t *testing.T) {
 	in := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: shop(), Name: name} }
 	annotated := func(name, annotation string) metav1.ObjectMeta {
@@ -73,18 +73,18 @@ func TestContents(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s, counterparts, said := furnished(t)
+			s, namespaces, said := furnished(t)
 			if tc.object != nil {
 				if err := s.raw.Create(t.Context(), tc.object); err != nil {
 					t.Fatal(err)
 				}
 			}
 			s.failList = tc.lists
-			strays, err := counterparts.Strays(t.Context(), func(string) bool { return false })
-			if err != nil || len(strays) != 1 {
-				t.Fatalf("Strays() = %d, %v", len(strays), err)
+			orphans, err := namespaces.Orphans(t.Context(), func(string) bool { return false })
+			if err != nil || len(orphans) != 1 {
+				t.Fatalf("Orphans() = %d, %v", len(orphans), err)
 			}
-			if _, err := counterparts.Clear(t.Context(), &strays[0]); err != nil {
+			if _, err := namespaces.RemoveOrphan(t.Context(), &orphans[0]); err != nil {
 				t.Fatal(err)
 			}
 			s.failList = nil
@@ -120,21 +120,21 @@ func answering(code int32, resources ...string) map[string]error {
 
 // TestClearTriesAgain: while something cannot be seen, nothing is decided and nothing told.
 func TestClearTriesAgain(t *testing.T) {
-	for name, spoil := range map[string]func(*server, *Counterparts){
-		"a list fails":         func(s *server, _ *Counterparts) { s.failList = map[string]error{"RoleList": errInjected} },
-		"a group is not there": func(_ *server, c *Counterparts) { c.Unknown = errInjected },
+	for name, spoil := range map[string]func(*server, *DownstreamNamespaces){
+		"a list fails":         func(s *server, _ *DownstreamNamespaces) { s.failList = map[string]error{"RoleList": errInjected} },
+		"a group is not there": func(_ *server, c *DownstreamNamespaces) { c.Unknown = errInjected },
 	} {
-		s, counterparts, said := furnished(t)
-		spoil(s, &counterparts)
-		strays, err := counterparts.Strays(t.Context(), func(string) bool { return false })
+		s, namespaces, said := furnished(t)
+		spoil(s, &namespaces)
+		orphans, err := namespaces.Orphans(t.Context(), func(string) bool { return false })
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.forget()
-		if _, err := counterparts.Clear(t.Context(), &strays[0]); !errors.Is(err, errInjected) || len(s.writes) != 0 || len(*said) != 0 {
-			t.Errorf("%s: Clear() = %v, wrote %q, said %q", name, err, s.writes, *said)
+		if _, err := namespaces.RemoveOrphan(t.Context(), &orphans[0]); !errors.Is(err, errInjected) || len(s.writes) != 0 || len(*said) != 0 {
+			t.Errorf("%s: RemoveOrphan() = %v, wrote %q, said %q", name, err, s.writes, *said)
 		}
-		if counterparts.Unknown != nil && len(s.reads) != 0 {
+		if namespaces.Unknown != nil && len(s.reads) != 0 {
 			t.Errorf("%s: read %q in vain", name, s.reads)
 		}
 	}
@@ -143,8 +143,8 @@ func TestClearTriesAgain(t *testing.T) {
 // TestPages: what is on the last page counts as well, and each is asked for by the token of the one before.
 func TestPages(t *testing.T) {
 	pages := &paging{names: []string{"kube-root-ca.crt", "web"}}
-	counterparts := Counterparts{Client: pages, Key: testKey(), Clean: redact}
-	found := counterparts.lookAt(t.Context(), shop(), metav1.APIResource{Version: "v1", Name: "configmaps", Kind: "ConfigMap"}, new(atomic.Int64))
+	namespaces := DownstreamNamespaces{Client: pages, Key: testKey(), Clean: redact}
+	found := namespaces.lookAt(t.Context(), shop(), metav1.APIResource{Version: "v1", Name: "configmaps", Kind: "ConfigMap"}, new(atomic.Int64))
 	if found.foreign != `ConfigMap "web"` || found.unknown != nil {
 		t.Errorf("lookAt() = %+v", found)
 	}
@@ -157,8 +157,8 @@ func TestPages(t *testing.T) {
 func TestManyCopies(t *testing.T) {
 	pages := &paging{names: make([]string, maxCopies+2), labels: map[string]string{workloadv1alpha1.LabelKey: testKey(), "app": "shop"}}
 	pages.names[maxCopies+1] = "theirs"
-	counterparts := Counterparts{Client: pages, Key: testKey(), Clean: redact, Resources: []metav1.APIResource{{Version: "v1", Name: "configmaps", Kind: "ConfigMap"}}}
-	found := counterparts.look(t.Context(), shop())
+	namespaces := DownstreamNamespaces{Client: pages, Key: testKey(), Clean: redact, Resources: []metav1.APIResource{{Version: "v1", Name: "configmaps", Kind: "ConfigMap"}}}
+	found := namespaces.look(t.Context(), shop())
 	if len(found.copies) != maxCopies || !found.more || found.unknown != nil || found.foreign != `ConfigMap "theirs"` {
 		t.Errorf("look() = %d copies, more = %t, %v, foreign = %s", len(found.copies), found.more, found.unknown, found.foreign)
 	}
@@ -186,15 +186,15 @@ func TestMoreCopiesThanAtOnce(t *testing.T) {
 			if tc.foreign {
 				there = append(there, "foreign")
 			}
-			s, counterparts, said := furnished(t, there...)
-			counterparts.Client = &crowd{Client: s, left: maxCopies}
-			waiting, done, err := counterparts.removeAll(t, tc.orphan)
+			s, namespaces, said := furnished(t, there...)
+			namespaces.Client = &crowd{Client: s, left: maxCopies}
+			waiting, done, err := namespaces.removeAll(t, tc.orphan)
 			if tc.waiting == "" {
 				s.finishNamespaces(t)
 			} else if waiting != tc.waiting || done || err != nil || len(*said) != 0 {
 				t.Fatalf("Remove() = %q, %t, %v; said %q", waiting, done, err, *said)
 			}
-			if _, done, err = counterparts.removeAll(t, tc.orphan); !done || err != nil {
+			if _, done, err = namespaces.removeAll(t, tc.orphan); !done || err != nil {
 				t.Errorf("Remove() again = %t, %v", done, err)
 			}
 			if diff := cmp.Diff(tc.want, s.standing(t)); diff != "" {
@@ -240,12 +240,12 @@ func (c *crowd) Patch(ctx context.Context, object client.Object, patch client.Pa
 
 // TestHangingList: one server that hangs uses up no pass; what is found of the others goes.
 func TestHangingList(t *testing.T) {
-	s, counterparts, _ := furnished(t, "copy", "copy-budget")
-	mustApply(t, s, Counterpart(testConfig(), "zoo"))
-	counterparts.Client = hanging{s}
+	s, namespaces, _ := furnished(t, "copy", "copy-budget")
+	mustApply(t, s, DownstreamNamespace(testConfig(), "zoo"))
+	namespaces.Client = hanging{s}
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		if _, done, err := counterparts.removeAll(t, false); done || !errors.Is(err, context.DeadlineExceeded) {
+		if _, done, err := namespaces.removeAll(t, false); done || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Remove() = %t, %v", done, err)
 		}
 		if took := time.Since(began); took != listTime {

@@ -6,7 +6,7 @@
 // target's key and UID; Rollout says what the syncer's Deployment is waiting for. The controller uses all of it; in pull
 // mode the user applies what Render prints.
 //
-// An assigned Namespace has a Grant in the workspace and a Counterpart in the physical cluster, which goes when its contents
+// An assigned Namespace has a Grant in the workspace and a DownstreamNamespace in the physical cluster, which goes when its contents
 // show nothing of others. Strip lets the users' objects go in the place of a syncer that is gone, if need be as a user whom
 // Admit has let in.
 //

@@ -15,7 +15,7 @@ import (
 )
 
 // What the syncer may do to the synced resources stands in one ClusterRole on each side, which no ClusterRoleBinding
-// binds: a RoleBinding in each assigned Namespace, and in its counterpart, is all that gives these rights.
+// binds: a RoleBinding in each assigned Namespace, and in its downstream Namespace, is all that gives these rights.
 
 // Grant returns what lets the syncer into a Namespace of the workspace. It is held until the syncer has left.
 func Grant(c Config, namespace string) []client.Object {
@@ -45,7 +45,7 @@ func Revoke(ctx context.Context, c client.Client, name, key, namespace string) (
 	if err != nil || live == nil || live.GetLabels()[workloadv1alpha1.LabelKey] != key {
 		return "", err == nil, err
 	}
-	left, err := discard(ctx, c, live, workloadv1alpha1.Hold(key))
+	left, err := discard(ctx, c, live, workloadv1alpha1.SyncTargetFinalizer(key))
 	if err != nil || left == nil {
 		return "", err == nil, err
 	}
@@ -98,7 +98,7 @@ func (c *Config) upstreamRole() *rbacv1.ClusterRole {
 	}
 }
 
-// downstreamRole is what the syncer may do in the counterpart of an assigned Namespace.
+// downstreamRole is what the syncer may do in the downstream Namespace of an assigned Namespace.
 func (c *Config) downstreamRole() *rbacv1.ClusterRole {
 	rules := c.rules([]string{"get", "list", "watch", "create", "patch", "delete"}, "", c.Withheld...)
 	rules = append(rules, c.observationRules(options.InstalledIn(""))...)

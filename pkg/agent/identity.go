@@ -59,6 +59,6 @@ func (c *Config) visibleMeta(namespace, name string) metav1.ObjectMeta {
 // heldMeta is visibleMeta of what is held until we let go.
 func (c *Config) heldMeta(namespace, name string) metav1.ObjectMeta {
 	meta := c.visibleMeta(namespace, name)
-	meta.Finalizers = []string{workloadv1alpha1.Hold(c.key())}
+	meta.Finalizers = []string{workloadv1alpha1.SyncTargetFinalizer(c.key())}
 	return meta
 }

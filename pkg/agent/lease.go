@@ -53,7 +53,7 @@ func WithdrawLease(ctx context.Context, c client.Client, name, key string, uid t
 		if live == nil || !r.chosen(live) {
 			continue
 		}
-		if _, err := discard(ctx, c, live, workloadv1alpha1.Hold(key)); err != nil {
+		if _, err := discard(ctx, c, live, workloadv1alpha1.SyncTargetFinalizer(key)); err != nil {
 			return err
 		}
 	}

@@ -145,7 +145,7 @@ func TestEveryObject(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := testConfig()
 			change(&c)
-			hold := workloadv1alpha1.Hold(workloadv1alpha1.Key(c.ClusterName, c.Target.Name))
+			hold := workloadv1alpha1.SyncTargetFinalizer(workloadv1alpha1.Key(c.ClusterName, c.Target.Name))
 			for side, objects := range map[string][]client.Object{"downstream": Downstream(c), "upstream": wholeIdentity(c)} {
 				for _, object := range objects {
 					labels := object.GetLabels()

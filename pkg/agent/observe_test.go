@@ -58,7 +58,7 @@ func TestEverythingIsObserved(t *testing.T) {
 			t.Errorf("the syncer may not watch %v", object)
 		}
 	}
-	binding := Counterpart(c, "shop")[1]
+	binding := DownstreamNamespace(c, "shop")[1]
 	if in := options.InstalledIn(binding.GetNamespace()); in.Name != binding.GetName() || !mayWatch(c.downstreamRole().Rules, in) {
 		t.Errorf("the syncer may not watch %s", describe(binding))
 	}

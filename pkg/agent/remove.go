@@ -63,8 +63,8 @@ func ReleaseIdentity(ctx context.Context, c client.Client, name, key string, uid
 		if live == nil || live.GetDeletionTimestamp() == nil || !r.chosen(live) {
 			continue
 		}
-		if err := release(ctx, c, live, workloadv1alpha1.Hold(key)); err != nil {
-			return fmt.Errorf("taking finalizer %q off %s: %w", workloadv1alpha1.Hold(key), describe(live), err)
+		if err := release(ctx, c, live, workloadv1alpha1.SyncTargetFinalizer(key)); err != nil {
+			return fmt.Errorf("taking finalizer %q off %s: %w", workloadv1alpha1.SyncTargetFinalizer(key), describe(live), err)
 		}
 	}
 	return nil
@@ -78,7 +78,7 @@ func DiscardToken(ctx context.Context, c client.Client, name, key string, uid ty
 	if err != nil || live == nil || !r.chosen(live) {
 		return err
 	}
-	_, err = discard(ctx, c, live, workloadv1alpha1.Hold(key))
+	_, err = discard(ctx, c, live, workloadv1alpha1.SyncTargetFinalizer(key))
 	return err
 }
 
@@ -165,7 +165,7 @@ func (r *removal) discardChosen(ctx context.Context, live *unstructured.Unstruct
 	if err != nil || live == nil || !r.chosen(live) {
 		return nil, err
 	}
-	return discard(ctx, r.client, live, workloadv1alpha1.Hold(r.key))
+	return discard(ctx, r.client, live, workloadv1alpha1.SyncTargetFinalizer(r.key))
 }
 
 func (r *removal) chosen(live *unstructured.Unstructured) bool {

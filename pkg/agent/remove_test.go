@@ -237,7 +237,7 @@ func TestRemoveIsRefused(t *testing.T) {
 }
 
 func TestReleaseTouchesOursOnly(t *testing.T) {
-	hold := workloadv1alpha1.Hold(testKey())
+	hold := workloadv1alpha1.SyncTargetFinalizer(testKey())
 	tests := map[string]struct {
 		reason     string
 		seen, live []string
@@ -319,7 +319,7 @@ func TestBecause(t *testing.T) {
 
 // Only what is being deleted is let go, and only what is this SyncTarget's.
 func TestReleaseIdentity(t *testing.T) {
-	hold := workloadv1alpha1.Hold(testKey())
+	hold := workloadv1alpha1.SyncTargetFinalizer(testKey())
 	tests := map[string]struct {
 		reason string
 		uid    string

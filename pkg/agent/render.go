@@ -9,12 +9,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Manifests returns what the user applies in pull mode, in the order to apply it: the syncer, and the counterpart of each
+// Manifests returns what the user applies in pull mode, in the order to apply it: the syncer, and the downstream Namespace of each
 // Namespace that is assigned to it.
 func Manifests(c Config) []client.Object {
 	objects := Downstream(c)
 	for _, namespace := range c.Namespaces {
-		objects = append(objects, Counterpart(c, namespace)...)
+		objects = append(objects, DownstreamNamespace(c, namespace)...)
 	}
 	return objects
 }

@@ -33,22 +33,22 @@ func (m *meetingPoint) Delete(ctx context.Context, object client.Object, opts ..
 	return m.Client.Delete(ctx, object, opts...)
 }
 
-// TestCounterpartsAreRemovedTogether: none waits for another, which may take its time.
-func TestCounterpartsAreRemovedTogether(t *testing.T) {
+// TestDownstreamNamespacesAreRemovedTogether: none waits for another, which may take its time.
+func TestDownstreamNamespacesAreRemovedTogether(t *testing.T) {
 	c := testConfig()
 	s := newServer(t)
 	for i := range removers {
-		mustApply(t, s, Counterpart(c, fmt.Sprint("shop-", i)))
+		mustApply(t, s, DownstreamNamespace(c, fmt.Sprint("shop-", i)))
 	}
 	together := &meetingPoint{Client: s, want: removers, full: make(chan struct{})}
-	counterparts := Counterparts{Client: together, Key: c.key(), Resources: served, Clean: redact}
-	all, err := counterparts.List(t.Context())
+	namespaces := DownstreamNamespaces{Client: together, Key: c.key(), Resources: served, Clean: redact}
+	all, err := namespaces.List(t.Context())
 	if err != nil || len(all) != removers {
-		t.Fatalf("%d counterparts, %v", len(all), err)
+		t.Fatalf("%d namespaces, %v", len(all), err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if waiting, ended, _, err := counterparts.Remove(ctx, all, false); err != nil || ended != removers {
+	if waiting, ended, _, err := namespaces.Remove(ctx, all, false); err != nil || ended != removers {
 		t.Errorf("Remove() = %q, %d, %v", waiting, ended, err)
 	}
 }

@@ -48,7 +48,9 @@ func NeverSynced(object *unstructured.Unstructured) (reason string) {
 // neverSyncedSecret returns why a Secret is never synced, empty for one that may be.
 func neverSyncedSecret(secret *unstructured.Unstructured) (reason string) {
 	kind, _, _ := unstructured.NestedString(secret.Object, "type")
-	isHold := func(finalizer string) bool { return strings.HasPrefix(finalizer, workloadv1alpha1.HoldPrefix) }
+	isHold := func(finalizer string) bool {
+		return strings.HasPrefix(finalizer, workloadv1alpha1.SyncTargetFinalizerPrefix)
+	}
 	switch {
 	case kind == string(corev1.SecretTypeServiceAccountToken):
 		return "this Secret is the token of a ServiceAccount and valid in its workspace only; the physical cluster issues its own tokens"

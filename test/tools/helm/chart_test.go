@@ -171,7 +171,7 @@ func TestValues(t *testing.T) {
 		},
 		"CIDRs": {
 			reason: "Ranges are one argument each.",
-			values: map[string]any{"pclusters": map[string]any{"allowCIDRs": []any{"127.0.0.0/8"}, "denyCIDRs": []any{"10.96.0.0/12", "10.244.0.0/16"}}},
+			values: map[string]any{"physicalClusters": map[string]any{"allowCIDRs": []any{"127.0.0.0/8"}, "denyCIDRs": []any{"10.96.0.0/12", "10.244.0.0/16"}}},
 			args:   []any{"--allow-pcluster-cidr=127.0.0.0/8", "--deny-pcluster-cidr=10.96.0.0/12,10.244.0.0/16"},
 		},
 		"ExtraArgs": {
@@ -234,7 +234,7 @@ func TestInvalidValues(t *testing.T) {
 		"a name that is not known":      {"replicaCount": 2},
 		"kcp without HTTPS":             {"kcp": map[string]any{"externalURL": "http://kcp.example.com"}},
 		"an argument that is no flag":   {"extraArgs": []any{"heartbeat-threshold=3m"}},
-		"a range that is no list":       {"pclusters": map[string]any{"denyCIDRs": "10.96.0.0/12"}},
+		"a range that is no list":       {"physicalClusters": map[string]any{"denyCIDRs": "10.96.0.0/12"}},
 		"no Secret with the kubeconfig": {"kcp": map[string]any{"kubeconfigSecret": ""}},
 	} {
 		if out, err := render(t, "synctarget-controller", values); err == nil {

@@ -11,9 +11,9 @@ import (
 const (
 	// Finalizer holds a SyncTarget until its syncer and its identity are gone.
 	Finalizer = "workload.kcp.io/synctarget"
-	// HoldPrefix and a key make the finalizer by which one SyncTarget holds what its deletion will need:
+	// SyncTargetFinalizerPrefix and a key make the finalizer by which one SyncTarget holds what its deletion needs:
 	// the referenced Secret and its identity objects.
-	HoldPrefix = "workload.kcp.io/synctarget-"
+	SyncTargetFinalizerPrefix = "workload.kcp.io/synctarget-"
 
 	// AnnotationAbandon set to "true" lets a deletion end at once, whatever may be left behind.
 	AnnotationAbandon = "workload.kcp.io/abandon"
@@ -129,8 +129,8 @@ func base36(s string) string {
 	return text[len(text)-keyLength:]
 }
 
-// Hold is the finalizer by which the SyncTarget with this key holds another object.
-func Hold(key string) string { return HoldPrefix + key }
+// SyncTargetFinalizer is the finalizer by which the SyncTarget with this key holds another object.
+func SyncTargetFinalizer(key string) string { return SyncTargetFinalizerPrefix + key }
 
 // SyncerNamespace is the Namespace of a SyncTarget's syncer in the physical cluster, and of the syncer's
 // identity in the workspace: a valid DNS label, unique by the key, readable by the name.

@@ -48,11 +48,11 @@ func TestKeyIsUsable(t *testing.T) {
 	if problems := validation.IsValidLabelValue(key); len(problems) > 0 {
 		t.Errorf("as a label: %q", problems)
 	}
-	if problems := validation.IsQualifiedName(Hold(key)); len(problems) > 0 {
-		t.Errorf("%s as a finalizer: %q", Hold(key), problems)
+	if problems := validation.IsQualifiedName(SyncTargetFinalizer(key)); len(problems) > 0 {
+		t.Errorf("%s as a finalizer: %q", SyncTargetFinalizer(key), problems)
 	}
-	if Hold(key) == Finalizer || !strings.HasPrefix(Hold(key), HoldPrefix) {
-		t.Errorf("Hold() = %q", Hold(key))
+	if SyncTargetFinalizer(key) == Finalizer || !strings.HasPrefix(SyncTargetFinalizer(key), SyncTargetFinalizerPrefix) {
+		t.Errorf("SyncTargetFinalizer() = %q", SyncTargetFinalizer(key))
 	}
 }
 

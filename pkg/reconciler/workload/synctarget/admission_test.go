@@ -418,7 +418,7 @@ func TestSpecOfAnAssignment(t *testing.T) {
 func TestOrphanedNamespace(t *testing.T) {
 	w := open(t)
 	left := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-		Namespace: w.counterpart()[0].GetName(), Name: "copy", UID: "copy", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey()},
+		Namespace: w.downstreamNamespace()[0].GetName(), Name: "copy", UID: "copy", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey()},
 		Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"},
 	}}
 	if err := w.there.raw.Create(t.Context(), left); err != nil {

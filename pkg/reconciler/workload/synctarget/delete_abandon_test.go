@@ -183,7 +183,7 @@ func TestRemovalGoesOn(t *testing.T) {
 			ours := map[string]bool{}
 			for _, name := range shops {
 				w.assign(name)
-				ours[fmt.Sprintf("delete Namespace %q", w.counterpartOf(name)[0].GetName())] = true
+				ours[fmt.Sprintf("delete Namespace %q", w.downstreamNamespaceOf(name)[0].GetName())] = true
 			}
 			w.settle()
 			w.delete()

@@ -103,7 +103,7 @@ func leftDownstream(s *scope, removed removal) string {
 	name := workloadv1alpha1.SyncerNamespace(s.target.Name, s.key)
 	finalizer := ""
 	if ref := s.target.Spec.KubeconfigSecretRef; ref != nil && !removed.secretRead {
-		finalizer = fmt.Sprintf(", and, if the Secret %q is there without the label that shows it to the service, finalizer %q on it", ref.Namespace+"/"+ref.Name, workloadv1alpha1.Hold(s.key))
+		finalizer = fmt.Sprintf(", and, if the Secret %q is there without the label that shows it to the service, finalizer %q on it", ref.Namespace+"/"+ref.Name, workloadv1alpha1.SyncTargetFinalizer(s.key))
 	}
 	left := fmt.Sprintf("Namespace, ClusterRole and ClusterRoleBinding %q", name)
 	if len(removed.namespaces.items) > 0 {

@@ -261,7 +261,7 @@ func TestOrphanOfADeadSyncer(t *testing.T) {
 	w := open(t)
 	w.there.resources = []metav1.APIResource{{Version: "v1", Name: "pods", Kind: "Pod"}} // stands for a custom resource
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Namespace: w.counterpart()[0].GetName(), Name: "copy", UID: "copy", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey()},
+		Namespace: w.downstreamNamespace()[0].GetName(), Name: "copy", UID: "copy", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey()},
 		Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"},
 	}}
 	if err := w.there.raw.Create(t.Context(), pod); err != nil {
@@ -283,11 +283,11 @@ func TestOrphanOfADeadSyncer(t *testing.T) {
 	}
 }
 
-// TestHangingCounterpartHoldsUpNoSyncer: a Namespace that does not end is given up, and the syncer is removed all the same.
-func TestHangingCounterpartHoldsUpNoSyncer(t *testing.T) {
+// TestHangingDownstreamNamespaceHoldsUpNoSyncer: a Namespace that does not end is given up, and the syncer is removed all the same.
+func TestHangingDownstreamNamespaceHoldsUpNoSyncer(t *testing.T) {
 	w := open(t)
 	var place corev1.Namespace
-	if err := w.there.raw.Get(t.Context(), client.ObjectKeyFromObject(w.counterpart()[0]), &place); err != nil {
+	if err := w.there.raw.Get(t.Context(), client.ObjectKeyFromObject(w.downstreamNamespace()[0]), &place); err != nil {
 		t.Fatal(err)
 	}
 	place.Finalizers = []string{"example.com/hangs"}
@@ -310,10 +310,10 @@ func TestHangingCounterpartHoldsUpNoSyncer(t *testing.T) {
 	}
 }
 
-// TestUnseenCounterpartHoldsUpNoSyncer: where nobody says what is in a Namespace, it is left for later, and the syncer goes.
-func TestUnseenCounterpartHoldsUpNoSyncer(t *testing.T) {
+// TestUnseenDownstreamNamespaceHoldsUpNoSyncer: where nobody says what is in a Namespace, it is left for later, and the syncer goes.
+func TestUnseenDownstreamNamespaceHoldsUpNoSyncer(t *testing.T) {
 	w := open(t)
-	place := w.counterpart()[0]
+	place := w.downstreamNamespace()[0]
 	w.there.silent = errInjected
 	w.delete()
 	w.pass()
@@ -323,7 +323,7 @@ func TestUnseenCounterpartHoldsUpNoSyncer(t *testing.T) {
 	}
 	err := w.there.raw.Get(t.Context(), client.ObjectKey{Name: testNamespace()}, &corev1.Namespace{})
 	if !apierrors.IsNotFound(err) || !w.furnished() {
-		t.Errorf("the syncer's Namespace: %v; the counterpart stands: %t", err, w.furnished())
+		t.Errorf("the syncer's Namespace: %v; the downstream Namespace stands: %t", err, w.furnished())
 	}
 	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, "False RemovalFailed: What was synced cannot be removed: ") {
 		t.Errorf("Deployed = %s", got)
@@ -335,7 +335,7 @@ func TestUnseenCounterpartHoldsUpNoSyncer(t *testing.T) {
 		}
 	}
 	if err := w.there.raw.Get(t.Context(), client.ObjectKeyFromObject(place), place); !w.gone() || !apierrors.IsNotFound(err) {
-		t.Errorf("gone = %t, the counterpart: %v", w.gone(), err)
+		t.Errorf("gone = %t, the downstream Namespace: %v", w.gone(), err)
 	}
 }
 

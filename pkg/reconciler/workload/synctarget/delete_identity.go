@@ -39,5 +39,5 @@ func leftUpstream(s *scope, _ removal) string {
 }
 
 func leftSecretFinalizers(s *scope, _ removal) string {
-	return fmt.Sprintf("finalizer %q on Secrets of the workspace", workloadv1alpha1.Hold(s.key))
+	return fmt.Sprintf("finalizer %q on Secrets of the workspace", workloadv1alpha1.SyncTargetFinalizer(s.key))
 }

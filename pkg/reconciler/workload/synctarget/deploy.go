@@ -228,7 +228,7 @@ func awaitInstall(s *scope, silent, hasNamespaces bool) verdict {
 			v.message += "; it sends no heartbeats any more: if its Pods run, apply the output of `kubectl synctarget manifests " + s.target.Name + "` again, since kcp may have issued another token"
 		}
 		if hasNamespaces {
-			v.message += "; for each Namespace that is assigned to it, apply the output of `kubectl synctarget manifests " + s.target.Name + "` again: it holds its counterpart"
+			v.message += "; for each Namespace that is assigned to it, apply the output of `kubectl synctarget manifests " + s.target.Name + "` again: it contains its Namespace in the physical cluster"
 		}
 		return v
 	}
@@ -342,7 +342,7 @@ func (r *Reconciler) cleanUpDownstream(ctx context.Context, s *scope, plan *name
 		return verdict{}, err
 	}
 	if refusal != nil {
-		v.message += "; in the physical cluster the counterpart of a closed Namespace may still stand: " + pcluster.Describe(refusal)
+		v.message += "; in the physical cluster the downstream Namespace of a closed Namespace may still stand: " + pcluster.Describe(refusal)
 		if v.requeueAfter == 0 {
 			v = v.after(refusedRecheck)
 		}

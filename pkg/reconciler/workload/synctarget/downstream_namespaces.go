@@ -104,7 +104,7 @@ func (r *Reconciler) ensureDownstreamNamespaces(ctx context.Context, in installA
 // ensureDownstreamNamespace makes the downstream Namespace of one. Where something keeps this Namespace alone from being opened,
 // its message says what.
 func (r *Reconciler) ensureDownstreamNamespace(ctx context.Context, cfg agent.Config, cluster physicalCluster, n *assignedNamespace) error {
-	objects := agent.Counterpart(cfg, n.Name)
+	objects := agent.DownstreamNamespace(cfg, n.Name)
 	applying, cancel := context.WithTimeout(ctx, namespaceTime)
 	defer cancel()
 	err := r.applyDownstreamNamespace(applying, cfg, cluster, n.Name, objects)
@@ -125,7 +125,7 @@ func (n *assignedNamespace) openUnlessObstructed() {
 	}
 }
 
-// applyDownstreamNamespace applies what agent.Counterpart has built for a Namespace. The labels of one that the workspace does not
+// applyDownstreamNamespace applies what agent.DownstreamNamespace has built for a Namespace. The labels of one that the workspace does not
 // show are not known: the downstream Namespace keeps those it has.
 func (r *Reconciler) applyDownstreamNamespace(ctx context.Context, cfg agent.Config, cluster physicalCluster, namespace string, objects []client.Object) error {
 	if _, known := cfg.NamespaceLabels[namespace]; !known {
@@ -148,10 +148,10 @@ func together(namespaces []*assignedNamespace, do func(*assignedNamespace) error
 	return group.Wait()
 }
 
-// removeDownstreamNamespaces removes all of them, and returns what Counterparts.Remove does. A cluster that has none is asked nothing more.
+// removeDownstreamNamespaces removes all of them, and returns what DownstreamNamespaces.Remove does. A cluster that has none is asked nothing more.
 // Those that are being deleted already come last: there may be more than a pass has time for.
 func (r *Reconciler) removeDownstreamNamespaces(ctx context.Context, s *scope, cluster physicalCluster) (waiting string, ended int, done bool, err error) {
-	all, err := agent.Counterparts{Client: cluster.Client(), Key: s.key}.List(ctx)
+	all, err := agent.DownstreamNamespaces{Client: cluster.Client(), Key: s.key}.List(ctx)
 	if err != nil || len(all) == 0 {
 		return "", 0, err == nil, err
 	}
@@ -159,15 +159,15 @@ func (r *Reconciler) removeDownstreamNamespaces(ctx context.Context, s *scope, c
 	all = append(slices.DeleteFunc(slices.Clone(all), going), slices.DeleteFunc(all, func(n metav1.PartialObjectMetadata) bool { return !going(n) })...)
 	var left []string
 	orphan := s.target.Spec.DeletionPolicy == workloadv1alpha1.DeletionPolicyOrphan
-	waiting, ended, done, err = counterpartsOf(ctx, s, cluster, &left).Remove(ctx, all, orphan)
+	waiting, ended, done, err = downstreamNamespacesOf(ctx, s, cluster, &left).Remove(ctx, all, orphan)
 	r.announceLeft(ctx, s, left)
 	return waiting, ended, done, err
 }
 
-// counterpartsOf are those of a target, with what its cluster says may be in them. A sentence about each that stays is added to left.
-func counterpartsOf(ctx context.Context, s *scope, cluster physicalCluster, left *[]string) agent.Counterparts {
+// downstreamNamespacesOf are those of a target, with what its cluster says may be in them. A sentence about each that stays is added to left.
+func downstreamNamespacesOf(ctx context.Context, s *scope, cluster physicalCluster, left *[]string) agent.DownstreamNamespaces {
 	c, resources, unknown := cluster.Serving(ctx)
-	return agent.Counterparts{
+	return agent.DownstreamNamespaces{
 		Client: c, Key: s.key, Resources: resources, Unknown: unknown, Clean: cluster.Clean,
 		Left: func(sentence string) { *left = append(*left, sentence) },
 	}

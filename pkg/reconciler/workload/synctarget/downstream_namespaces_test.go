@@ -22,16 +22,16 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// counterpart is what the Namespace "shop" is in the physical cluster.
-func (w *world) counterpart() []client.Object { return w.counterpartOf("shop") }
+// downstream Namespace is what the Namespace "shop" is in the physical cluster.
+func (w *world) downstreamNamespace() []client.Object { return w.downstreamNamespaceOf("shop") }
 
-func (w *world) counterpartOf(namespace string) []client.Object {
-	return agent.Counterpart(agent.Config{Target: w.target(), ClusterName: testCluster}, namespace)
+func (w *world) downstreamNamespaceOf(namespace string) []client.Object {
+	return agent.DownstreamNamespace(agent.Config{Target: w.target(), ClusterName: testCluster}, namespace)
 }
 
-// furnished tells whether the syncer has a counterpart of "shop" and its rights in it.
+// furnished tells whether the syncer has a downstream Namespace of "shop" and its rights in it.
 func (w *world) furnished() bool {
-	for _, object := range w.counterpart() {
+	for _, object := range w.downstreamNamespace() {
 		if err := w.there.raw.Get(w.t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
 			return false
 		}
@@ -39,10 +39,10 @@ func (w *world) furnished() bool {
 	return true
 }
 
-// removeCounterpart is what somebody does by hand.
-func (w *world) removeCounterpart() {
+// removeDownstreamNamespace is what somebody does by hand.
+func (w *world) removeDownstreamNamespace() {
 	w.t.Helper()
-	for _, object := range w.counterpart() {
+	for _, object := range w.downstreamNamespace() {
 		if err := w.there.raw.Delete(w.t.Context(), object); err != nil {
 			w.t.Fatal(err)
 		}
@@ -54,7 +54,7 @@ func TestLeftoverInNamespace(t *testing.T) {
 	tests := map[string]struct {
 		reason, held, want string
 	}{
-		"held by us": {"", workloadv1alpha1.Hold(testKey()), "shop Open"},
+		"held by us": {"", workloadv1alpha1.SyncTargetFinalizer(testKey()), "shop Open"},
 		"held by another": {"It is waited for, in this Namespace alone.", "example.com/other",
 			`shop Opening: RoleBinding "shop/` + testNamespace() + `" is still being deleted: held by finalizer example.com/other; it is recreated when it is gone`},
 	}
@@ -150,7 +150,7 @@ func TestMoreNamespacesThanAPassHasTimeFor(t *testing.T) {
 	for i := range 20 {
 		name := fmt.Sprintf("shop-%02d", i)
 		w.assign(name)
-		looks[fmt.Sprintf("get Namespace %q", w.counterpartOf(name)[0].GetName())] = true
+		looks[fmt.Sprintf("get Namespace %q", w.downstreamNamespaceOf(name)[0].GetName())] = true
 	}
 	const deployed = "True Deployed: Syncer deployment successful"
 	perPass, left := 7, 0
@@ -190,9 +190,9 @@ func TestMoreNamespacesThanAPassHasTimeFor(t *testing.T) {
 	look(1, "Unknown ClusterUnreachable")
 }
 
-// obstruct has the physical cluster refuse the counterpart of a Namespace.
+// obstruct has the physical cluster refuse the downstream Namespace of a Namespace.
 func (w *world) obstruct(namespace string) {
-	apply := fmt.Sprintf("apply Namespace %q", w.counterpartOf(namespace)[0].GetName())
+	apply := fmt.Sprintf("apply Namespace %q", w.downstreamNamespaceOf(namespace)[0].GetName())
 	w.there.refuse = func(request string) error {
 		if request == apply {
 			return apierrors.NewForbidden(corev1.Resource("namespaces"), "x", errInjected)
@@ -220,7 +220,9 @@ func TestObstructedNamespace(t *testing.T) {
 			}
 		}, func(w *world) { w.kcp.refuse = func(string) error { return nil } }, "is forbidden"},
 		"by a webhook that hangs": {func(w *world) {
-			w.there.hangs = func(object client.Object) bool { return object.GetName() == w.counterpartOf("bank")[0].GetName() }
+			w.there.hangs = func(object client.Object) bool {
+				return object.GetName() == w.downstreamNamespaceOf("bank")[0].GetName()
+			}
 		}, func(w *world) { w.there.hangs = nil }, "a webhook there may hang"},
 	}
 	for name, tc := range tests {
@@ -247,7 +249,7 @@ func TestObstructedNamespace(t *testing.T) {
 				if again := w.pass().RequeueAfter; again != namespaceRecheck {
 					t.Errorf("RequeueAfter = %s at first", again)
 				}
-				others := append(w.counterpartOf("club"), w.counterpartOf("shop")...)
+				others := append(w.downstreamNamespaceOf("club"), w.downstreamNamespaceOf("shop")...)
 				for _, read := range slices.Concat(w.kcp.reads, w.there.reads) {
 					if slices.ContainsFunc(others, func(o client.Object) bool {
 						return strings.Contains(read, o.GetName()) && o.GetName() != agent.DeploymentName
@@ -412,7 +414,7 @@ func TestChangedLabels(t *testing.T) {
 	}
 	w.forget()
 	w.pass()
-	if want := []string{fmt.Sprintf("apply Namespace %q", w.counterpart()[0].GetName())}; !slices.Equal(w.there.writes, want) || len(w.there.reads) > 2 {
+	if want := []string{fmt.Sprintf("apply Namespace %q", w.downstreamNamespace()[0].GetName())}; !slices.Equal(w.there.writes, want) || len(w.there.reads) > 2 {
 		t.Errorf("writes %q, want %q; reads %q", w.there.writes, want, w.there.reads)
 	}
 }
@@ -477,7 +479,7 @@ func TestNamespacesAreNotWatched(t *testing.T) {
 	}
 }
 
-// TestSweep: a counterpart that stands for nothing any more is cleared away: in the pass that ends its Namespace, or, if that
+// TestSweep: a downstream Namespace that stands for nothing any more is cleared away: in the pass that ends its Namespace, or, if that
 // failed, at the next full look.
 func TestSweep(t *testing.T) {
 	closed := func(t *testing.T, w *world) {
@@ -490,7 +492,7 @@ func TestSweep(t *testing.T) {
 		}
 	}
 	object := func(w *world, mark func(*corev1.ConfigMap)) {
-		c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.counterpart()[0].GetName(), Name: "object"}}
+		c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.downstreamNamespace()[0].GetName(), Name: "object"}}
 		mark(c)
 		if err := w.there.raw.Create(t.Context(), c); err != nil {
 			t.Fatal(err)
@@ -501,7 +503,7 @@ func TestSweep(t *testing.T) {
 		c.Annotations = map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"}
 	}
 	earlier := func(w *world) {
-		place := w.counterpart()[0] // the fake has kept what was in it
+		place := w.downstreamNamespace()[0] // the fake has kept what was in it
 		place.GetLabels()[workloadv1alpha1.LabelUID] = "earlier"
 		if err := w.there.raw.Create(t.Context(), place); err != nil {
 			t.Fatal(err)
@@ -569,7 +571,7 @@ func TestSweepIsTriedAgain(t *testing.T) {
 	if again == 0 || again > refusedRecheck || !w.furnished() {
 		t.Fatalf("RequeueAfter = %s, furnished = %t", again, w.furnished())
 	}
-	want := "True Deployed: Syncer deployment successful; in the physical cluster the counterpart of a closed Namespace may still stand: the call to the cluster failed"
+	want := "True Deployed: Syncer deployment successful; in the physical cluster the downstream Namespace of a closed Namespace may still stand: the call to the cluster failed"
 	if got := w.condition(workloadv1alpha1.ConditionDeployed); got != want {
 		t.Errorf("Deployed = %s, want %s", got, want)
 	}
@@ -578,7 +580,7 @@ func TestSweepIsTriedAgain(t *testing.T) {
 	w.clock.Step(refusedRecheck)
 	w.settle()
 	if w.furnished() {
-		t.Error("the counterpart stands")
+		t.Error("the downstream Namespace stands")
 	}
 	if got := w.condition(workloadv1alpha1.ConditionDeployed); got != "True Deployed: Syncer deployment successful" {
 		t.Errorf("Deployed = %s", got)
@@ -623,7 +625,7 @@ func TestLeftNamespaceIsTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := open(t)
-			place, rights := w.counterpart()[0], w.counterpart()[1]
+			place, rights := w.downstreamNamespace()[0], w.downstreamNamespace()[1]
 			theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: place.GetName(), Name: "theirs"}}
 			if err := w.there.raw.Create(t.Context(), theirs); err != nil {
 				t.Fatal(err)
@@ -677,7 +679,7 @@ func TestLeftNamespacesAreToldAtOnce(t *testing.T) {
 			w.assign("zoo")
 			w.settle()
 			for _, name := range []string{"shop", "zoo"} {
-				place := agent.Counterpart(agent.Config{Target: w.target(), ClusterName: testCluster}, name)[0]
+				place := agent.DownstreamNamespace(agent.Config{Target: w.target(), ClusterName: testCluster}, name)[0]
 				theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: place.GetName(), Name: "s3cret"}}
 				if err := w.there.raw.Create(t.Context(), theirs); err != nil {
 					t.Fatal(err)
@@ -693,8 +695,8 @@ func TestLeftNamespacesAreToldAtOnce(t *testing.T) {
 	}
 }
 
-// TestNothingIsAskedWithoutCounterparts: what a cluster serves takes memory to know.
-func TestNothingIsAskedWithoutCounterparts(t *testing.T) {
+// TestNothingIsAskedWithoutDownstreamNamespaces: what a cluster serves takes memory to know.
+func TestNothingIsAskedWithoutDownstreamNamespaces(t *testing.T) {
 	w := usual(t)
 	w.ready()
 	w.delete()
@@ -716,21 +718,21 @@ func TestSweepAfterAFalseStart(t *testing.T) {
 	}
 	w.assign("shop")
 	_, _ = w.reconcile()
-	place := w.counterpart()[0]
+	place := w.downstreamNamespace()[0]
 	if err := w.there.raw.Get(t.Context(), client.ObjectKeyFromObject(place), place); err != nil || w.namespaces() != "shop Opening" {
-		t.Fatalf("the counterpart: %v; namespaces: %s", err, w.namespaces())
+		t.Fatalf("the downstream Namespace: %v; namespaces: %s", err, w.namespaces())
 	}
 	w.there.refuse = func(string) error { return nil }
 	w.withdraw("shop")
 	w.settle()
 	err := w.there.raw.Get(t.Context(), client.ObjectKeyFromObject(place), place)
 	if client.IgnoreNotFound(err) != nil || err == nil || w.namespaces() != "" {
-		t.Errorf("the counterpart: %v; namespaces: %s", err, w.namespaces())
+		t.Errorf("the downstream Namespace: %v; namespaces: %s", err, w.namespaces())
 	}
 }
 
-// TestClosingKeepsItsCounterpart: without it the syncer has no right to see that nothing of its own is left.
-func TestClosingKeepsItsCounterpart(t *testing.T) {
+// TestClosingKeepsItsDownstreamNamespace: without it the syncer has no right to see that nothing of its own is left.
+func TestClosingKeepsItsDownstreamNamespace(t *testing.T) {
 	tests := map[string]struct {
 		reason  string
 		drained bool
@@ -755,7 +757,7 @@ func TestClosingKeepsItsCounterpart(t *testing.T) {
 				}
 				w.withdrawn("shop")
 			}
-			w.removeCounterpart()
+			w.removeDownstreamNamespace()
 			w.wake()
 			w.settle()
 			if got := w.namespaces(); !strings.HasPrefix(got, "shop Closing") {

@@ -33,7 +33,7 @@ func (w *world) relabel(labels map[string]string) {
 // carried are the labels that the downstream Namespace of "shop" carries.
 func (w *world) carried() map[string]string {
 	w.t.Helper()
-	live := w.counterpart()[0].(*corev1.Namespace)
+	live := w.downstreamNamespace()[0].(*corev1.Namespace)
 	if err := w.there.raw.Get(w.t.Context(), client.ObjectKeyFromObject(live), live); err != nil {
 		w.t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestNamespaceLabelsAreFollowed(t *testing.T) {
 	w := open(t)
 	w.assign("bank")
 	w.settle()
-	apply := []string{"apply " + watchName(w.counterpart()[0])}
+	apply := []string{"apply " + watchName(w.downstreamNamespace()[0])}
 	for _, tc := range []struct {
 		name         string
 		labels, want map[string]string

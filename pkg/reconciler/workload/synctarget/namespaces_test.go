@@ -54,7 +54,7 @@ func TestNamespaceIsOpenedOnceTheRightsStand(t *testing.T) {
 		t.Errorf("Open is said before the rights stand: %q", w.kcp.writes)
 	}
 	if got := len(w.there.writes); got != 2 {
-		t.Errorf("wrote downstream %q, want the counterpart and its binding", w.there.writes)
+		t.Errorf("wrote downstream %q, want the downstream Namespace and its binding", w.there.writes)
 	}
 	w.settle()
 	w.pass()

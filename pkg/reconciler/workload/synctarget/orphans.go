@@ -15,7 +15,7 @@ import (
 // was closed before it was open. The Assignments are read live. done reports whether none is still being deleted. A refusal is what
 // the physical cluster keeps it from, an error what kcp does. In the plan, a Namespace of which nothing remains becomes Revoked.
 func (r *Reconciler) deleteOrphans(ctx context.Context, s *scope, plan *namespacePlan, cluster physicalCluster) (done bool, refusal, err error) {
-	orphans, refusal := agent.Counterparts{Client: cluster.Client(), Key: s.key}.Strays(ctx, plan.hasDownstream)
+	orphans, refusal := agent.DownstreamNamespaces{Client: cluster.Client(), Key: s.key}.Orphans(ctx, plan.hasDownstream)
 	if refusal != nil {
 		return true, refusal, nil
 	}
@@ -26,7 +26,7 @@ func (r *Reconciler) deleteOrphans(ctx context.Context, s *scope, plan *namespac
 			return true, nil, err
 		}
 		var left []string
-		o := orphanDeletion{scope: s, counterparts: counterpartsOf(ctx, s, cluster, &left), plan: *plan, live: live}
+		o := orphanDeletion{scope: s, downstream: downstreamNamespacesOf(ctx, s, cluster, &left), plan: *plan, live: live}
 		for i := range orphans {
 			found.add(o.delete(ctx, orphans[i:i+1]))
 		}
@@ -53,9 +53,9 @@ func (s *scope) liveAssignments(ctx context.Context) (live []workloadv1alpha1.As
 
 // orphanDeletion decides about downstream Namespaces that the plan does not need.
 type orphanDeletion struct {
-	scope        *scope
-	counterparts agent.Counterparts
-	plan         namespacePlan
+	scope      *scope
+	downstream agent.DownstreamNamespaces
+	plan       namespacePlan
 	// live are the Assignments, read after the plan was made.
 	live []workloadv1alpha1.Assignment
 }
@@ -94,13 +94,13 @@ func (o orphanDeletion) delete(ctx context.Context, one []metav1.PartialObjectMe
 		result.remains, result.err = true, err
 		return result
 	}
-	holds, refusal := o.counterparts.Clear(ctx, &one[0])
+	holds, refusal := o.downstream.RemoveOrphan(ctx, &one[0])
 	if refusal != nil || !holds || one[0].Labels[workloadv1alpha1.LabelUID] != string(o.scope.target.UID) {
 		result.refusal = refusal
 		return result
 	}
 	// The syncer could not remove what is in it, as of a resource that the workspace serves no more.
-	_, _, done, refusal := o.counterparts.Remove(ctx, one, orphan)
+	_, _, done, refusal := o.downstream.Remove(ctx, one, orphan)
 	result.remains, result.deleting, result.refusal = !done, !done, refusal
 	return result
 }

@@ -43,7 +43,7 @@ func TestAtRest(t *testing.T) {
 		"a changed spec": {"", func(w *world) { w.edit(func(target *workloadv1alpha1.SyncTarget) { target.Generation = 2 }) }, true},
 		"a changed kubeconfig": {"It may lead elsewhere.", func(w *world) {
 			secret := withKubeconfig(append(slices.Clone(testKubeconfig), "# rotated\n"...))
-			secret.Finalizers = []string{workloadv1alpha1.Hold(testKey())}
+			secret.Finalizers = []string{workloadv1alpha1.SyncTargetFinalizer(testKey())}
 			if err := w.kcp.raw.Update(w.t.Context(), secret); err != nil {
 				w.t.Fatal(err)
 			}

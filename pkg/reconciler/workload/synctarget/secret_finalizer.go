@@ -22,7 +22,7 @@ func (r *Reconciler) ensureSecretFinalizer(ctx context.Context, s *scope) error 
 	ref := s.target.Spec.KubeconfigSecretRef
 	name := client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}
 	secret := secretMeta()
-	if err := s.cached.Get(ctx, name, secret); err == nil && controllerutil.ContainsFinalizer(secret, workloadv1alpha1.Hold(s.key)) {
+	if err := s.cached.Get(ctx, name, secret); err == nil && controllerutil.ContainsFinalizer(secret, workloadv1alpha1.SyncTargetFinalizer(s.key)) {
 		return r.releaseSecrets(ctx, s, name)
 	}
 	// The cache may lag behind what validate just read live.
@@ -84,7 +84,7 @@ func patchSecretFinalizer(ctx context.Context, upstream client.Client, secret *m
 	name := client.ObjectKeyFromObject(secret)
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		changed := secret.DeepCopy()
-		if !mutate(changed, workloadv1alpha1.Hold(key)) {
+		if !mutate(changed, workloadv1alpha1.SyncTargetFinalizer(key)) {
 			return nil
 		}
 		err := upstream.Patch(ctx, changed, client.MergeFromWithOptions(secret, client.MergeFromWithOptimisticLock{}))

@@ -24,7 +24,7 @@ func namedSecret(name string, finalizers ...string) *corev1.Secret {
 
 func TestHoldSecret(t *testing.T) {
 	const other = "workload.kcp.io/synctarget-0000000000000000"
-	ours := workloadv1alpha1.Hold(testKey())
+	ours := workloadv1alpha1.SyncTargetFinalizer(testKey())
 	tests := map[string]struct {
 		reason  string
 		secrets []*corev1.Secret
@@ -118,14 +118,14 @@ func TestHoldLosesARace(t *testing.T) {
 			return nil
 		}
 		raced = true
-		secret := namedSecret("edge-1", workloadv1alpha1.Hold("0000000000000000"))
+		secret := namedSecret("edge-1", workloadv1alpha1.SyncTargetFinalizer("0000000000000000"))
 		return w.kcp.raw.Update(context.Background(), secret)
 	}
 	w.settle()
 	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, "False RollingOut") {
 		t.Errorf("Deployed = %s", got)
 	}
-	want := []string{workloadv1alpha1.Hold("0000000000000000"), workloadv1alpha1.Hold(testKey())}
+	want := []string{workloadv1alpha1.SyncTargetFinalizer("0000000000000000"), workloadv1alpha1.SyncTargetFinalizer(testKey())}
 	if diff := cmp.Diff(want, w.finalizers("edge-1")); diff != "" {
 		t.Errorf("finalizers: -want +got\n%s", diff)
 	}
@@ -155,7 +155,7 @@ func (b *blind) List(ctx context.Context, list client.ObjectList, opts ...client
 }
 
 func TestReleaseOfWhatIsGone(t *testing.T) {
-	w := newWorld(t, newTarget(), namedSecret("edge-1", workloadv1alpha1.Hold(testKey())))
+	w := newWorld(t, newTarget(), namedSecret("edge-1", workloadv1alpha1.SyncTargetFinalizer(testKey())))
 	w.kcp.refuse = func(request string) error {
 		if strings.HasPrefix(request, "patch Secret") {
 			return notFound("secrets", "edge-1")

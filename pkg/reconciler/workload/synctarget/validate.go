@@ -60,7 +60,7 @@ func (r *Reconciler) validateKubeconfig(s *scope, secret *corev1.Secret, kubecon
 		return blocked(workloadv1alpha1.ReasonValidationFailed, "Secret %q key %q: %s", ref.Namespace+"/"+ref.Name, secretKey(ref), err)
 	}
 	if secret.DeletionTimestamp != nil {
-		return passed(workloadv1alpha1.ReasonSecretTerminating, secretTerminating(secret, workloadv1alpha1.Hold(s.key)))
+		return passed(workloadv1alpha1.ReasonSecretTerminating, secretTerminating(secret, workloadv1alpha1.SyncTargetFinalizer(s.key)))
 	}
 	return valid
 }

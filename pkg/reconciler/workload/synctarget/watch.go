@@ -155,7 +155,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		{secretMeta(), indexSecretFinalizer, func(o client.Object) []string {
 			var keys []string
 			for _, finalizer := range o.GetFinalizers() {
-				if key, ok := strings.CutPrefix(finalizer, workloadv1alpha1.HoldPrefix); ok {
+				if key, ok := strings.CutPrefix(finalizer, workloadv1alpha1.SyncTargetFinalizerPrefix); ok {
 					keys = append(keys, key)
 				}
 			}

@@ -300,7 +300,7 @@ func TestKubeconfigsNamespaceIsLookedAtByOthers(t *testing.T) {
 
 func TestIndexes(t *testing.T) {
 	secret := newSecret()
-	secret.Finalizers = []string{workloadv1alpha1.Hold("k1"), "other", workloadv1alpha1.Hold("k2"), workloadv1alpha1.Finalizer}
+	secret.Finalizers = []string{workloadv1alpha1.SyncTargetFinalizer("k1"), "other", workloadv1alpha1.SyncTargetFinalizer("k2"), workloadv1alpha1.Finalizer}
 	extracted := map[string][]string{}
 	record := func(_ context.Context, object client.Object, field string, extract client.IndexerFunc) error {
 		switch object.(type) {

@@ -22,8 +22,8 @@ import (
 	"github.com/synctarget/synctarget/pkg/syncer/naming"
 )
 
-// TestCounterpartIsTakenOver: what stands for the same Namespace is taken over, whoever left it; nothing else is.
-func TestCounterpartIsTakenOver(t *testing.T) {
+// TestDownstreamNamespaceIsTakenOver: what stands for the same Namespace is taken over, whoever left it; nothing else is.
+func TestDownstreamNamespaceIsTakenOver(t *testing.T) {
 	tests := map[string]struct {
 		reason string
 		change func(*corev1.Namespace)
@@ -39,12 +39,12 @@ func TestCounterpartIsTakenOver(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			s, c := newServer(t), testConfig()
-			live := Counterpart(c, "shop")[0].(*corev1.Namespace)
+			live := DownstreamNamespace(c, "shop")[0].(*corev1.Namespace)
 			tc.change(live)
 			if err := s.Create(t.Context(), live); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Apply(t.Context(), s, Counterpart(c, "shop"), workloadv1alpha1.FieldOwnerController); (err != nil) != tc.fails {
+			if _, err := Apply(t.Context(), s, DownstreamNamespace(c, "shop"), workloadv1alpha1.FieldOwnerController); (err != nil) != tc.fails {
 				t.Errorf("%s\nApply() = %v", tc.reason, err)
 			}
 		})
@@ -61,7 +61,7 @@ func labelledConfig(labels map[string]string) Config {
 // extraLabels are the labels of the downstream Namespace that not every object of ours has.
 func (s *server) extraLabels(t *testing.T) map[string]string {
 	t.Helper()
-	labels := s.object(t, Counterpart(testConfig(), "shop")[0]).GetLabels()
+	labels := s.object(t, DownstreamNamespace(testConfig(), "shop")[0]).GetLabels()
 	config := testConfig()
 	for key := range config.meta("", "").Labels {
 		delete(labels, key)
@@ -69,8 +69,8 @@ func (s *server) extraLabels(t *testing.T) map[string]string {
 	return labels
 }
 
-// TestCounterpartRepeatsLabels: it follows the labels of its Namespace by one write each, and keeps those of others.
-func TestCounterpartRepeatsLabels(t *testing.T) {
+// TestDownstreamNamespaceRepeatsLabels: it follows the labels of its Namespace by one write each, and keeps those of others.
+func TestDownstreamNamespaceRepeatsLabels(t *testing.T) {
 	s := newServer(t)
 	for _, tc := range []struct {
 		name   string
@@ -87,11 +87,11 @@ func TestCounterpartRepeatsLabels(t *testing.T) {
 		{"none", nil, map[string]string{}, 1},
 	} {
 		s.forget()
-		mustApply(t, s, Counterpart(labelledConfig(tc.labels), "shop"))
+		mustApply(t, s, DownstreamNamespace(labelledConfig(tc.labels), "shop"))
 		if len(s.writes) != tc.writes {
 			t.Errorf("%s: writes %q", tc.name, s.writes)
 		}
-		s.edit(t, Counterpart(testConfig(), "shop")[0], func(live *unstructured.Unstructured) {
+		s.edit(t, DownstreamNamespace(testConfig(), "shop")[0], func(live *unstructured.Unstructured) {
 			labels := live.GetLabels()
 			labels["theirs"] = "stays"
 			live.SetLabels(labels)
@@ -106,7 +106,7 @@ func TestCounterpartRepeatsLabels(t *testing.T) {
 // TestOnlyDownstreamNamespacesAreSelected: the label by which copies select Namespaces is on no other object. It is not on
 // the Namespace of the syncer either.
 func TestOnlyDownstreamNamespacesAreSelected(t *testing.T) {
-	for _, object := range append(Downstream(testConfig()), Counterpart(testConfig(), "shop")...) {
+	for _, object := range append(Downstream(testConfig()), DownstreamNamespace(testConfig(), "shop")...) {
 		_, got := object.GetLabels()[workloadv1alpha1.LabelDownstreamNamespace]
 		if want := object.GetName() == shop(); got != want {
 			t.Errorf("%s: labelled = %t", describe(object), got)
@@ -117,14 +117,14 @@ func TestOnlyDownstreamNamespacesAreSelected(t *testing.T) {
 // TestCarriedLabelsAreKept: where the labels in the workspace are not known, those downstream stay, and cost no write.
 func TestCarriedLabelsAreKept(t *testing.T) {
 	s := newServer(t)
-	objects := Counterpart(testConfig(), "shop")
+	objects := DownstreamNamespace(testConfig(), "shop")
 	if err := KeepCarriedLabels(t.Context(), s, objects[0]); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Counterpart(testConfig(), "shop"), objects); diff != "" {
+	if diff := cmp.Diff(DownstreamNamespace(testConfig(), "shop"), objects); diff != "" {
 		t.Errorf("there is none yet: -want +got\n%s", diff)
 	}
-	mustApply(t, s, Counterpart(labelledConfig(map[string]string{"team": "web"}), "shop"))
+	mustApply(t, s, DownstreamNamespace(labelledConfig(map[string]string{"team": "web"}), "shop"))
 	s.forget()
 	if err := KeepCarriedLabels(t.Context(), s, objects[0]); err != nil {
 		t.Fatal(err)
@@ -137,14 +137,14 @@ func TestCarriedLabelsAreKept(t *testing.T) {
 
 // TestOrphanLosesCarriedLabels: nobody updates them any more.
 func TestOrphanLosesCarriedLabels(t *testing.T) {
-	s, counterparts, _ := furnished(t, "copy")
-	mustApply(t, s, Counterpart(labelledConfig(map[string]string{"team": "web", "example.com/tier": "edge"}), "shop"))
-	s.edit(t, Counterpart(testConfig(), "shop")[0], func(live *unstructured.Unstructured) {
+	s, namespaces, _ := furnished(t, "copy")
+	mustApply(t, s, DownstreamNamespace(labelledConfig(map[string]string{"team": "web", "example.com/tier": "edge"}), "shop"))
+	s.edit(t, DownstreamNamespace(testConfig(), "shop")[0], func(live *unstructured.Unstructured) {
 		labels := live.GetLabels()
 		labels["theirs"] = "stays"
 		live.SetLabels(labels)
 	})
-	if _, _, err := counterparts.removeAll(t, true); err != nil {
+	if _, _, err := namespaces.removeAll(t, true); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[string]string{"theirs": "stays"}, s.extraLabels(t)); diff != "" {
@@ -167,12 +167,12 @@ var served = []metav1.APIResource{
 	{Group: "rbac.authorization.k8s.io", Version: "v1", Name: "roles", Kind: "Role"},
 }
 
-// furnished is a physical cluster with the counterpart of the Namespace "shop" and, in it, these objects: "copy…" is ours. What
-// is said of Namespaces that stay is put into said.
-func furnished(t *testing.T, names ...string) (s *server, counterparts Counterparts, said *[]string) {
+// furnished is a physical cluster with the downstream Namespace of the Namespace "shop" and, in it, these objects: "copy…" is
+// ours. What is said of Namespaces that stay is put into said.
+func furnished(t *testing.T, names ...string) (s *server, namespaces DownstreamNamespaces, said *[]string) {
 	t.Helper()
 	s, c := newServer(t), testConfig()
-	mustApply(t, s, Counterpart(c, "shop"))
+	mustApply(t, s, DownstreamNamespace(c, "shop"))
 	for _, name := range names {
 		object := &unstructured.Unstructured{}
 		object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
@@ -193,14 +193,14 @@ func furnished(t *testing.T, names ...string) (s *server, counterparts Counterpa
 	}
 	s.forget()
 	said = &[]string{}
-	return s, Counterparts{Client: s, Key: c.key(), Resources: served, Clean: redact, Left: func(sentence string) { *said = append(*said, sentence) }}, said
+	return s, DownstreamNamespaces{Client: s, Key: c.key(), Resources: served, Clean: redact, Left: func(sentence string) { *said = append(*said, sentence) }}, said
 }
 
 // redact stands for what takes a kubeconfig's credentials out of a sentence.
 func redact(words string) string { return strings.ReplaceAll(words, "s3cret", "[redacted]") }
 
-// removeAll removes all counterparts.
-func (p Counterparts) removeAll(t *testing.T, orphan bool) (waiting string, done bool, err error) {
+// removeAll removes all downstream Namespaces.
+func (p DownstreamNamespaces) removeAll(t *testing.T, orphan bool) (waiting string, done bool, err error) {
 	t.Helper()
 	all, err := p.List(t.Context())
 	if err != nil {
@@ -252,8 +252,8 @@ func marked(object metav1.Object, prefix string) string {
 	return ""
 }
 
-// TestCounterpartsRemove: what the syncer has not removed goes, and what is not ours stays.
-func TestCounterpartsRemove(t *testing.T) {
+// TestDownstreamNamespacesRemove: what the syncer has not removed goes, and what is not ours stays.
+func TestDownstreamNamespacesRemove(t *testing.T) {
 	forbidden := map[string]error{"RoleList": apierrors.NewForbidden(rbacv1.Resource("roles"), "", errInjected)}
 	broken := map[string]error{"RoleList": errInjected}
 	tests := map[string]struct {
@@ -278,10 +278,10 @@ func TestCounterpartsRemove(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s, counterparts, said := furnished(t, tc.there...)
-			s.failList, counterparts.Unknown = tc.lists, tc.unknown
+			s, namespaces, said := furnished(t, tc.there...)
+			s.failList, namespaces.Unknown = tc.lists, tc.unknown
 			for range 2 {
-				_, done, err := counterparts.removeAll(t, tc.orphan)
+				_, done, err := namespaces.removeAll(t, tc.orphan)
 				if fails := tc.unknown != nil || errors.Is(tc.lists["RoleList"], errInjected); (err != nil) != fails || fails && done {
 					t.Fatalf("%s\nRemove() = %t, %v", tc.reason, done, err)
 				}
@@ -299,7 +299,7 @@ func TestCounterpartsRemove(t *testing.T) {
 
 // TestAccountOfTheClusterStays: the Pods of others run with it, and would lose their tokens.
 func TestAccountOfTheClusterStays(t *testing.T) {
-	s, counterparts, _ := furnished(t, "foreign")
+	s, namespaces, _ := furnished(t, "foreign")
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
 		Namespace: shop(), Name: "default", UID: "account", Labels: map[string]string{workloadv1alpha1.LabelKey: testKey()},
 		Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "s"},
@@ -307,7 +307,7 @@ func TestAccountOfTheClusterStays(t *testing.T) {
 	if err := s.raw.Create(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := counterparts.removeAll(t, false); err != nil {
+	if _, _, err := namespaces.removeAll(t, false); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.raw.Get(t.Context(), client.ObjectKeyFromObject(account), account); err != nil || marked(account, workloadv1alpha1.GroupName+"/") != "" {
@@ -328,13 +328,13 @@ func (u *undeletable) Delete(ctx context.Context, object client.Object, opts ...
 	return u.Client.Delete(ctx, object, opts...)
 }
 
-// TestOneCounterpartKeepsNoOther: where one cannot be removed, the next is.
-func TestOneCounterpartKeepsNoOther(t *testing.T) {
-	s, counterparts, _ := furnished(t, "foreign")
-	first := Counterpart(testConfig(), "zoo")
+// TestOneDownstreamNamespaceKeepsNoOther: where one cannot be removed, the next is.
+func TestOneDownstreamNamespaceKeepsNoOther(t *testing.T) {
+	s, namespaces, _ := furnished(t, "foreign")
+	first := DownstreamNamespace(testConfig(), "zoo")
 	mustApply(t, s, first)
-	counterparts.Client = &undeletable{Client: s, name: first[0].GetName()}
-	if _, _, err := counterparts.removeAll(t, false); !errors.Is(err, errInjected) {
+	namespaces.Client = &undeletable{Client: s, name: first[0].GetName()}
+	if _, _, err := namespaces.removeAll(t, false); !errors.Is(err, errInjected) {
 		t.Errorf("Remove() = %v", err)
 	}
 	if s.object(t, first[0]).GetDeletionTimestamp() != nil {
@@ -347,8 +347,8 @@ func TestOneCounterpartKeepsNoOther(t *testing.T) {
 
 // TestOrphanKeepsWhatIsNotOurs: of a copy that stays, only our marks go.
 func TestOrphanKeepsWhatIsNotOurs(t *testing.T) {
-	s, counterparts, _ := furnished(t, "copy")
-	if _, _, err := counterparts.removeAll(t, true); err != nil {
+	s, namespaces, _ := furnished(t, "copy")
+	if _, _, err := namespaces.removeAll(t, true); err != nil {
 		t.Fatal(err)
 	}
 	var left corev1.ConfigMap
@@ -360,8 +360,8 @@ func TestOrphanKeepsWhatIsNotOurs(t *testing.T) {
 	}
 }
 
-// TestCounterpartsClear: what stands for nothing goes only if it is empty.
-func TestCounterpartsClear(t *testing.T) {
+// TestDownstreamNamespacesClear: what stands for nothing goes only if it is empty.
+func TestDownstreamNamespacesClear(t *testing.T) {
 	tests := map[string]struct {
 		reason string
 		known  bool
@@ -376,14 +376,14 @@ func TestCounterpartsClear(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s, counterparts, _ := furnished(t, tc.there...)
-			strays, err := counterparts.Strays(t.Context(), func(namespace string) bool { return tc.known && namespace == "shop" })
+			s, namespaces, _ := furnished(t, tc.there...)
+			orphans, err := namespaces.Orphans(t.Context(), func(namespace string) bool { return tc.known && namespace == "shop" })
 			if err != nil {
 				t.Fatal(err)
 			}
-			for i := range strays {
-				if holds, err := counterparts.Clear(t.Context(), &strays[i]); err != nil || holds != slices.ContainsFunc(tc.there, isCopyName) {
-					t.Fatalf("Clear() = %t, %v", holds, err)
+			for i := range orphans {
+				if holds, err := namespaces.RemoveOrphan(t.Context(), &orphans[i]); err != nil || holds != slices.ContainsFunc(tc.there, isCopyName) {
+					t.Fatalf("RemoveOrphan() = %t, %v", holds, err)
 				}
 			}
 			s.finishNamespaces(t)
@@ -398,9 +398,9 @@ func isCopyName(name string) bool { return strings.HasPrefix(name, "copy") }
 
 // TestWaitingIsClean: what holds a Namespace is called as its cluster calls it.
 func TestWaitingIsClean(t *testing.T) {
-	s, counterparts, _ := furnished(t)
-	s.edit(t, Counterpart(testConfig(), "shop")[0], func(live *unstructured.Unstructured) { live.SetFinalizers([]string{"example.com/s3cret"}) })
-	waiting, _, err := counterparts.removeAll(t, false)
+	s, namespaces, _ := furnished(t)
+	s.edit(t, DownstreamNamespace(testConfig(), "shop")[0], func(live *unstructured.Unstructured) { live.SetFinalizers([]string{"example.com/s3cret"}) })
+	waiting, _, err := namespaces.removeAll(t, false)
 	if err != nil || !strings.Contains(waiting, "held by finalizer example.com/[redacted]") {
 		t.Errorf("Remove() = %q, %v", waiting, err)
 	}
