@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 )
 
 // TestHosted runs the controller as users do: from config/manager, in a hosting cluster, two replicas of which one
-// leads by a Lease there. It serves an export of its own.
+// leads by a Lease there. The other takes over when the leader is killed. It serves an export of its own.
 func TestHosted(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -49,9 +50,14 @@ func TestHosted(t *testing.T) {
 	kubectl("", "-n", namespace, "wait", "deployment/synctarget-controller", "--for=condition=Available", "--timeout=110s")
 	assert.Equal(t, "2", kubectl("", "-n", namespace, "get", "deployment/synctarget-controller", "-o=jsonpath={.status.availableReplicas}"))
 
-	lease := &coordinationv1.Lease{}
-	require.NoError(t, downstream(t).Get(ctx, client.ObjectKey{Namespace: namespace, Name: "synctarget-controller"}, lease))
-	assert.NotEmpty(t, ptr.Deref(lease.Spec.HolderIdentity, ""))
+	leader := func() (pod string) {
+		t.Helper()
+		lease := &coordinationv1.Lease{}
+		require.NoError(t, downstream(t).Get(ctx, client.ObjectKey{Namespace: namespace, Name: "synctarget-controller"}, lease))
+		pod, _, _ = strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
+		return pod
+	}
+	require.NotEmpty(t, leader())
 	_, err = env.ClusterKubectl(ctx, "cluster-1", "", "get", "--raw", "/api/v1/namespaces/"+namespace+"/services/https:synctarget-controller-metrics:metrics/proxy/metrics")
 	require.ErrorContains(t, err, "provide credentials", "metrics are for those whom the hosting cluster knows")
 
@@ -63,8 +69,16 @@ func TestHosted(t *testing.T) {
 	n.await("edge-1", "Deployed", "Deployed")
 	n.await("edge-1", "Ready", "Ready")
 	t.Logf("Ready and Deployed after %s", time.Since(start).Round(100*time.Millisecond))
+
+	killed, before := time.Now(), leader()
+	kubectl("", "-n", namespace, "delete", "pod", before, "--grace-period=0", "--force")
+	second := n.register("edge-2")
+	assert.NotEqual(t, before, leader(), "the other replica leads")
+	n.requireUntouched("edge-1", killed)
 	require.NoError(t, n.Delete(ctx, target))
+	require.NoError(t, n.Delete(ctx, second))
 	n.awaitGone(target)
+	n.awaitGone(second)
 	kubectl("", "delete", "-k", manifests)
 }
 
