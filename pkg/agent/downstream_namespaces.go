@@ -109,14 +109,14 @@ func isListed(listed []metav1.APIResource, resource metav1.APIResource) bool {
 	return slices.ContainsFunc(listed, func(r metav1.APIResource) bool { return r.Group == resource.Group && r.Name == resource.Name })
 }
 
-// Orphans returns the downstream Namespaces whose Namespace of the workspace is not known.
+// Orphans returns the downstream Namespaces whose Namespace of the workspace is not known, those that are being deleted among them.
 func (p DownstreamNamespaces) Orphans(ctx context.Context, known func(namespace string) bool) ([]metav1.PartialObjectMetadata, error) {
 	namespaces, err := p.List(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(namespaces, func(c metav1.PartialObjectMetadata) bool {
-		return c.DeletionTimestamp != nil || known(c.Annotations[workloadv1alpha1.AnnotationNamespace])
+		return known(c.Annotations[workloadv1alpha1.AnnotationNamespace])
 	}), nil
 }
 

@@ -100,9 +100,9 @@ func clusterGone(t *testing.T) {
 		st.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
 	})
 	n.awaitGone(abandoned)
-	n.eventually("a Warning says why it was let go", func() (bool, string) {
+	n.eventually("a Warning says why it was abandoned", func() (bool, string) {
 		all := strings.Join(n.events(abandoned), "\n")
-		return strings.Contains(all, "let go by annotation"), all
+		return strings.Contains(all, "abandoned by annotation"), all
 	})
 
 	require.NoError(t, n.Delete(t.Context(), byDeadline))

@@ -23,7 +23,7 @@ import (
 )
 
 // placementDrain: a Namespace leaves a cluster that is drained for another one while its Deployment answers every request, and what fits
-// nowhere else stays and is told of.
+// nowhere else stays and is told of, as the plan of the drain said before.
 func placementDrain(t *testing.T) {
 	n := newTenant(t)
 	n.bindCompute()
@@ -45,8 +45,15 @@ func placementDrain(t *testing.T) {
 	before.awaitAvailable(web, 1)
 	n.awaitPlacement("web", "Available", "Available")
 
+	plan, stderr, code := n.kubectlSynctarget("drain", "one", "--plan")
+	assert.Equal(t, 1, code, stderr)
+	assert.Regexp(t, `(?m)^ +shop +two +-$`, plan)
+	assert.Regexp(t, `(?m)^ +stays +- +\S`, plan)
+
 	failures := requestAll(t, "web", before, after)
-	change(n, syncTarget("one"), func(st *workloadv1alpha1.SyncTarget) { st.Spec.Drain = &workloadv1alpha1.DrainSpec{} })
+	_, stderr, code = n.kubectlSynctarget("drain", "one")
+	assert.Equal(t, 1, code, stderr)
+	assert.Contains(t, stderr, `1 Namespaces cannot leave SyncTarget "one"; the first is "stays"`)
 	n.awaitOnly("shop", "two")
 	before.awaitNoNamespace(before.counterpart)
 	assert.Empty(t, failures(), "requests that neither cluster has answered")

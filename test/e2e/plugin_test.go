@@ -109,12 +109,25 @@ func TestPluginPush(t *testing.T) {
 		stdout, stderr, code := n.kubectlSynctarget("status")
 		return code == 0 && strings.Contains(stdout, "Cordoned"), stdout + stderr
 	})
+	n.requirePlugin("uncordon", "edge-1")
+	n.requirePlugin("taint", "edge-1", "dedicated=gpu:NoSchedule")
+	require.NoError(t, n.Get(t.Context(), client.ObjectKeyFromObject(target), target))
+	assert.False(t, target.Spec.Unschedulable)
+	assert.Equal(t, []workloadv1alpha1.Taint{{Key: "dedicated", Value: "gpu", Effect: workloadv1alpha1.TaintNoSchedule}}, target.Spec.Taints)
 
-	_, stderr = n.requirePlugin("leave", "edge-1", "--timeout=2m")
-	assert.Contains(t, stderr, `SyncTarget "edge-1" deleted`)
-	n.awaitGone(target)
-	n.awaitGone(secret)
-	requireNothingLeft(t, downstream(t), target.Status.Key)
+	leave := func() {
+		t.Helper()
+		_, stderr := n.requirePlugin("leave", "edge-1", "--timeout=2m")
+		assert.Contains(t, stderr, `SyncTarget "edge-1" deleted`)
+		n.awaitGone(target)
+		n.awaitGone(secret)
+		requireNothingLeft(t, downstream(t), target.Status.Key)
+	}
+	leave()
+	t.Log("the cluster is registered again")
+	n.requirePlugin("join", "edge-1", "--cell=region=eu", cluster, "--timeout=2m")
+	n.await("edge-1", "Ready", "Ready")
+	leave()
 }
 
 // TestPluginPull installs the syncer with the manifests that the plugin applies, which are those that it prints.

@@ -78,7 +78,7 @@ type Config struct {
 type Reconciler struct {
 	Config
 
-	// install and remove are the table of contents of this controller.
+	// install are the phases of a SyncTarget that lives, and remove the steps of its deletion, each in order.
 	install []phase
 	remove  []step
 

@@ -201,7 +201,7 @@ func (r *Reconciler) abandonStep(ctx context.Context, s *scope, failed step, d d
 	if d.urgency == abandonedByUser {
 		cause = "by annotation"
 	}
-	message := fmt.Sprintf("Deletion let go %s. May be left behind: %s. %s", cause, failed.leftBehind(s, removed), why)
+	message := fmt.Sprintf("Deletion step abandoned %s. May be left behind: %s. %s", cause, failed.leftBehind(s, removed), why)
 	log.FromContext(ctx).Info(message, "step", failed.name)
 	r.Metrics.stepAbandoned(failed.name)
 	r.Events.Event(s.clusterName, s.target, corev1.EventTypeWarning, workloadv1alpha1.ReasonAbandoned, message)

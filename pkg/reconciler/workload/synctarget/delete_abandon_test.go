@@ -114,7 +114,7 @@ func TestDeadlineAndAbandon(t *testing.T) {
 			if !w.gone() {
 				t.Fatal("not let go")
 			}
-			want := []string{fmt.Sprintf(`Warning Abandoned: Deletion let go %s. May be left behind: Namespace, ClusterRole and ClusterRoleBinding %q in the physical cluster "edge-1". The syncer cannot be removed: the call to the cluster failed`,
+			want := []string{fmt.Sprintf(`Warning Abandoned: Deletion step abandoned %s. May be left behind: Namespace, ClusterRole and ClusterRoleBinding %q in the physical cluster "edge-1". The syncer cannot be removed: the call to the cluster failed`,
 				tc.cause, testNamespace())}
 			if diff := cmp.Diff(want, w.events.events); diff != "" {
 				t.Errorf("Events: -want +got\n%s", diff)

@@ -142,7 +142,7 @@ func TestStandingInEnds(t *testing.T) {
 				}
 			}
 			said := strings.Join(w.events.events, "\n")
-			if want := `Deletion let go after 15m0s. May be left behind: finalizer "` + workloadv1alpha1.SyncerFinalizer(testKey()) + `" on the objects in Namespace shop of the workspace. `; !strings.Contains(said, want) {
+			if want := `Deletion step abandoned after 15m0s. May be left behind: finalizer "` + workloadv1alpha1.SyncerFinalizer(testKey()) + `" on the objects in Namespace shop of the workspace. `; !strings.Contains(said, want) {
 				t.Errorf("said %s, want %s", said, want)
 			}
 			if !w.gone() || w.granted("shop") || w.admitted() {

@@ -205,7 +205,7 @@ func TestOneNamespaceHoldsUpNoOther(t *testing.T) {
 		"silent": {"The rights are needed for the next try.", func(_ *testing.T, w *world) { w.clock.Step(threshold) },
 			`False RemovalFailed: The syncer is gone, and its finalizer "` + workloadv1alpha1.SyncerFinalizer(testKey()) + `" cannot be taken off the objects in Namespace "shop": `, true},
 		"abandoned": {"Nothing of ours may keep the Namespace itself from being deleted.", abandon,
-			`Warning Abandoned: Deletion let go by annotation. May be left behind: finalizer "` + workloadv1alpha1.SyncerFinalizer(testKey()) + `" on the objects in Namespace shop of the workspace. `, false},
+			`Warning Abandoned: Deletion step abandoned by annotation. May be left behind: finalizer "` + workloadv1alpha1.SyncerFinalizer(testKey()) + `" on the objects in Namespace shop of the workspace. `, false},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -12,9 +12,9 @@
 // the copies, the agent, the identity, the Secret. Then the SyncTarget's finalizer is removed.
 //
 // A phase returns a verdict and what later phases need, and writes no status. One patch writes the status, or none
-// where nothing changed; beside it, the condition Admitted is written to each Assignment of which it changes. What a user must correct waits for an event, what only takes time is tried again after a
-// set time, and an error is retried with backoff. Heartbeats are judged by when this controller saw them change, so
-// no clock but its own matters.
+// where nothing changed; beside it, the condition Admitted is written to each Assignment of which it changes. What a
+// user must correct waits for an event, what only takes time is tried again after a set time, and an error is retried
+// with backoff. Heartbeats are judged by when this controller saw them change, so no clock but its own matters.
 //
 // # What becomes of a SyncTarget
 //
@@ -29,7 +29,10 @@
 //	  refuses the installation             DeploymentFailed; Ready follows the heartbeats
 //	the kubeconfig leads to another      Deployed False ClusterMismatch; nothing is            deploy.go
 //	  cluster                              installed or removed
-//	what is installed changes            it is installed again                                 installed.go, deploy.go
+//	what is installed changes            it is installed again                                 watch.go, installed.go,
+//	                                                                                             deploy.go
+//	the controller has another image     Deployed stays; one after the other is updated, and   rollout_plan.go,
+//	  or other settings for syncers        RolloutHalted if one does not become Ready            rollout_waves.go
 //	a Namespace is assigned              Assignment: Admitted False Admitting, then True       namespaces.go,
 //	                                                                                             downstream_namespaces.go
 //	it holds credentials                 Assignment: Admitted False NamespaceRefused           namespaces.go
@@ -57,11 +60,15 @@
 //	syncer_identity.go        the syncer's identity in the workspace
 //	admission.go              the condition Admitted of Assignments
 //	downstream_namespaces.go  the Namespaces in the physical cluster; orphans.go deletes those that stand for nothing any more
+//	grant_rights.go           what the syncer may do in the physical cluster, as far as the kubeconfig can grant it
 //	secret_finalizer.go       the finalizer on the Secret with the kubeconfig
 //	installed.go              what was found installed, so that it is not read again in each pass
+//	proven_namespaces.go      the same for the assigned Namespaces
+//	rollout_plan.go           whether a SyncTarget gets other settings now; rollout_waves.go says whose turn it is
 //	health.go                 the phase health, which judges by what follows
 //	heartbeat_record.go       what is known of the heartbeats of one SyncTarget
 //	heartbeat_tracker.go      keeps the records of all; mass_silence.go tells when many fall silent at once
+//	eviction.go               whether Namespaces may be moved away from silent SyncTargets
 //	synced.go                 the condition Synced, from the syncer's own reports
 //	delete.go                 runs the steps of a deletion
 //	delete_deadline.go        decides when a step is abandoned; delete_record.go is what was tried so far

@@ -560,6 +560,39 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestRevokedAfterTheNamespace: copies that the syncer could not remove go with their downstream Namespace, and are not said to be gone
+// before it is.
+func TestRevokedAfterTheNamespace(t *testing.T) {
+	w := open(t)
+	copied := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: w.downstreamNamespace()[0].GetName(), Name: "object",
+		Labels:      map[string]string{workloadv1alpha1.LabelKey: testKey()},
+		Annotations: map[string]string{workloadv1alpha1.AnnotationSourceUID: "source"},
+	}}
+	if err := w.there.raw.Create(t.Context(), copied); err != nil {
+		t.Fatal(err)
+	}
+	w.there.slowNamespaces = true
+	w.withdraw("shop")
+	w.settle()
+	w.withdrawn("shop")
+	for range 5 {
+		if again := w.pass().RequeueAfter; again == 0 || again > namespaceRecheck {
+			t.Errorf("the next pass is after %s", again)
+		}
+		w.clock.Step(namespaceRecheck)
+	}
+	if got := w.record("shop"); got != "False Revoking: "+cleaningUpMessage {
+		t.Errorf("Admitted = %s while the downstream Namespace is being deleted", got)
+	}
+	w.there.slowNamespaces = false
+	w.there.finishNamespaces(t)
+	w.settle()
+	if got := w.record("shop"); got != "False Revoked: "+revokedMessage {
+		t.Errorf("Admitted = %s in the end", got)
+	}
+}
+
 // TestSweepIsTriedAgain: what cannot be seen now is looked at within a minute or so, and the syncer is none the worse for it.
 func TestSweepIsTriedAgain(t *testing.T) {
 	w := open(t)

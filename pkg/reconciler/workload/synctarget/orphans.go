@@ -89,6 +89,11 @@ func (o *orphanResults) add(one orphanResult) {
 // it stays: that is not ours to end before this one ends too.
 func (o orphanDeletion) delete(ctx context.Context, one []metav1.PartialObjectMetadata) orphanResult {
 	result := orphanResult{namespace: one[0].Annotations[workloadv1alpha1.AnnotationNamespace]}
+	if one[0].DeletionTimestamp != nil {
+		// Where the plan still has it, there were copies in it, which may run until it is gone.
+		result.remains, result.deleting = true, o.plan.clearing(result.namespace) != nil
+		return result
+	}
 	may, orphan, err := o.mayDelete(ctx, result.namespace)
 	if err != nil || !may {
 		result.remains, result.err = true, err

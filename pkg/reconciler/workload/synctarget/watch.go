@@ -118,7 +118,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager
 	}))
 }
 
-// relay turns signs from physical clusters into passes.
+// relay enqueues the SyncTarget of a physical cluster in which something has changed, or that answers again, and drops what is known of
+// its installation.
 func (r *Reconciler) relay(ctx context.Context, woken <-chan pcluster.ID, q queue) {
 	for {
 		select {
@@ -262,7 +263,8 @@ func mayChangeVerdict(before, after *workloadv1alpha1.SyncTarget) bool {
 	return !equality.Semantic.DeepEqual(before, after)
 }
 
-// withoutHeartbeat is a shallow copy without what the syncer and the scheduler write and what every write changes.
+// withoutHeartbeat is a shallow copy without the reports of the syncer and of the scheduler and what every write changes. The
+// installationHash stays: what is installed has changed with it.
 func withoutHeartbeat(target *workloadv1alpha1.SyncTarget) *workloadv1alpha1.SyncTarget {
 	out := *target
 	out.ResourceVersion, out.ManagedFields = "", nil
