@@ -111,16 +111,7 @@ func (s *installed) bareWrites(name string) time.Duration {
 // from this process.
 func TestScheduleMany(t *testing.T) {
 	targets, count := 20, size(t, "BENCH_NAMESPACES", 1000)
-	n := newTenant(t)
-	ready := follow(t, n, &workloadv1alpha1.SyncTargetList{}, targetFacts)
-	for i := range targets {
-		target := syncTarget(numbered("edge", i), "")
-		target.Spec.Cluster, target.Spec.KubeconfigSecretRef = target.Name, nil
-		require.NoError(t, n.Create(t.Context(), target))
-		n.beat(target.Name)
-		ready.await(has(target.Name, workloadv1alpha1.ConditionReady, workloadv1alpha1.ReasonReady))
-	}
-	t.Cleanup(n.abandonAll)
+	n := newPulledTenant(t, targets)
 	var create errgroup.Group
 	create.SetLimit(16)
 	for i := range count {
@@ -162,6 +153,23 @@ func TestScheduleMany(t *testing.T) {
 	out.print()
 	assert.LessOrEqual(t, took, scheduleLimit, "until all have an Assignment")
 	assert.LessOrEqual(t, float64(writes)/float64(count), scheduleWrites, "writes of the scheduler for each Namespace")
+}
+
+// newPulledTenant makes a workspace with so many SyncTargets in pull mode, all Ready, without a syncer: their heartbeats come from this
+// process.
+func newPulledTenant(t *testing.T, targets int) *tenant {
+	t.Helper()
+	n := newTenant(t)
+	ready := follow(t, n, &workloadv1alpha1.SyncTargetList{}, targetFacts)
+	for i := range targets {
+		target := syncTarget(numbered("edge", i), "")
+		target.Spec.Cluster, target.Spec.KubeconfigSecretRef = target.Name, nil
+		require.NoError(t, n.Create(t.Context(), target))
+		n.beat(target.Name)
+		ready.await(has(target.Name, workloadv1alpha1.ConditionReady, workloadv1alpha1.ReasonReady))
+	}
+	t.Cleanup(n.abandonAll)
+	return n
 }
 
 // abandonAll has the SyncTargets deleted without waiting for syncers, which there are none of, and waits until they are gone.

@@ -52,17 +52,8 @@ func TestPluginStartup(t *testing.T) {
 func TestPluginStatus(t *testing.T) {
 	plugin, err := env.BuildProgram(t.Context(), "./cmd/kubectl-synctarget")
 	require.NoError(t, err)
-	n := newTenant(t)
-	ready := follow(t, n, &workloadv1alpha1.SyncTargetList{}, targetFacts)
 	targets := size(t, "BENCH_TARGETS", 100)
-	for i := range targets {
-		target := syncTarget(numbered("edge", i), "")
-		target.Spec.Cluster, target.Spec.KubeconfigSecretRef = target.Name, nil
-		require.NoError(t, n.Create(t.Context(), target))
-		n.beat(target.Name)
-		ready.await(has(target.Name, workloadv1alpha1.ConditionReady, workloadv1alpha1.ReasonReady))
-	}
-	t.Cleanup(n.abandonAll)
+	n := newPulledTenant(t, targets)
 	t.Setenv("KUBECONFIG", env.KCPKubeconfig())
 	out := newTable("Status of %d SyncTargets", targets)
 	var statuses, floors []time.Duration
