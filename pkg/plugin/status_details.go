@@ -153,19 +153,35 @@ func outdated(target *workloadv1alpha1.SyncTarget, condition *metav1.Condition) 
 func writeCapacity(out io.Writer, target *workloadv1alpha1.SyncTarget) {
 	names := map[string]bool{}
 	var capacity, allocatable map[string]resource.Quantity
+	requested := requestedBy(target.Status.SyncedResources)
 	if syncer := target.Status.Syncer; syncer != nil {
 		capacity, allocatable = syncer.Capacity, syncer.Allocatable
 	}
-	for _, quantities := range []map[string]resource.Quantity{target.Spec.Capacity, capacity, allocatable} {
+	for _, quantities := range []map[string]resource.Quantity{target.Spec.Capacity, capacity, allocatable, requested} {
 		for name := range quantities {
 			names[name] = true
 		}
 	}
 	var rows [][]string
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		rows = append(rows, []string{name, quantity(target.Spec.Capacity, name), quantity(capacity, name), quantity(allocatable, name)})
+		rows = append(rows, []string{
+			name, quantity(target.Spec.Capacity, name), quantity(capacity, name), quantity(allocatable, name), quantity(requested, name),
+		})
 	}
-	writeSection(out, "Capacity", []string{"RESOURCE", "DECLARED", "MEASURED", "ALLOCATABLE"}, rows)
+	writeSection(out, "Capacity", []string{"RESOURCE", "DECLARED", "MEASURED", "ALLOCATABLE", "REQUESTED"}, rows)
+}
+
+// requestedBy adds up what the copies of all resources request.
+func requestedBy(resources []workloadv1alpha1.SyncedResourceStatus) map[string]resource.Quantity {
+	total := map[string]resource.Quantity{}
+	for i := range resources {
+		for name, quantity := range resources[i].Requested {
+			sum := total[name]
+			sum.Add(quantity)
+			total[name] = sum
+		}
+	}
+	return total
 }
 
 func quantity(quantities map[string]resource.Quantity, name string) string {

@@ -30,7 +30,11 @@ func variety() []client.Object {
 		Allocatable: map[string]resource.Quantity{"cpu": resource.MustParse("47"), "memory": resource.MustParse("90Gi")},
 	}
 	ready.Status.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{
-		{Group: "apps", Resource: "deployments", State: workloadv1alpha1.ResourceAccepted, Versions: []string{"v1"}, Objects: 5, Failing: 2},
+		{Group: "apps", Resource: "deployments", State: workloadv1alpha1.ResourceAccepted, Versions: []string{"v1"}, Objects: 5, Failing: 2,
+			Requested: map[string]resource.Quantity{"cpu": resource.MustParse("1500m"), "memory": resource.MustParse("2Gi")}},
+		{Resource: "pods", State: workloadv1alpha1.ResourceAccepted, Versions: []string{"v1"}, Objects: 1, Requested: map[string]resource.Quantity{
+			"cpu": resource.MustParse("500m"), "nvidia.com/gpu": resource.MustParse("1"),
+		}},
 		{Resource: "services", State: workloadv1alpha1.ResourceMissing, Message: "the workspace does not serve it; bind an API that does"},
 	}
 	ready.Status.Assignments = &workloadv1alpha1.AssignmentCounts{Running: 1, Pending: 1, Withdrawing: 1}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	corev1 "k8s.io/api/core/v1"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -199,6 +201,7 @@ func TestPluginExplain(t *testing.T) {
 	n.bindCompute()
 	s := n.openShop(n.register("edge-1"), "shop")
 	web := idleDeployment("shop", "web")
+	web.Spec.Template.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: apiresource.MustParse("7m")}
 	s.create(web)
 	s.awaitAvailable(web, 1)
 
@@ -210,6 +213,11 @@ func TestPluginExplain(t *testing.T) {
 	n.eventually("all links of the Namespace hold", func() (bool, string) {
 		stdout, stderr, code := n.kubectlSynctarget("explain", "namespace", "shop")
 		return code == 0, stdout + stderr
+	})
+
+	n.eventually("status shows what the Deployment requests", func() (bool, string) {
+		stdout, stderr, _ := n.kubectlSynctarget("status", "edge-1")
+		return regexp.MustCompile(`(?m)^  cpu  .* 7m$`).MatchString(stdout), stdout + stderr
 	})
 
 	t.Log("a Namespace that no Placement selects")

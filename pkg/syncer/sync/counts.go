@@ -21,6 +21,8 @@ type tally struct {
 	notReady bool
 	// bound: a claim of this name is bound to a volume in the physical cluster.
 	bound bool
+	// requests is what the Pods of its copy request together.
+	requests corev1.ResourceList
 }
 
 // objectCounts are the objects of one resource in one Namespace that have, or are to have, a copy, and how each fares. A report
@@ -139,7 +141,7 @@ func (o *objectReconciler) recordCount() (fails, changed bool) {
 	}
 	fails = o.isFailing(o.namespace, o.resource, o.src)
 	counts := (o.hasOurMetadata(o.src) || isMetadataRejected(o.namespace, o.resource, o.src)) && (!o.runsElsewhere() || o.hasFinalizer())
-	changed = o.resource.counts.record(o.name, counts, tally{fails: fails, notReady: o.isNotReady(), bound: o.isBoundClaim()})
+	changed = o.resource.counts.record(o.name, counts, tally{fails: fails, notReady: o.isNotReady(), bound: o.isBoundClaim(), requests: o.podRequests()})
 	return fails, changed
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -92,8 +93,10 @@ func (e *Controller) resourceStatuses(catalog []discovery.Resource, plan *source
 			status = keepWatchFailure(status, last)
 		}
 		status.Objects, status.Failing = countObjects(namespaces, r.GroupResource)
+		status.Requested = sumPodRequests(namespaces, r.GroupResource)
 		if !isCounted(namespaces, r, plan.Assignments) {
 			status.Objects, status.Failing = max(status.Objects, last.Objects), max(status.Failing, last.Failing)
+			status.Requested = atLeastRequested(status.Requested, last.Requested)
 		}
 		out = append(out, status)
 	}
@@ -149,5 +152,6 @@ func keepWatchFailure(status, last workloadv1alpha1.SyncedResourceStatus) worklo
 
 func sameStatus(a, b workloadv1alpha1.SyncedResourceStatus) bool {
 	return a.Group == b.Group && a.Resource == b.Resource && a.State == b.State && a.Message == b.Message && a.UnwatchedSince.Equal(b.UnwatchedSince) &&
-		a.Objects == b.Objects && a.Failing == b.Failing && slices.Equal(a.Versions, b.Versions)
+		a.Objects == b.Objects && a.Failing == b.Failing && slices.Equal(a.Versions, b.Versions) &&
+		equality.Semantic.DeepEqual(a.Requested, b.Requested)
 }

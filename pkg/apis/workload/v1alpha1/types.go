@@ -526,6 +526,13 @@ type SyncedResourceStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Failing int32 `json:"failing,omitempty"`
+	// requested is what the Pods of the copies request together, by resource name: for Deployments, ReplicaSets and StatefulSets the
+	// replicas that are wanted, for DaemonSets those that are to be scheduled, for Jobs and CronJobs the active ones. Requests that
+	// the physical cluster adds to a Pod, as by a LimitRange, are not in it, nor are those of kinds that are not built in.
+	// +optional
+	// +mapType=granular
+	// +kubebuilder:validation:MaxProperties=32
+	Requested map[string]resource.Quantity `json:"requested,omitempty"`
 }
 
 // SyncTargetList is a list of SyncTargets.
