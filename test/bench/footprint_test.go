@@ -44,7 +44,8 @@ const (
 )
 
 // TestFootprint registers many targets in many workspaces and measures what they cost the controller once all is done.
-// Their syncers have no pods, which one node could not bear: this test sends the heartbeats, as often as they would.
+// The Pods of their syncers are on a simulated Node, since one machine could not run them all: this test renews the Leases as
+// often as they would, and reports the installation as they would.
 func TestFootprint(t *testing.T) {
 	workspaces, count := size(t, "BENCH_WORKSPACES", 50), size(t, "BENCH_TARGETS", 100)
 	rest := time.Duration(size(t, "BENCH_REST", 900)) * time.Second
@@ -56,6 +57,7 @@ func TestFootprint(t *testing.T) {
 
 	out := newTable("Footprint: %d SyncTargets in %d workspaces, all Deployed and Ready, heartbeats every %s", count, workspaces, options.DefaultHeartbeatInterval)
 	out.row("controller's memory (RSS), no workspace", mebibytes(memory(t)))
+	simulateNode(t)
 	var tenants []*tenant
 	kubeconfig, downstreamUser := serviceAccountKubeconfig(t)
 	for range workspaces {
@@ -157,7 +159,7 @@ func (f *fleet) register(t *testing.T) time.Duration {
 	for _, m := range f.members {
 		all.Go(func() error {
 			target := syncTarget(m.name, "cluster-1")
-			target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Replicas: ptr.To[int32](0)}
+			target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{NodeSelector: onSimulatedNode}
 			if err := m.Create(ctx, target); err != nil {
 				return err
 			}
@@ -177,9 +179,11 @@ func (f *fleet) register(t *testing.T) time.Duration {
 	return last.Sub(start)
 }
 
-// beat renews the Lease of a SyncTarget, at first soon and then as often as a syncer does. The controller makes the Lease.
+// beat renews the Lease of a SyncTarget, at first soon and then as often as a syncer does, and reports the installation once.
+// The controller makes the Lease.
 func (f *fleet) beat(ctx context.Context, m member) {
 	const interval = options.DefaultHeartbeatInterval
+	reported := false
 	next := time.Duration(rand.Int64N(int64(interval)))
 	for {
 		select {
@@ -188,7 +192,12 @@ func (f *fleet) beat(ctx context.Context, m member) {
 		case <-time.After(next):
 		}
 		next = time.Duration((0.9 + 0.2*rand.Float64()) * float64(interval))
-		switch err := f.renewLease(ctx, m); {
+		err := f.renewLease(ctx, m)
+		if err == nil && !reported {
+			err = reportInstallation(ctx, m)
+			reported = err == nil
+		}
+		switch {
 		case err == nil:
 			f.sent.Add(1)
 		case apierrors.IsNotFound(err) || apierrors.IsForbidden(err): // it is not there yet, nor its Namespace
@@ -206,6 +215,13 @@ func (f *fleet) renewLease(ctx context.Context, m member) error {
 		Namespace: workloadv1alpha1.SyncerNamespace(m.name, workloadv1alpha1.Key(m.clusterName, m.name)), Name: workloadv1alpha1.HeartbeatLeaseName,
 	}}
 	return m.Patch(ctx, lease, client.RawPatch(types.MergePatchType, patch))
+}
+
+// reportInstallation says that the syncer watches what is installed for it. Nothing of that changes here.
+func reportInstallation(ctx context.Context, m member) error {
+	target := &workloadv1alpha1.SyncTarget{ObjectMeta: metav1.ObjectMeta{Name: m.name}}
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"status":{"installationHash":"bench"}}`))
+	return m.Status().Patch(ctx, target, patch)
 }
 
 // figures are what the fleet costs in a time at rest.
