@@ -40,7 +40,7 @@ func discard(ctx context.Context, c client.Client, live *unstructured.Unstructur
 			return nil, fmt.Errorf("deleting %s: %w", describe(live), err)
 		}
 	}
-	if err := release(ctx, c, live, hold); err != nil {
+	if err := removeFinalizer(ctx, c, live, hold); err != nil {
 		return nil, fmt.Errorf("taking finalizer %q off %s: %w", hold, describe(live), err)
 	}
 	// Most are gone at once; a Namespace takes its time, and somebody else's finalizer may hold any of them.
@@ -51,9 +51,9 @@ func discard(ctx context.Context, c client.Client, live *unstructured.Unstructur
 	return left, nil
 }
 
-// release takes one finalizer off an object. The patch tests that it is the object that was read, and that the
+// removeFinalizer takes one finalizer off an object. The patch tests that it is the object that was read, and that the
 // finalizer stands where it stood: those of others are never touched.
-func release(ctx context.Context, c client.Client, live *unstructured.Unstructured, finalizer string) error {
+func removeFinalizer(ctx context.Context, c client.Client, live *unstructured.Unstructured, finalizer string) error {
 	at := slices.Index(live.GetFinalizers(), finalizer)
 	if at < 0 {
 		return nil

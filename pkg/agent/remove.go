@@ -63,7 +63,7 @@ func ReleaseIdentity(ctx context.Context, c client.Client, name, key string, uid
 		if live == nil || live.GetDeletionTimestamp() == nil || !r.chosen(live) {
 			continue
 		}
-		if err := release(ctx, c, live, workloadv1alpha1.SyncTargetFinalizer(key)); err != nil {
+		if err := removeFinalizer(ctx, c, live, workloadv1alpha1.SyncTargetFinalizer(key)); err != nil {
 			return fmt.Errorf("taking finalizer %q off %s: %w", workloadv1alpha1.SyncTargetFinalizer(key), describe(live), err)
 		}
 	}

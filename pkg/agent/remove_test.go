@@ -257,7 +257,7 @@ func TestReleaseTouchesOursOnly(t *testing.T) {
 			s := newServer(t, role)
 			seen := s.object(t, role)
 			seen.SetFinalizers(test.seen)
-			if err := release(t.Context(), s, seen, hold); (err != nil) != test.fails {
+			if err := removeFinalizer(t.Context(), s, seen, hold); (err != nil) != test.fails {
 				t.Errorf("%s\n%v", test.reason, err)
 			}
 			if diff := cmp.Diff(test.want, s.object(t, role).GetFinalizers()); diff != "" {

@@ -38,7 +38,7 @@ func fillLargeAnswers(t *testing.T, clusters *Clusters) (empty func()) {
 func large(t *testing.T, clusters *Clusters, delay time.Duration) *Cluster {
 	t.Helper()
 	cluster := clusters.replace(testID("a"), mustCluster(t, clusters, testID("a"), "t"))
-	cluster.border.next = roundTripper(func(r *http.Request) (*http.Response, error) {
+	cluster.answerFilter.next = roundTripper(func(r *http.Request) (*http.Response, error) {
 		time.Sleep(delay)
 		if r.URL.Path == "/api" || r.URL.Path == "/apis" {
 			answer := httptest.NewRecorder()
@@ -96,7 +96,7 @@ func TestBusy(t *testing.T) {
 				cluster := large(t, clusters, time.Second)
 				defer fillLargeAnswers(t, clusters)()
 				err := test.call(t, clusters, cluster)
-				if !errors.Is(err, ErrReplaced) || isVerdict(err) || isDeadly(err) {
+				if !errors.Is(err, ErrReplaced) || isAboutCluster(err) || endsContact(err) {
 					t.Errorf("%s: %v", test.reason, err)
 				}
 				if diff := cmp.Diff(sentence, Describe(err)); diff != "" {

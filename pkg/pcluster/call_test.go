@@ -18,9 +18,9 @@ import (
 func TestCallOutOfTime(t *testing.T) {
 	silence := func(ctx context.Context) error {
 		<-ctx.Done()
-		return unreachable("no answer: %s", ctx.Err()) // as border does
+		return unreachable("no answer: %s", ctx.Err()) // as answerFilter does
 	}
-	isSlow := func(err error) bool { return errors.Is(err, context.DeadlineExceeded) && !isVerdict(err) }
+	isSlow := func(err error) bool { return errors.Is(err, context.DeadlineExceeded) && !isAboutCluster(err) }
 	isUnreachable := func(err error) bool { return errors.Is(err, ErrUnreachable) }
 
 	for name, test := range map[string]struct {

@@ -25,7 +25,7 @@ func (l *liveClient) do(ctx context.Context, r request, call func(context.Contex
 		return err
 	}
 	err := l.cluster.call(ctx, Budget, r, call)
-	if isDeadly(err) && !l.lenient {
+	if endsContact(err) && !l.lenient {
 		l.cluster.markDead(err)
 	}
 	return err

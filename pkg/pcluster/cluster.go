@@ -18,29 +18,29 @@ import (
 
 // Cluster is a physical cluster, by one content of one target's kubeconfig.
 type Cluster struct {
-	id       ID
-	hash     [sha256.Size]byte
-	owner    *Clusters
-	server   string
-	secrets  []string // never to be repeated
-	border   *border
-	conns    *conns
-	http     *http.Client
-	ctx      context.Context // ends when the cluster is replaced or forgotten
-	shutDown context.CancelFunc
+	id           ID
+	hash         [sha256.Size]byte
+	owner        *Clusters
+	server       string
+	secrets      []string // never to be repeated
+	answerFilter *answerFilter
+	conns        *conns
+	http         *http.Client
+	ctx          context.Context // ends when the cluster is replaced or forgotten
+	shutDown     context.CancelFunc
 
-	mu      sync.Mutex
-	uid     string              // "" before the first contact
-	learned time.Time           // when the cluster last told it
-	dead    error               // why nothing is asked of it, nil if alive
-	backoff wait.Backoff        // of the probes while dead
-	revived time.Time           // when a probe last found it alive; zero before
-	meeting *meeting            // the first contact that is under way, or nil
-	watched watchKey            // the object that Watch named last; empty before
-	watch   *watcher            // the one that runs, or nil
-	noted   map[watchKey]string // resourceVersions as the caller last read or applied them, "" if there is no such object
-	telling bool                // a goroutine calls OnChange, or waits until it may again
-	news    bool                // it has something to tell
+	mu        sync.Mutex
+	uid       string              // "" before the first contact
+	learned   time.Time           // when the cluster last told it
+	dead      error               // why nothing is asked of it, nil if alive
+	backoff   wait.Backoff        // of the probes while dead
+	revived   time.Time           // when a probe last found it alive; zero before
+	first     *firstContact       // the first contact that is under way, or nil
+	watched   watchKey            // the object that Watch named last; empty before
+	watch     *watcher            // the one that runs, or nil
+	noted     map[watchKey]string // resourceVersions as the caller last read or applied them, "" if there is no such object
+	notifying bool                // a goroutine calls OnChange, or waits until it may again
+	changed   bool                // something has changed since onChange was last called
 
 	slowCalls spans // of the last Budget
 	use       use   // by all calls
@@ -56,25 +56,25 @@ func (c *Clusters) newCluster(id ID, kubeconfig []byte) (*Cluster, error) {
 		return nil, invalid("server is not a valid URL")
 	}
 	connections := &conns{}
-	border := &border{host: server.Host, reserve: func(ctx context.Context) error { return c.reserve(ctx, id.ClusterName) }}
+	answerFilter := &answerFilter{host: server.Host, reserve: func(ctx context.Context) error { return c.reserve(ctx, id.ClusterName) }}
 	guarded := c.guard
-	guarded.onPrivate = func() { border.private.Store(true) }
-	if border.next, err = newTransport(config, connections.dialer(guarded.dialer(c.dial))); err != nil {
+	guarded.onPrivate = func() { answerFilter.private.Store(true) }
+	if answerFilter.next, err = newTransport(config, connections.dialer(guarded.dialer(c.dial))); err != nil {
 		return nil, err
 	}
-	roundTripper, err := rest.HTTPWrappersForConfig(config, border)
+	roundTripper, err := rest.HTTPWrappersForConfig(config, answerFilter)
 	if err != nil {
 		return nil, invalid("the kubeconfig's credentials cannot be used")
 	}
 	cluster := &Cluster{
-		id:     id,
-		hash:   sha256.Sum256(kubeconfig),
-		owner:  c,
-		server: config.Host,
-		border: border,
-		conns:  connections,
-		http:   &http.Client{Transport: roundTripper},
-		noted:  map[watchKey]string{},
+		id:           id,
+		hash:         sha256.Sum256(kubeconfig),
+		owner:        c,
+		server:       config.Host,
+		answerFilter: answerFilter,
+		conns:        connections,
+		http:         &http.Client{Transport: roundTripper},
+		noted:        map[watchKey]string{},
 	}
 	if config.BearerToken != "" {
 		cluster.secrets = []string{config.BearerToken}
@@ -150,9 +150,9 @@ func (c *Cluster) call(ctx context.Context, limit time.Duration, r request, call
 	case errors.As(err, &known):
 		return known
 	case isAnswer:
-		return r.answered(answer.Status(), c.border, c.secrets)
+		return r.answered(answer.Status(), c.answerFilter, c.secrets)
 	default:
-		return c.border.explain(bounded, err)
+		return c.answerFilter.explain(bounded, err)
 	}
 }
 

@@ -19,10 +19,10 @@ import (
 )
 
 const (
-	// meetingsPerWorkspace and probesPerWorkspace are how many first contacts and how many probes of one logical
+	// firstContactsPerWorkspace and probesPerWorkspace are how many first contacts and how many probes of one logical
 	// cluster are under way at the same time. Behind each may be a black hole, which keeps its place for contactTimeout.
-	meetingsPerWorkspace = 16
-	probesPerWorkspace   = 4
+	firstContactsPerWorkspace = 16
+	probesPerWorkspace        = 4
 	// defaultMaxContacts is far more than one workspace can have, so that it takes many to fill all places.
 	defaultMaxContacts = 256
 )
@@ -70,18 +70,18 @@ type Options struct {
 
 // Clusters keeps one client per SyncTarget.
 type Clusters struct {
-	guard    guard
-	meetings *fairness.Limiter[string] // of first contacts, by logical cluster
-	probes   *fairness.Limiter[string] // of probes of dead clusters, by logical cluster
-	large    *fairness.Limiter[string] // of large answers in memory, by logical cluster
-	onChange func(ID)
-	scheme   *runtime.Scheme
-	mapper   meta.RESTMapper
-	clock    clock.WithTicker
-	patience time.Duration
-	dial     dialFunc
-	queue    workqueue.TypedDelayingInterface[ID] // clusters to probe or check, each at its time
-	checks   *rate.Limiter                        // of clusters that answer
+	guard         guard
+	firstContacts *fairness.Limiter[string] // of first contacts, by logical cluster
+	probes        *fairness.Limiter[string] // of probes of dead clusters, by logical cluster
+	large         *fairness.Limiter[string] // of large answers in memory, by logical cluster
+	onChange      func(ID)
+	scheme        *runtime.Scheme
+	mapper        meta.RESTMapper
+	clock         clock.WithTicker
+	patience      time.Duration
+	dial          dialFunc
+	queue         workqueue.TypedDelayingInterface[ID] // clusters to probe or check, each at its time
+	checks        *rate.Limiter                        // of clusters that answer
 
 	ctx  context.Context // of all clusters; ends when Start ends
 	stop context.CancelFunc
@@ -110,7 +110,7 @@ func New(options Options) *Clusters {
 	if options.MaxContacts > 0 {
 		total = semaphore.NewWeighted(int64(options.MaxContacts))
 	}
-	c.meetings, c.probes = fairness.NewLimiter[string](total, meetingsPerWorkspace), fairness.NewLimiter[string](total, probesPerWorkspace)
+	c.firstContacts, c.probes = fairness.NewLimiter[string](total, firstContactsPerWorkspace), fairness.NewLimiter[string](total, probesPerWorkspace)
 	c.large = fairness.NewLimiter[string](semaphore.NewWeighted(largeAnswers), largeAnswersPerWorkspace)
 	if c.onChange == nil {
 		c.onChange = func(ID) {}
@@ -136,7 +136,7 @@ func (c *Clusters) Get(ctx context.Context, id ID, kubeconfig []byte) (*Cluster,
 	if err != nil {
 		return nil, err
 	}
-	if err := cluster.meet(ctx); err != nil {
+	if err := cluster.awaitFirstContact(ctx); err != nil {
 		return nil, err
 	}
 	return cluster, nil

@@ -32,7 +32,7 @@ func (c *Cluster) ID(ctx context.Context) (string, error) {
 	}
 	uid, err := c.identify(ctx, Budget)
 	if err != nil {
-		if isDeadly(err) {
+		if endsContact(err) {
 			c.markDead(err)
 		}
 		return "", err
@@ -43,30 +43,30 @@ func (c *Cluster) ID(ctx context.Context) (string, error) {
 	return uid, nil
 }
 
-// meeting is a first contact under way.
-type meeting struct {
+// firstContact is a first contact under way.
+type firstContact struct {
 	ended chan struct{}
 	err   error // set before ended is closed
 	// missed is set when somebody did not wait for the end and has to be told.
 	missed bool
 }
 
-// meet starts the first contact, or joins the one under way, and waits for it for a moment. A cluster that was met or is
+// awaitFirstContact starts the first contact, or joins the one under way, and waits for it for a moment. A cluster that was met or is
 // dead is not called.
-func (c *Cluster) meet(ctx context.Context) error {
+func (c *Cluster) awaitFirstContact(ctx context.Context) error {
 	c.mu.Lock()
 	if c.dead != nil || c.uid != "" {
 		defer c.mu.Unlock()
 		return c.dead
 	}
-	m, begin := c.meeting, c.meeting == nil
+	m, begin := c.first, c.first == nil
 	if begin {
-		m = &meeting{ended: make(chan struct{})}
-		c.meeting = m
+		m = &firstContact{ended: make(chan struct{})}
+		c.first = m
 	}
 	c.mu.Unlock()
-	if begin && !c.owner.spawn(func() { c.firstContact(m) }) {
-		c.endMeeting(m, ErrReplaced)
+	if begin && !c.owner.spawn(func() { c.makeFirstContact(m) }) {
+		c.endFirstContact(m, ErrReplaced)
 	}
 
 	var enough <-chan time.Time
@@ -84,36 +84,36 @@ func (c *Cluster) meet(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.meeting != m {
+	if c.first != m {
 		return m.err // it ended just now
 	}
 	m.missed = true
 	return ErrConnecting
 }
 
-// firstContact ends when the cluster has been called, for contactTimeout at most, or is replaced.
-func (c *Cluster) firstContact(m *meeting) {
-	uid, err := c.contact(c.owner.meetings)
+// makeFirstContact ends when the cluster has been called, for contactTimeout at most, or is replaced.
+func (c *Cluster) makeFirstContact(m *firstContact) {
+	uid, err := c.contact(c.owner.firstContacts)
 	switch {
 	case err == nil:
 		c.markAlive(uid)
-	case isVerdict(err):
+	case isAboutCluster(err):
 		c.markDead(err)
 	}
 	if c.ctx.Err() != nil {
 		err = ErrReplaced
 	}
 	// A caller that got errBusy relies on OnChange, too: the contact has ended, and nothing is known.
-	if missed := c.endMeeting(m, err); (missed || errors.Is(err, errBusy)) && c.ctx.Err() == nil {
+	if missed := c.endFirstContact(m, err); (missed || errors.Is(err, errBusy)) && c.ctx.Err() == nil {
 		c.owner.onChange(c.id)
 	}
 }
 
-// endMeeting tells those who wait, and reports whether somebody did not wait.
-func (c *Cluster) endMeeting(m *meeting, err error) (missed bool) {
+// endFirstContact tells those who wait, and reports whether somebody did not wait.
+func (c *Cluster) endFirstContact(m *firstContact, err error) (missed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m.err, c.meeting = err, nil
+	m.err, c.first = err, nil
 	close(m.ended)
 	return m.missed
 }
@@ -141,7 +141,7 @@ func (c *Cluster) identify(ctx context.Context, limit time.Duration) (string, er
 		return "", err
 	}
 	if !isPlausible(namespace.UID) {
-		return "", c.border.notKubernetes()
+		return "", c.answerFilter.notKubernetes()
 	}
 	return string(namespace.UID), nil
 }

@@ -79,7 +79,7 @@ func (w *watcher) broken(ctx context.Context, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil
 	}
-	return w.cluster.border.explain(ctx, err)
+	return w.cluster.answerFilter.explain(ctx, err)
 }
 
 // look lists the object and returns where a watch has to begin.
@@ -96,7 +96,7 @@ func (w *watcher) look(ctx context.Context) (string, error) {
 		Items []object `json:"items"`
 	}
 	if err := json.NewDecoder(response.Body).Decode(&list); err != nil || list.Metadata.ResourceVersion == "" {
-		return "", w.cluster.border.notKubernetes()
+		return "", w.cluster.answerFilter.notKubernetes()
 	}
 	now := ""
 	for _, item := range list.Items {
@@ -123,12 +123,12 @@ func (w *watcher) get(ctx context.Context, verb string, query url.Values) (*http
 	r.Header.Set("Accept", "application/json;as="+kind+";g=meta.k8s.io;v=v1,application/json")
 	response, err := c.http.Do(r)
 	if err != nil {
-		return nil, c.border.explain(ctx, err)
+		return nil, c.answerFilter.explain(ctx, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		_ = response.Body.Close()
 		asked := request{verb: verb, resource: w.object.resource, namespace: w.object.namespace, name: w.object.name}
-		return nil, asked.answered(metav1.Status{Code: int32(response.StatusCode)}, c.border, nil)
+		return nil, asked.answered(metav1.Status{Code: int32(response.StatusCode)}, c.answerFilter, nil)
 	}
 	return response, nil
 }

@@ -130,7 +130,7 @@ func TestDeadDoNotDelayLive(t *testing.T) {
 		_, _ = clusters.Get(ctx, id, kubeconfig)
 	}
 	clock.Step(time.Minute)
-	eventually(t, "the gate to fill", func() bool { return hanging.Load() >= meetingsPerWorkspace+probesPerWorkspace })
+	eventually(t, "the gate to fill", func() bool { return hanging.Load() >= firstContactsPerWorkspace+probesPerWorkspace })
 
 	live := ID{ClusterName: "another", Name: "live"}
 	cluster, err := clusters.Get(t.Context(), live, server.kubeconfig("t"))
@@ -142,14 +142,14 @@ func TestDeadDoNotDelayLive(t *testing.T) {
 	if diff := cmp.Diff(live, await(t, "its probe", changes)); diff != "" {
 		t.Errorf("OnChange, -want +got:\n%s", diff)
 	}
-	if got := hanging.Load(); got > meetingsPerWorkspace+probesPerWorkspace {
-		t.Errorf("%d are called at the same time, want %d at most", got, meetingsPerWorkspace+probesPerWorkspace)
+	if got := hanging.Load(); got > firstContactsPerWorkspace+probesPerWorkspace {
+		t.Errorf("%d are called at the same time, want %d at most", got, firstContactsPerWorkspace+probesPerWorkspace)
 	}
 	for i := range dead { // those who wait at the gate leave it at once
 		clusters.Forget(testID(fmt.Sprint(i)))
 	}
 	eventually(t, "the gate to be empty", func() bool {
-		return clusters.meetings.Calls(testID("a").ClusterName)+clusters.probes.Calls(testID("a").ClusterName) == 0
+		return clusters.firstContacts.Calls(testID("a").ClusterName)+clusters.probes.Calls(testID("a").ClusterName) == 0
 	})
 }
 
@@ -159,12 +159,12 @@ func TestGetWaitsAtTheGate(t *testing.T) {
 	clusters, changes := startClusters(t, nil, nil)
 	clusters.patience = time.Millisecond
 	release := make(chan struct{})
-	for range meetingsPerWorkspace {
+	for range firstContactsPerWorkspace {
 		go func() {
-			_ = clusters.meetings.Do(context.Background(), testID("a").ClusterName, func() { <-release })
+			_ = clusters.firstContacts.Do(context.Background(), testID("a").ClusterName, func() { <-release })
 		}()
 	}
-	eventually(t, "the gate to fill", func() bool { return clusters.meetings.Calls(testID("a").ClusterName) == meetingsPerWorkspace })
+	eventually(t, "the gate to fill", func() bool { return clusters.firstContacts.Calls(testID("a").ClusterName) == firstContactsPerWorkspace })
 	for range 2 {
 		if _, err := clusters.Get(t.Context(), testID("a"), server.kubeconfig("t")); !errors.Is(err, ErrConnecting) {
 			t.Errorf("Get() = %v, want ErrConnecting", err)
@@ -210,7 +210,7 @@ func TestGetGivesUp(t *testing.T) {
 			clusters.patience = tc.patience
 			ctx, cancel := tc.giveUp(context.Background())
 			defer cancel()
-			if _, err := clusters.Get(ctx, testID("a"), server.kubeconfig("t")); !errors.Is(err, tc.want) || isVerdict(err) {
+			if _, err := clusters.Get(ctx, testID("a"), server.kubeconfig("t")); !errors.Is(err, tc.want) || isAboutCluster(err) {
 				t.Errorf("Get() = %v, want %v", err, tc.want)
 			}
 			await(t, "the call", called)

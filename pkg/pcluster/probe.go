@@ -27,19 +27,19 @@ func probeBackoff() wait.Backoff {
 	return wait.Backoff{Duration: 5 * time.Second, Factor: 2, Jitter: 0.2, Steps: 10, Cap: 50 * time.Second}
 }
 
-// relapse is how soon after a probe found it alive a dead cluster counts as the same case: one that answers probes and
+// relapseTime is how soon after a probe found it alive a dead cluster counts as the same case: one that answers probes and
 // nothing else is probed ever more rarely, for each success costs a worker a whole budget.
-const relapse = 5 * time.Minute
+const relapseTime = 5 * time.Minute
 
-// isVerdict reports whether an error says something about the cluster or the kubeconfig, not about us.
-func isVerdict(err error) bool {
+// isAboutCluster reports whether an error says something about the cluster or the kubeconfig, not about us.
+func isAboutCluster(err error) bool {
 	var known *problem
 	return errors.As(err, &known)
 }
 
-// isDeadly reports whether, after this error, nothing else needs to be asked of the cluster.
-func isDeadly(err error) bool {
-	return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrInvalid) || isVerdict(err) && apierrors.IsUnauthorized(err)
+// endsContact reports whether, after this error, nothing else needs to be asked of the cluster.
+func endsContact(err error) bool {
+	return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrInvalid) || isAboutCluster(err) && apierrors.IsUnauthorized(err)
 }
 
 // remembered returns why the cluster is dead, or nil.
@@ -74,23 +74,23 @@ func (c *Cluster) markDead(err error) {
 		return
 	}
 	c.dead = err
-	if c.revived.IsZero() || c.owner.clock.Since(c.revived) >= relapse {
+	if c.revived.IsZero() || c.owner.clock.Since(c.revived) >= relapseTime {
 		c.backoff = probeBackoff()
 	}
 	c.owner.queue.AddAfter(c.id, c.backoff.Step())
 }
 
-// stillDead notes how a probe failed, schedules the next, and reports whether there is something new to tell.
+// stillDead notes how a probe failed, schedules the next, and reports whether there is something that callers do not know.
 func (c *Cluster) stillDead(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ctx.Err() != nil {
 		return false
 	}
-	news := c.dead == nil || c.dead.Error() != err.Error()
+	isNew := c.dead == nil || c.dead.Error() != err.Error()
 	c.dead = err
 	c.owner.queue.AddAfter(c.id, c.backoff.Step())
-	return news
+	return isNew
 }
 
 // probeNext starts the probe or the check of the next cluster whose time has come, and reports whether there may be more. A
@@ -109,8 +109,8 @@ func (c *Clusters) probeNext() bool {
 	return c.spawn(probe)
 }
 
-// probeOrCheck calls the cluster and reports whether there is something new to tell. One whose first contact is under way is
-// not called.
+// probeOrCheck calls the cluster and reports whether there is something that callers do not know. One whose first contact is under
+// way is not called.
 func (c *Cluster) probeOrCheck() bool {
 	c.mu.Lock()
 	dead, met := c.dead != nil, c.uid != ""
@@ -128,7 +128,7 @@ func (c *Cluster) probeOrCheck() bool {
 // be reached, its watches tell.
 func (c *Cluster) check() bool {
 	_, err := c.identify(c.ctx, contactTimeout)
-	if isVerdict(err) && apierrors.IsUnauthorized(err) {
+	if isAboutCluster(err) && apierrors.IsUnauthorized(err) {
 		c.markDead(err)
 		return true
 	}
@@ -138,14 +138,14 @@ func (c *Cluster) check() bool {
 	return false
 }
 
-// probe calls a dead cluster, when there is a place for that, and reports whether there is something new to tell.
+// probe calls a dead cluster, when there is a place for that, and reports whether there is something that callers do not know.
 func (c *Cluster) probe() bool {
 	uid, err := c.contact(c.owner.probes)
 	switch {
 	case err == nil:
 		c.markAlive(uid)
 		return true
-	case isVerdict(err):
+	case isAboutCluster(err):
 		return c.stillDead(err)
 	default:
 		return c.stillDead(c.remembered()) // shutting down, replaced, or errBusy: nothing new is known

@@ -62,7 +62,7 @@ func (r request) refusal(code int32) string {
 
 // answered turns an API server's answer into a problem. Of the answer it keeps the code, a known reason and the known
 // types of causes. It quotes the message of a Status, whatever the code.
-func (r request) answered(status metav1.Status, b *border, secrets []string) *problem {
+func (r request) answered(status metav1.Status, b *answerFilter, secrets []string) *problem {
 	clean := metav1.Status{
 		Status: metav1.StatusFailure,
 		Code:   status.Code,

@@ -166,7 +166,7 @@ func TestAnswered(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var err error = test.request.answered(test.answer, &border{host: "edge:6443"}, []string{canary})
+			var err error = test.request.answered(test.answer, &answerFilter{host: "edge:6443"}, []string{canary})
 			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
 				t.Errorf("%s: -want +got:\n%s", test.reason, diff)
 			}

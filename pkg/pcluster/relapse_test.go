@@ -30,8 +30,8 @@ func TestRelapse(t *testing.T) {
 			t.Errorf("the next probe comes after %s, the first after %s", last, first)
 		}
 	}
-	clock.Step(relapse)
+	clock.Step(relapseTime)
 	if again := next(); again > 15*time.Second {
-		t.Errorf("a cluster that served for %s is probed after %s", relapse, again)
+		t.Errorf("a cluster that served for %s is probed after %s", relapseTime, again)
 	}
 }

@@ -32,7 +32,7 @@ func TestMemoryAtRest(t *testing.T) {
 	pass := func(name string) {
 		t.Helper()
 		cluster := clusters.replace(testID(name), mustCluster(t, clusters, testID(name), "t"))
-		cluster.border.next = roundTripper(func(r *http.Request) (*http.Response, error) {
+		cluster.answerFilter.next = roundTripper(func(r *http.Request) (*http.Response, error) {
 			answer := httptest.NewRecorder()
 			refuse(http.StatusNotFound, "NotFound", "not here")(answer, r)
 			return answer.Result(), nil

@@ -38,7 +38,7 @@ func (c *Cluster) Serving(ctx context.Context) (client.Client, []metav1.APIResou
 	lists, silent := c.discover(ctx)
 	resources, mapper, err := deletable(lists)
 	if err != nil || silent == nil && !isKubernetes(resources) {
-		silent = c.border.notKubernetes()
+		silent = c.answerFilter.notKubernetes()
 	}
 	inner, err := c.newClient(meta.FirstHitRESTMapper{MultiRESTMapper: meta.MultiRESTMapper{c.owner.mapper, mapper}})
 	if err != nil {

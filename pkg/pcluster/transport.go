@@ -67,9 +67,9 @@ func newTransport(config *rest.Config, dial func(context.Context, string, string
 	}, nil
 }
 
-// border stands between the hostile server and client-go: it bounds what is read, lets nothing pass that is not an
+// answerFilter stands between the hostile server and client-go: it bounds what is read, lets nothing pass that is not an
 // answer of an API server, and turns what goes wrong on the way into our own sentences.
-type border struct {
+type answerFilter struct {
 	next http.RoundTripper
 	host string // of the kubeconfig's server, for the sentences
 	// private is set when the server is, or was, dialled at a private address. Then the sentences do not tell apart what
@@ -80,7 +80,7 @@ type border struct {
 	reserve func(context.Context) error
 }
 
-func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
+func (b *answerFilter) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := b.next.RoundTrip(r)
 	if err != nil {
 		return nil, b.explain(r.Context(), err)
@@ -116,7 +116,7 @@ func (b *border) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // readBody reads an answer, or one byte more than is allowed of it, and ends with the context: by closing the body, which
 // holds for every kind of connection.
-func (b *border) readBody(ctx context.Context, body io.ReadCloser) ([]byte, error) {
+func (b *answerFilter) readBody(ctx context.Context, body io.ReadCloser) ([]byte, error) {
 	defer func() { _ = body.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = body.Close() })()
 	read, err := io.ReadAll(io.LimitReader(body, largeAnswer))
@@ -134,7 +134,7 @@ func (b *border) readBody(ctx context.Context, body io.ReadCloser) ([]byte, erro
 	return read, err
 }
 
-func (b *border) notKubernetes() *problem {
+func (b *answerFilter) notKubernetes() *problem {
 	return unreachable("the server at %q does not answer like a Kubernetes API server", b.host)
 }
 
@@ -145,7 +145,7 @@ func isAPIContent(contentType string) bool {
 
 // explain turns a failure to get an answer into a problem, or into context.Canceled if we gave up ourselves. It does
 // not change errBusy.
-func (b *border) explain(ctx context.Context, err error) error {
+func (b *answerFilter) explain(ctx context.Context, err error) error {
 	var (
 		known *problem
 		dns   *net.DNSError
@@ -178,7 +178,7 @@ func (b *border) explain(ctx context.Context, err error) error {
 }
 
 // explainTLS explains why a handshake failed with a server that speaks TLS, or returns nil if that is not the failure.
-func (b *border) explainTLS(err error) *problem {
+func (b *answerFilter) explainTLS(err error) *problem {
 	var (
 		authority x509.UnknownAuthorityError
 		hostname  x509.HostnameError
@@ -203,7 +203,7 @@ func (b *border) explainTLS(err error) *problem {
 }
 
 // explainConnection explains why there is no connection, or none that speaks TLS, or returns nil if that is not the failure.
-func (b *border) explainConnection(err error) *problem {
+func (b *answerFilter) explainConnection(err error) *problem {
 	var (
 		notTLS  tls.RecordHeaderError
 		timeout net.Error
@@ -225,6 +225,6 @@ func (b *border) explainConnection(err error) *problem {
 	}
 }
 
-func (b *border) hostname() string {
+func (b *answerFilter) hostname() string {
 	return (&url.URL{Host: b.host}).Hostname()
 }

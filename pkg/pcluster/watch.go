@@ -22,9 +22,9 @@ const (
 	// refusedRetry is when a watch is tried again that the cluster refuses, up to a fifth later. Until then the caller
 	// has to look by itself.
 	refusedRetry = 10 * time.Minute
-	// newsInterval is the time between two calls of OnChange for what a cluster's watches say. It keeps a cluster that reports
+	// changeInterval is the time between two calls of OnChange for what a cluster's watches say. It keeps a cluster that reports
 	// changes all the time from keeping the workers busy.
-	newsInterval = 10 * time.Second
+	changeInterval = 10 * time.Second
 )
 
 // watchBackoff is when a watch that ended is made again.
@@ -151,14 +151,14 @@ func (w *watcher) run() {
 			backoff = watchBackoff()
 		}
 		switch {
-		case !isDeadly(err):
+		case !endsContact(err):
 			w.lostAt = time.Time{} // it answers, if only to refuse
 		case held || w.lostAt.IsZero():
 			w.lostAt = now
 		}
-		if apierrors.IsUnauthorized(err) || isDeadly(err) && now.Sub(w.lostAt) >= lostAfter {
+		if apierrors.IsUnauthorized(err) || endsContact(err) && now.Sub(w.lostAt) >= lostAfter {
 			w.cluster.markDead(err)
-			w.cluster.tell()
+			w.cluster.notifyOnChange()
 			continue
 		}
 		if isRefusal(err) {
@@ -192,7 +192,7 @@ func (w *watcher) refused(refusal error) {
 	w.refusal = refusal
 	c.mu.Unlock()
 	if (before == nil) != (refusal == nil) || before != nil && before.Error() != refusal.Error() {
-		c.tell()
+		c.notifyOnChange()
 	}
 }
 
@@ -217,33 +217,33 @@ func (w *watcher) see(resourceVersion string) {
 		return
 	}
 	w.seen, w.known = resourceVersion, true
-	w.cluster.tell()
+	w.cluster.notifyOnChange()
 }
 
-// tell calls OnChange, now or when the interval since the last call is over.
-func (c *Cluster) tell() {
+// notifyOnChange calls OnChange, now or when the interval since the last call is over.
+func (c *Cluster) notifyOnChange() {
 	c.mu.Lock()
-	c.news = true
-	begin := !c.telling
-	c.telling = true
+	c.changed = true
+	begin := !c.notifying
+	c.notifying = true
 	c.mu.Unlock()
 	if !begin {
 		return
 	}
 	c.owner.spawn(func() {
-		for c.hasNews() {
+		for c.takeChange() {
 			c.owner.onChange(c.id)
-			c.pause(c.ctx, newsInterval)
+			c.pause(c.ctx, changeInterval)
 		}
 	})
 }
 
-func (c *Cluster) hasNews() bool {
+func (c *Cluster) takeChange() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.telling = c.news && c.ctx.Err() == nil
-	c.news = false
-	return c.telling
+	c.notifying = c.changed && c.ctx.Err() == nil
+	c.changed = false
+	return c.notifying
 }
 
 func (c *Cluster) pause(ctx context.Context, d time.Duration) {

@@ -211,7 +211,7 @@ func (s *story) told(t *testing.T, what string) {
 	s.quiet()
 }
 
-func (s *story) quiet() { s.clock.Step(newsInterval) }
+func (s *story) quiet() { s.clock.Step(changeInterval) }
 
 // goroutines counts those whose stack mentions a function.
 func goroutines(of string) int {

@@ -116,9 +116,9 @@ func (t *Target) IsUnfinished(deadline time.Duration) bool {
 	return false
 }
 
-// isHeard tells whether the syncer lives, so that it is known whether the version stops it. A heartbeat is due within half of the
+// sendsHeartbeats tells whether the syncer lives, so that it is known whether the version stops it. A heartbeat is due within half of the
 // time after which a syncer counts as silent, which is half of the deadline.
-func (t *Target) isHeard(now time.Time, deadline time.Duration) bool {
+func (t *Target) sendsHeartbeats(now time.Time, deadline time.Duration) bool {
 	return t.Ready.True && !t.Heartbeat.IsZero() && now.Sub(t.Heartbeat) < deadline/4
 }
 
@@ -126,7 +126,7 @@ func (t *Target) isHeard(now time.Time, deadline time.Duration) bool {
 // waited for, or by its heartbeats alone if it has not been Deployed for long.
 func (t *Target) mayBegin(now time.Time, deadline time.Duration) bool {
 	isDeployed := t.Deployed.True || !t.Deployed.Unknown && now.Sub(t.Deployed.Changed) >= deadline
-	return isDeployed && t.isHeard(now, deadline)
+	return isDeployed && t.sendsHeartbeats(now, deadline)
 }
 
 // Decision is what Decide has decided.
@@ -159,7 +159,7 @@ func Decide(targets []Target, maxUnavailable intstr.IntOrString, now time.Time, 
 		unknown = unknown || state == Unknown && t.Ready.True
 		switch {
 		case state != Pending:
-		case t.isHeard(now, deadline) && t.IsUnfinished(deadline):
+		case t.sendsHeartbeats(now, deadline) && t.IsUnfinished(deadline):
 			broken = append(broken, i)
 		case t.mayBegin(now, deadline):
 			candidates = append(candidates, i)

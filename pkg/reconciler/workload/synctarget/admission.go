@@ -65,7 +65,8 @@ func (n *assignedNamespace) admittedReason(before metav1.ConditionStatus) (statu
 	return metav1.ConditionFalse, workloadv1alpha1.ReasonAdmitting, admittingMessage
 }
 
-// writeAdmitted writes the condition Admitted of each of these Namespaces of which it changes. One that fails keeps no other from it.
+// writeAdmitted writes the condition Admitted of each of these Namespaces of which it changes. The failure of one does not stop the
+// others.
 func (r *Reconciler) writeAdmitted(ctx context.Context, s *scope, namespaces []*assignedNamespace) error {
 	now := r.Clock.Now()
 	var changed []*assignedNamespace
@@ -74,7 +75,7 @@ func (r *Reconciler) writeAdmitted(ctx context.Context, s *scope, namespaces []*
 			changed = append(changed, n)
 		}
 	}
-	return together(changed, func(n *assignedNamespace) error {
+	return forEachNamespace(changed, func(n *assignedNamespace) error {
 		condition, _ := n.admittedCondition(now)
 		written, err := applyAdmitted(ctx, s, n.Assignment, condition)
 		if err != nil {

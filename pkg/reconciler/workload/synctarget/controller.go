@@ -82,14 +82,14 @@ type Reconciler struct {
 	install []phase
 	remove  []step
 
-	physical    physicalClusters
-	engagements *engagements
-	heartbeats  *heartbeatTracker
-	deletions   *deletions
-	rollouts    *rollouts
-	installed   *installed
-	tokens      *tokens
-	revocations *revocations
+	physical     physicalClusters
+	engagements  *engagements
+	heartbeats   *heartbeatTracker
+	deletions    *deletions
+	rollouts     *rollouts
+	installCache *installCache
+	tokens       *tokens
+	revocations  *revocations
 
 	transientErrors transientErrors
 	// workspaceWatches are set by SetupWithManager.
@@ -115,7 +115,7 @@ func New(cfg Config) (*Reconciler, error) {
 	}
 	r := &Reconciler{
 		Config: cfg, physical: connections{cfg.PClusters}, engagements: newEngagements(),
-		heartbeats: newHeartbeatTracker(cfg.Clock, cfg.HeartbeatThreshold), deletions: newDeletions(cfg.Clock), installed: newInstalled(), tokens: newTokens(), revocations: newRevocations(),
+		heartbeats: newHeartbeatTracker(cfg.Clock, cfg.HeartbeatThreshold), deletions: newDeletions(cfg.Clock), installCache: newInstallCache(), tokens: newTokens(), revocations: newRevocations(),
 		rollouts:  newRollouts(cfg.Clock, cfg.RolloutMaxUnavailable, cfg.HeartbeatThreshold),
 		races:     workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](conflictRetry, retryMax),
 		stripWith: agent.Strip, ownUser: &controllerIdentity{config: cfg.Kcp, review: reviewOwnUser},

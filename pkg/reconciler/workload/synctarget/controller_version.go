@@ -20,7 +20,7 @@ const versionDelay = driftInterval * 4 / 5
 // A controller of another version with the same settings rolls out nothing, and in pull mode there is no rollout. It then writes its
 // version when it reads an installation again after versionDelay: at its start it would write to all SyncTargets at once.
 func (r *Reconciler) recordVersion(ctx context.Context, s *scope, cfg agent.Config, isNew bool) error {
-	if r.Version == "" || !isNew && !r.installed.isRightSince(s.target.UID, r.Clock.Now().Add(-versionDelay)) {
+	if r.Version == "" || !isNew && !r.installCache.wasVerifiedBefore(s.target.UID, r.Clock.Now().Add(-versionDelay)) {
 		return nil
 	}
 	namespace := namespaceMeta()

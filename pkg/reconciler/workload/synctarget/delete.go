@@ -212,7 +212,7 @@ func (r *Reconciler) forget(s *scope) {
 	r.engagements.remove(s.clusterName, s.target.UID)
 	r.races.Forget(request(s.clusterName, s.target.Name))
 	r.heartbeats.forget(s.target.UID)
-	r.installed.drop(s.target.UID)
+	r.installCache.drop(s.target.UID)
 	r.tokens.forget(s.target.UID)
 	r.deletions.forget(s.target.UID)
 	r.rollouts.forget(s.target.UID)

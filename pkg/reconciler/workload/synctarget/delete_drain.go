@@ -94,9 +94,9 @@ func (r *Reconciler) drainNamespaces(ctx context.Context, s *scope, d deletion, 
 	return released.result(*plan)
 }
 
-// addNamespacesWithRights adds the Namespaces of the workspace in which the syncer has its rights though no Assignment names them: with a whole
-// workspace its Assignments are deleted before the SyncTarget, and a Namespace that our finalizer holds would never end. They are
-// searched until there is none: while a SyncTarget is deleted, no right is given.
+// addNamespacesWithRights adds the Namespaces of the workspace in which the syncer has its rights though no Assignment names them:
+// with a whole workspace its Assignments are deleted before the SyncTarget, and a Namespace that our finalizer holds would never
+// end. They are searched until there is none: while a SyncTarget is deleted, no right is given.
 func (r *Reconciler) addNamespacesWithRights(ctx context.Context, s *scope, plan *namespacePlan) error {
 	if r.deletions.step(s.target, stepCopies).searched {
 		return nil
@@ -117,7 +117,7 @@ func (r *Reconciler) addNamespacesWithRights(ctx context.Context, s *scope, plan
 		}}
 		candidates = append(candidates, &assignedNamespace{Assignment: unrecorded, Name: name, State: namespaceRevoked, outdated: true})
 	}
-	err := together(candidates, func(n *assignedNamespace) error {
+	err := forEachNamespace(candidates, func(n *assignedNamespace) error {
 		granted, err := agent.Granted(ctx, s.upstream, s.target.Name, s.key, n.Name)
 		if granted {
 			n.State = namespaceDraining
@@ -184,7 +184,7 @@ func (r release) result(plan namespacePlan) (stepResult, error) {
 	return drainResult(plan), nil
 }
 
-// releaseNamespaces does what the syncer can no longer do. One Namespace that fails keeps no other from its end.
+// releaseNamespaces does what the syncer can no longer do. The failure of one does not stop the others.
 func (r *Reconciler) releaseNamespaces(ctx context.Context, s *scope, d deletion, plan *namespacePlan) (out release) {
 	short, cancel := context.WithTimeout(ctx, releaseTime)
 	defer cancel()

@@ -228,8 +228,8 @@ func TestDeletionWithoutOurFinalizer(t *testing.T) {
 func TestForgetsWhenGone(t *testing.T) {
 	w := deleted(t)
 	w.finish()
-	if len(w.r.heartbeats.targets)+len(w.r.deletions.byUID)+len(w.r.installed.byUID)+len(w.r.tokens.proven) != 0 {
-		t.Errorf("remembered: %v, %v, %v", w.r.heartbeats.targets, w.r.installed.byUID, w.r.tokens.proven)
+	if len(w.r.heartbeats.targets)+len(w.r.deletions.byUID)+len(w.r.installCache.byUID)+len(w.r.tokens.proven) != 0 {
+		t.Errorf("remembered: %v, %v, %v", w.r.heartbeats.targets, w.r.installCache.byUID, w.r.tokens.proven)
 	}
 	want := []pcluster.ID{{ClusterName: testCluster, Name: testName, UID: testUID}}
 	if diff := cmp.Diff(want, w.clusters.forgotten); diff != "" {

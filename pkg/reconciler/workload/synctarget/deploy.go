@@ -51,13 +51,20 @@ type deployment struct {
 type installAttempt struct {
 	cfg        agent.Config
 	kubeconfig []byte
-	round      *round
+	inspection *inspection
 }
 
 // errUnfinished means that one pass has no time for all Namespaces.
 var errUnfinished = errors.New("there are more Namespaces than one pass has time for")
 
-// deploy installs the syncer and keeps it as it should be.
+// deploy installs the syncer and keeps it as it should be. The first installation takes these passes, each of which begins upon what
+// the one before it has changed:
+//
+//  1. ask for the SyncTarget's finalizer
+//  2. make the syncer's identity in the workspace, and wait until kcp has issued its token
+//  3. in push mode: contact the physical cluster, and pin the SyncTarget to it
+//  4. apply the manifests there, and watch the Deployment
+//  5. when it is rolled out, report Deployed
 func (r *Reconciler) deploy(ctx context.Context, s *scope, f facts, plan namespacePlan) (deployment, verdict, error) {
 	d := deployment{namespaces: plan.clone(), clusterID: s.target.Status.ClusterID}
 	if stop, err := r.checkLimit(ctx, s); err != nil || stop != nil {
@@ -72,15 +79,15 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope, f facts, plan namespa
 	}
 	cfg := r.agentConfig(s, plan.labels)
 	inputs := r.inputsOf(s, cfg, f.kubeconfig)
-	known, fresh := r.installed.get(s.target.UID, inputs, s.target.Status.InstallationHash, r.Clock.Now())
+	known, fresh := r.installCache.get(s.target.UID, inputs, s.target.Status.InstallationHash, r.Clock.Now())
 	fresh = fresh && !r.isSilent(s)
 	// What was done may not be recorded yet: a write that was lost leaves a Namespace Opening.
-	if fresh && !plan.isUnsettled() && r.installed.covers(s.target.UID, plan, s.pullMode()) {
+	if fresh && !plan.isUnsettled() && r.installCache.covers(s.target.UID, plan, s.pullMode()) {
 		return d, r.restate(s, known, plan), nil
 	}
 
-	round := r.installed.begin(s.target.UID, inputs, s.target.Status.InstallationHash, fresh, r.Clock.Now())
-	in := installAttempt{cfg: cfg, kubeconfig: f.kubeconfig, round: round}
+	inspection := r.installCache.begin(s.target.UID, inputs, s.target.Status.InstallationHash, fresh, r.Clock.Now())
+	in := installAttempt{cfg: cfg, kubeconfig: f.kubeconfig, inspection: inspection}
 	pinned, v, err := r.installBothSides(ctx, s, in, &d.namespaces)
 	if pinned != "" {
 		d.clusterID = pinned
@@ -89,22 +96,22 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope, f facts, plan namespa
 		return d, openingNamespaces(), nil
 	}
 	if err != nil {
-		r.installed.end(s.target.UID)
+		r.installCache.end(s.target.UID)
 		return d, verdict{}, err
 	}
-	if round.proven != nil {
+	if inspection.proven != nil {
 		return d, r.recordNamespaces(s, v, d.namespaces, known.requeueAfter), nil
 	}
 	return d, r.recordInstallation(s, inputs, v, d.namespaces.isUnsettled()), nil
 }
 
-// recordNamespaces ends a round that has looked at Namespaces alone, unless one of them keeps it from its end. remaining is for how
-// long the verdict on all else holds.
+// recordNamespaces ends an inspection that has looked at Namespaces alone, unless one of them keeps it from its end. remaining is
+// for how long the verdict on all else holds.
 func (r *Reconciler) recordNamespaces(s *scope, v verdict, plan namespacePlan, remaining time.Duration) verdict {
 	if v.ok() && plan.isUnsettled() {
-		return r.restate(s, v, plan).after(min(remaining, r.installed.rest(s.target.UID, r.Clock.Now())))
+		return r.restate(s, v, plan).after(min(remaining, r.installCache.pause(s.target.UID, r.Clock.Now())))
 	}
-	stale := r.installed.end(s.target.UID)
+	stale := r.installCache.end(s.target.UID)
 	switch {
 	case !v.ok():
 		return v
@@ -122,13 +129,13 @@ func (r *Reconciler) restate(s *scope, v verdict, plan namespacePlan) verdict {
 	return v
 }
 
-// recordInstallation ends the round of an installation, unless Namespaces alone keep it from its end, and returns its verdict with
+// recordInstallation ends the inspection of an installation, unless Namespaces alone keep it from its end, and returns its verdict with
 // the time of the next.
 func (r *Reconciler) recordInstallation(s *scope, inputs [sha256.Size]byte, v verdict, unsettled bool) verdict {
 	if v.ok() && v.requeueAfter == 0 && unsettled {
-		return v.after(r.installed.rest(s.target.UID, r.Clock.Now()))
+		return v.after(r.installCache.pause(s.target.UID, r.Clock.Now()))
 	}
-	defer r.installed.end(s.target.UID)
+	defer r.installCache.end(s.target.UID)
 	switch {
 	case !v.ok():
 		return v
@@ -138,7 +145,7 @@ func (r *Reconciler) recordInstallation(s *scope, inputs [sha256.Size]byte, v ve
 	if reread := r.untilReread(s); v.requeueAfter == 0 || reread < v.requeueAfter {
 		v = v.after(reread)
 	}
-	if !r.installed.put(s.target.UID, inputs, v, r.Clock.Now()) {
+	if !r.installCache.put(s.target.UID, inputs, v, r.Clock.Now()) {
 		v = v.after(wait.Jitter(continueRetry, 1)) // what has changed meanwhile may have been read before
 	}
 	return v
@@ -158,7 +165,7 @@ func (r *Reconciler) untilReread(s *scope) time.Duration {
 // installBothSides brings workspace and cluster to what they should be, and plan to what has become of the Namespaces. pinned is the
 // physical cluster to which this pass pins the target, empty for none.
 func (r *Reconciler) installBothSides(ctx context.Context, s *scope, in installAttempt, plan *namespacePlan) (pinned string, v verdict, err error) {
-	if in.round.proven != nil {
+	if in.inspection.proven != nil {
 		v, err = r.installNamespaces(ctx, s, in, plan)
 		return "", v, err
 	}
@@ -184,7 +191,7 @@ func (r *Reconciler) installBothSides(ctx context.Context, s *scope, in installA
 // same time.
 func (r *Reconciler) installNamespaces(ctx context.Context, s *scope, in installAttempt, plan *namespacePlan) (verdict, error) {
 	if s.pullMode() {
-		return in.round.proven.verdict, r.admit(ctx, s, in, *plan)
+		return in.inspection.proven.verdict, r.admit(ctx, s, in, *plan)
 	}
 	var (
 		clone    = plan.clone()
@@ -206,18 +213,18 @@ func (r *Reconciler) installDownstreamNamespaces(ctx context.Context, s *scope, 
 	defer cancel()
 	cluster, _, stop, err := r.connect(ctx, s, in)
 	if err != nil {
-		return r.refusal(s, err)
+		return r.verdictOfCluster(s, err)
 	}
 	if stop != nil {
 		return *stop, nil
 	}
 	if err := r.ensureDownstreamNamespaces(ctx, in, plan, cluster); err != nil {
-		return r.refusal(s, err)
+		return r.verdictOfCluster(s, err)
 	}
 	if len(plan.in(namespaceCleaningUp)) == 0 && !plan.awaitsDeletion {
-		return in.round.proven.verdict, nil
+		return in.inspection.proven.verdict, nil
 	}
-	return r.cleanUpDownstream(ctx, s, plan, cluster, in.round.proven.verdict)
+	return r.cleanUpDownstream(ctx, s, plan, cluster, in.inspection.proven.verdict)
 }
 
 // awaitInstall is the verdict in pull mode: that the syncer is installed is known by its heartbeat.
@@ -244,7 +251,7 @@ func (r *Reconciler) installAgent(ctx context.Context, s *scope, in installAttem
 
 	cluster, id, stop, err := r.connect(ctx, s, in)
 	if err != nil {
-		v, err = r.refusal(s, err)
+		v, err = r.verdictOfCluster(s, err)
 		return "", v, err
 	}
 	if stop != nil {
@@ -291,7 +298,7 @@ func checkPin(pinned, id string) *verdict {
 func (r *Reconciler) installInCluster(ctx context.Context, s *scope, in installAttempt, plan *namespacePlan, cluster physicalCluster) (verdict, error) {
 	install, err := r.planInstall(ctx, s, in.cfg, cluster)
 	if err != nil {
-		return r.refusal(s, err)
+		return r.verdictOfCluster(s, err)
 	}
 	if !install.keeps() {
 		// Before the installation: after it, a pass that makes up for a write that failed could not tell that it is due.
@@ -301,11 +308,11 @@ func (r *Reconciler) installInCluster(ctx context.Context, s *scope, in installA
 	}
 	withheld, err := r.applyAgent(ctx, s, install.config, cluster)
 	if err != nil {
-		v, err := r.refused(ctx, s, "physical cluster", err, func(ctx context.Context) (string, bool, error) {
+		v, err := r.verdictOfApply(ctx, s, "physical cluster", err, func(ctx context.Context) (string, bool, error) {
 			return agent.RemoveLeftovers(ctx, cluster.Client(), s.target.Name, s.key, s.target.UID)
 		})
 		if err != nil {
-			return r.refusal(s, err)
+			return r.verdictOfCluster(s, err)
 		}
 		v.message = cluster.Clean(v.message)
 		return *v, nil
@@ -316,7 +323,7 @@ func (r *Reconciler) installInCluster(ctx context.Context, s *scope, in installA
 		return verdict{}, fmt.Errorf("watching the syncer: %w", err)
 	}
 	if err := r.ensureDownstreamNamespaces(ctx, in, plan, cluster); err != nil {
-		return r.refusal(s, err)
+		return r.verdictOfCluster(s, err)
 	}
 	return r.rolloutVerdict(ctx, s, plan, cluster, withheld)
 }
@@ -325,7 +332,7 @@ func (r *Reconciler) installInCluster(ctx context.Context, s *scope, in installA
 func (r *Reconciler) rolloutVerdict(ctx context.Context, s *scope, plan *namespacePlan, cluster physicalCluster, withheld withheldRights) (verdict, error) {
 	rollout, err := agent.Rollout(ctx, cluster.Client(), workloadv1alpha1.SyncerNamespace(s.target.Name, s.key))
 	if err != nil {
-		return r.refusal(s, err)
+		return r.verdictOfCluster(s, err)
 	}
 	r.rollouts.observeDeployment(s.target.UID, rollout)
 	v := r.rollouts.whileHalted(s.target.UID, deployed(cluster, withheld))

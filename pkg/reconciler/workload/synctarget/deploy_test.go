@@ -63,7 +63,7 @@ func TestClusterMismatchTouchesNothing(t *testing.T) {
 	w.ready()
 	elsewhere := &physical{server: newServer(t, w.clock), id: otherCluster}
 	w.clusters.cluster = elsewhere
-	w.r.installed.forget(testUID)
+	w.r.installCache.forget(testUID)
 	w.pass()
 	if len(elsewhere.reads)+len(elsewhere.writes)+len(w.there.writes) != 0 {
 		t.Errorf("asked the other cluster for %q, %q and wrote %q to the pinned one", elsewhere.reads, elsewhere.writes, w.there.writes)

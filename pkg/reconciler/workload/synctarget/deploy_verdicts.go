@@ -51,8 +51,8 @@ func (r *Reconciler) backOff(s *scope, least time.Duration) time.Duration {
 	return min(max(r.Clock.Since(deployed.LastTransitionTime.Time)/4, least), time.Minute)
 }
 
-// refused sorts the errors of an apply that a user or time must mend from those to retry.
-func (r *Reconciler) refused(ctx context.Context, s *scope, side string, err error, removeLeftovers func(context.Context) (string, bool, error)) (*verdict, error) {
+// verdictOfApply sorts the errors of an apply that a user or time must mend from those to retry.
+func (r *Reconciler) verdictOfApply(ctx context.Context, s *scope, side string, err error, removeLeftovers func(context.Context) (string, bool, error)) (*verdict, error) {
 	var foreign *agent.ForeignError
 	var leftover *agent.LeftoverError
 	var terminating *agent.TerminatingError
@@ -78,9 +78,9 @@ func (r *Reconciler) refused(ctx context.Context, s *scope, side string, err err
 	return &v, nil
 }
 
-// refusal turns what the physical cluster answered, or did not, into a verdict. None of it is an error: the
+// verdictOfCluster turns what the physical cluster answered, or did not, into a verdict. None of it is an error: the
 // prober or the recheck brings us back.
-func (r *Reconciler) refusal(s *scope, err error) (verdict, error) {
+func (r *Reconciler) verdictOfCluster(s *scope, err error) (verdict, error) {
 	switch {
 	case errors.Is(err, pcluster.ErrConnecting):
 		return connecting(workloadv1alpha1.ReasonRollingOut), nil

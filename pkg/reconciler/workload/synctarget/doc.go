@@ -19,7 +19,8 @@
 // # What becomes of a SyncTarget
 //
 //	situation                            conditions                                            file
-//	the spec is wrong                    Valid False, Ready False: ValidationFailed            validate.go
+//	the spec is wrong                    Valid False, Deployed Unknown, Ready False:           validate.go
+//	                                       ValidationFailed
 //	the Secret is missing, or a claim    Valid False, Deployed Unknown: ValidationFailed;      validate.go, claims.go
 //	  is not accepted                      Ready follows the heartbeats
 //	it is installed for the first time   Deployed False RollingOut, then True; Ready False     deploy.go,
@@ -29,7 +30,7 @@
 //	  refuses the installation             DeploymentFailed; Ready follows the heartbeats
 //	the kubeconfig leads to another      Deployed False ClusterMismatch; nothing is            deploy.go
 //	  cluster                              installed or removed
-//	what is installed changes            it is installed again                                 watch.go, installed.go,
+//	what is installed changes            it is installed again                                 watch.go, install_cache.go,
 //	                                                                                             deploy.go
 //	the controller has another image     Deployed stays; one after the other is updated, and   rollout_plan.go,
 //	  or other settings for syncers        RolloutHalted if one does not become Ready            rollout_waves.go
@@ -62,7 +63,7 @@
 //	downstream_namespaces.go  the Namespaces in the physical cluster; orphans.go deletes those that stand for nothing any more
 //	grant_rights.go           what the syncer may do in the physical cluster, as far as the kubeconfig can grant it
 //	secret_finalizer.go       the finalizer on the Secret with the kubeconfig
-//	installed.go              what was found installed, so that it is not read again in each pass
+//	install_cache.go          what was found installed, so that it is not read again in each pass
 //	proven_namespaces.go      the same for the assigned Namespaces
 //	rollout_plan.go           whether a SyncTarget gets other settings now; rollout_waves.go says whose turn it is
 //	health.go                 the phase health, which judges by what follows

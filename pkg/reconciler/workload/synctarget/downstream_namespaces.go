@@ -32,16 +32,16 @@ const (
 
 // admit lets the syncer into the assigned Namespaces of the workspace.
 func (r *Reconciler) admit(ctx context.Context, s *scope, in installAttempt, plan namespacePlan) error {
-	return together(plan.admitted(), func(n *assignedNamespace) error {
+	return forEachNamespace(plan.admitted(), func(n *assignedNamespace) error {
 		if n.Message != "" {
 			return nil // it is never synced any more
 		}
-		if !in.round.namespaces.isAdmitted(n.Name) || n.State == namespaceReopening {
+		if !in.inspection.namespaces.isAdmitted(n.Name) || n.State == namespaceReopening {
 			if err := n.setObstacle(grant(ctx, s, in.cfg, n.Name)); err != nil {
 				return err
 			}
 			if n.Message == "" {
-				in.round.namespaces.setAdmitted(n.Name)
+				in.inspection.namespaces.setAdmitted(n.Name)
 			}
 		}
 		n.granted = n.Message == ""
@@ -80,9 +80,9 @@ func (r *Reconciler) ensureDownstreamNamespaces(ctx context.Context, in installA
 	ctx, cancel := context.WithTimeout(ctx, namespacesTime)
 	defer cancel()
 	var progress atomic.Bool
-	err := together(todo, func(n *assignedNamespace) error {
+	err := forEachNamespace(todo, func(n *assignedNamespace) error {
 		input := plan.downstreamInput(n.Name)
-		if obstacle, known := in.round.namespaces.obstacle(n.Name, input); known && n.State != namespaceReopening {
+		if obstacle, known := in.inspection.namespaces.obstacle(n.Name, input); known && n.State != namespaceReopening {
 			n.Message = obstacle
 			n.openUnlessObstructed()
 			return nil
@@ -90,7 +90,7 @@ func (r *Reconciler) ensureDownstreamNamespaces(ctx context.Context, in installA
 		if err := r.ensureDownstreamNamespace(ctx, in.cfg, cluster, n); err != nil {
 			return err
 		}
-		in.round.namespaces.setDownstream(n.Name, input, n.Message)
+		in.inspection.namespaces.setDownstream(n.Name, input, n.Message)
 		progress.Store(true)
 		return nil
 	})
@@ -125,8 +125,8 @@ func (n *assignedNamespace) openUnlessObstructed() {
 	}
 }
 
-// applyDownstreamNamespace applies what agent.DownstreamNamespace has built for a Namespace. The labels of one that the workspace does not
-// show are not known: the downstream Namespace keeps those it has.
+// applyDownstreamNamespace applies what agent.DownstreamNamespace has built for a Namespace. The labels of one that the workspace
+// does not show are not known: the downstream Namespace keeps those it has.
 func (r *Reconciler) applyDownstreamNamespace(ctx context.Context, cfg agent.Config, cluster physicalCluster, namespace string, objects []client.Object) error {
 	if _, known := cfg.NamespaceLabels[namespace]; !known {
 		if err := agent.KeepCarriedLabels(ctx, cluster.Client(), objects[0]); err != nil {
@@ -138,8 +138,8 @@ func (r *Reconciler) applyDownstreamNamespace(ctx context.Context, cfg agent.Con
 	return err
 }
 
-// together does something for each Namespace, a few at a time in this order. One that fails keeps no other from it.
-func together(namespaces []*assignedNamespace, do func(*assignedNamespace) error) error {
+// forEachNamespace does something for each Namespace, a few at a time in this order. The failure of one does not stop the others.
+func forEachNamespace(namespaces []*assignedNamespace, do func(*assignedNamespace) error) error {
 	var group errgroup.Group
 	group.SetLimit(namespaceWorkers)
 	for _, n := range namespaces {
@@ -148,8 +148,8 @@ func together(namespaces []*assignedNamespace, do func(*assignedNamespace) error
 	return group.Wait()
 }
 
-// removeDownstreamNamespaces removes all of them, and returns what DownstreamNamespaces.Remove does. A cluster that has none is asked nothing more.
-// Those that are being deleted already come last: there may be more than a pass has time for.
+// removeDownstreamNamespaces removes all of them, and returns what DownstreamNamespaces.Remove does. A cluster that has none is
+// asked nothing more. Those that are being deleted already come last: there may be more than a pass has time for.
 func (r *Reconciler) removeDownstreamNamespaces(ctx context.Context, s *scope, cluster physicalCluster) (waiting string, ended int, done bool, err error) {
 	all, err := agent.DownstreamNamespaces{Client: cluster.Client(), Key: s.key}.List(ctx)
 	if err != nil || len(all) == 0 {
@@ -164,7 +164,8 @@ func (r *Reconciler) removeDownstreamNamespaces(ctx context.Context, s *scope, c
 	return waiting, ended, done, err
 }
 
-// downstreamNamespacesOf are those of a target, with what its cluster says may be in them. A sentence about each that stays is added to left.
+// downstreamNamespacesOf are those of a target, with what its cluster says may be in them. A sentence about each that stays is
+// added to left.
 func downstreamNamespacesOf(ctx context.Context, s *scope, cluster physicalCluster, left *[]string) agent.DownstreamNamespaces {
 	c, resources, unknown := cluster.Serving(ctx)
 	return agent.DownstreamNamespaces{

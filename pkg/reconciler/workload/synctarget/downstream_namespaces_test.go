@@ -96,7 +96,7 @@ func TestTogether(t *testing.T) {
 	var mu sync.Mutex
 	running, done, full := 0, 0, make(chan struct{})
 	release := sync.OnceFunc(func() { close(full) })
-	err := together(names, func(n *assignedNamespace) error {
+	err := forEachNamespace(names, func(n *assignedNamespace) error {
 		mu.Lock()
 		running++
 		if running > namespaceWorkers {
@@ -122,7 +122,7 @@ func TestTogether(t *testing.T) {
 		return nil
 	})
 	if err == nil || done != len(names) {
-		t.Errorf("together() = %v after %d", err, done)
+		t.Errorf("forEachNamespace() = %v after %d", err, done)
 	}
 }
 
@@ -182,7 +182,7 @@ func TestMoreNamespacesThanAPassHasTimeFor(t *testing.T) {
 	w.settle()
 	w.wake()
 	look(3, deployed) // at what is there already
-	if _, fresh := w.r.installed.byUID[testUID]; !fresh || len(w.r.installed.rounds) != 0 {
+	if _, fresh := w.r.installCache.byUID[testUID]; !fresh || len(w.r.installCache.inspections) != 0 {
 		t.Error("that all is as it should be is not remembered")
 	}
 	perPass = 0
@@ -303,28 +303,28 @@ func TestObstructedWithoutWatches(t *testing.T) {
 	w.obstruct("bank")
 	w.assign("bank")
 	w.pass()
-	if again := w.pass().RequeueAfter; again != namespaceRecheck || len(w.r.installed.rounds) != 0 {
-		t.Errorf("RequeueAfter = %s, and what was seen is remembered in %d rounds", again, len(w.r.installed.rounds))
+	if again := w.pass().RequeueAfter; again != namespaceRecheck || len(w.r.installCache.inspections) != 0 {
+		t.Errorf("RequeueAfter = %s, and what was seen is remembered in %d rounds", again, len(w.r.installCache.inspections))
 	}
 }
 
 // TestRestingRound: what was found right is looked at again when something may have changed, and after a while in any case.
 func TestRestingRound(t *testing.T) {
-	i, now := newInstalled(), time.Unix(0, 0)
-	if got := i.rest(testUID, now); got != namespaceRecheck {
+	i, now := newInstallCache(), time.Unix(0, 0)
+	if got := i.pause(testUID, now); got != namespaceRecheck {
 		t.Errorf("rest() = %s of a target that was forgotten", got)
 	}
 	first := i.begin(testUID, [32]byte{}, "", false, now)
 	i.forget(testUID)
 	if i.begin(testUID, [32]byte{}, "", false, now) != first {
-		t.Error("a round that takes several passes begins anew")
+		t.Error("an inspection that takes several passes begins anew")
 	}
-	i.rest(testUID, now)
+	i.pause(testUID, now)
 	second := i.begin(testUID, [32]byte{}, "", false, now)
 	if second == first {
 		t.Error("what may have changed is not looked at")
 	}
-	i.rest(testUID, now)
+	i.pause(testUID, now)
 	if i.begin(testUID, [32]byte{}, "", false, now.Add(driftInterval-1)) != second {
 		t.Error("all is looked at again")
 	}
@@ -332,7 +332,7 @@ func TestRestingRound(t *testing.T) {
 		t.Error("nothing is ever looked at again")
 	}
 	third := i.begin(testUID, [32]byte{}, "", false, now)
-	if i.rest(testUID, now); i.begin(testUID, [32]byte{}, "changed", false, now) == third {
+	if i.pause(testUID, now); i.begin(testUID, [32]byte{}, "changed", false, now) == third {
 		t.Error("what the syncer has seen to change is not looked at")
 	}
 }
@@ -419,21 +419,21 @@ func TestChangedLabels(t *testing.T) {
 	}
 }
 
-// TestProvenInstallation: a round looks at Namespaces alone only while the verdict of the full round holds.
+// TestProvenInstallation: an inspection looks at Namespaces alone only while the verdict of the full inspection holds.
 func TestProvenInstallation(t *testing.T) {
-	i, now, plan := newInstalled(), time.Unix(0, 0), namespacePlan{}
+	i, now, plan := newInstallCache(), time.Unix(0, 0), namespacePlan{}
 	if i.begin(testUID, [32]byte{}, "", false, now).proven != nil || i.covers(testUID, plan, false) {
 		t.Error("nothing was found right yet")
 	}
 	i.put(testUID, [32]byte{}, verdict{requeueAfter: time.Hour}, now)
 	i.end(testUID)
-	round := i.begin(testUID, [32]byte{}, "", true, now)
-	if round.proven == nil || !i.covers(testUID, plan, false) {
+	inspection := i.begin(testUID, [32]byte{}, "", true, now)
+	if inspection.proven == nil || !i.covers(testUID, plan, false) {
 		t.Error("all is looked at again")
 	}
-	i.rest(testUID, now)
-	if i.begin(testUID, [32]byte{}, "", true, now) != round {
-		t.Error("a round that waits begins anew")
+	i.pause(testUID, now)
+	if i.begin(testUID, [32]byte{}, "", true, now) != inspection {
+		t.Error("an inspection that waits begins anew")
 	}
 	if i.begin(testUID, [32]byte{}, "", false, now).proven != nil {
 		t.Error("it goes on though the verdict does not hold any more")

@@ -20,7 +20,7 @@ func (w *world) remembered() (held []string) {
 	for name, has := range map[string]bool{
 		"heartbeats": len(w.r.heartbeats.targets) != 0,
 		"deletions":  len(w.r.deletions.byUID) != 0,
-		"installed":  len(w.r.installed.byUID)+len(w.r.installed.rounds) != 0,
+		"installed":  len(w.r.installCache.byUID)+len(w.r.installCache.inspections) != 0,
 		"tokens":     len(w.r.tokens.proven) != 0,
 		"conflicts":  w.r.races.NumRequeues(request(testCluster, testName)) != 0,
 		"connection": len(w.clusters.forgotten) == 0,
@@ -100,7 +100,7 @@ func TestEngagedElsewhere(t *testing.T) {
 func TestDisengagedInAPass(t *testing.T) {
 	w := usual(t)
 	w.ready()
-	w.r.installed.forget(testUID)
+	w.r.installCache.forget(testUID)
 	w.there.refuse = func(string) error {
 		delete(w.r.Workspaces.(*workspaces).byName, multicluster.ClusterName(testCluster))
 		return nil
@@ -123,7 +123,7 @@ func TestRecreatedBetweenLists(t *testing.T) {
 	if len(queued(q)) != 1 {
 		t.Error("the new one is not queued")
 	}
-	if _, known := w.r.heartbeats.targets[testUID]; known || len(w.r.installed.byUID)+len(w.r.tokens.proven) != 0 || len(w.clusters.forgotten) != 1 {
+	if _, known := w.r.heartbeats.targets[testUID]; known || len(w.r.installCache.byUID)+len(w.r.tokens.proven) != 0 || len(w.clusters.forgotten) != 1 {
 		t.Errorf("the old one is remembered: %q", w.remembered())
 	}
 	if _, known := w.r.heartbeats.targets["another"]; !known {
@@ -135,7 +135,7 @@ func TestRecreatedBetweenLists(t *testing.T) {
 func TestRecreatedInAPass(t *testing.T) {
 	w := usual(t)
 	w.ready()
-	w.r.installed.forget(testUID)
+	w.r.installCache.forget(testUID)
 	w.there.refuse = func(string) error {
 		recreated := w.target()
 		if recreated.UID != testUID {
@@ -150,7 +150,7 @@ func TestRecreatedInAPass(t *testing.T) {
 		return nil
 	}
 	_, _ = w.reconcile()
-	if len(w.r.installed.byUID) != 0 || len(w.clusters.forgotten) == 0 {
+	if len(w.r.installCache.byUID) != 0 || len(w.clusters.forgotten) == 0 {
 		t.Errorf("held of the old one: %q", w.remembered())
 	}
 }

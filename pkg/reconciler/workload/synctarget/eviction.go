@@ -43,17 +43,17 @@ func (t *heartbeatTracker) evictionPaused(record heartbeatRecord, now time.Time)
 // inMassSilence tells whether a target is silent that fell silent together with many others of its endpoint, which still are.
 func (t *heartbeatTracker) inMassSilence(record heartbeatRecord) bool {
 	index := t.byEndpoint[record.endpoint]
-	if index.momentsOf(record) == nil {
+	if index.timesOf(record) == nil {
 		return false // it never sent a heartbeat
 	}
-	at := record.fellAt(t.threshold)
+	at := record.silentAt(t.threshold)
 	from, to := at.Add(-massWindow), at.Add(massWindow)
-	silent := len(index.fallen.from(from).until(to)) + len(index.found.from(from).until(to))
-	return fallTogether(at, index.fallen, index.found, massLimit(len(index.alive)+silent))
+	silent := len(index.fellSilent.from(from).until(to)) + len(index.foundSilent.from(from).until(to))
+	return fallSilentTogether(at, index.fellSilent, index.foundSilent, massLimit(len(index.alive)+silent))
 }
 
-// fellAt is when a target is silent for a full threshold, or became so before it was first seen.
-func (h heartbeatRecord) fellAt(threshold time.Duration) time.Time {
+// silentAt is when a target is silent for a full threshold, or became so before it was first seen.
+func (h heartbeatRecord) silentAt(threshold time.Duration) time.Time {
 	if !h.alive && !h.fellSilent && !h.foundSilent.IsZero() {
 		return h.foundSilent
 	}

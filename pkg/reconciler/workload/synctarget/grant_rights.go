@@ -21,7 +21,7 @@ type withheldRights struct {
 
 // applyAgent applies what is installed. A right that cannot be granted keeps the others from nothing.
 func (r *Reconciler) applyAgent(ctx context.Context, s *scope, cfg agent.Config, cluster physicalCluster) (withheldRights, error) {
-	if r.installed.isUnobserved(s.target.UID) {
+	if r.installCache.isUnobserved(s.target.UID) {
 		// Asked before: an apply might give a part of the right, to be taken back in the same pass, time and again.
 		may, err := agent.MayObserve(ctx, cluster.Client(), cfg, workloadv1alpha1.FieldOwnerController)
 		if err != nil {
@@ -36,7 +36,7 @@ func (r *Reconciler) applyAgent(ctx context.Context, s *scope, cfg agent.Config,
 		}
 		err = r.applyDownstream(ctx, cfg, cluster)
 	}
-	r.installed.setUnobserved(s.target.UID, cfg.Unobserved)
+	r.installCache.setUnobserved(s.target.UID, cfg.Unobserved)
 	return withheldRights{resources: cfg.Withheld, observation: cfg.Unobserved}, err
 }
 

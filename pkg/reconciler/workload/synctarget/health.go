@@ -120,9 +120,9 @@ const stoppedSilence = 45 * time.Second
 func decideScaledToZero(target *workloadv1alpha1.SyncTarget, record heartbeatRecord, now time.Time, enough time.Duration) verdict {
 	stopped := blocked(workloadv1alpha1.ReasonScaledToZero, "spec.syncer.replicas is 0, so no syncer runs; set it to 1 or more")
 	left := enough - now.Sub(record.silentSince())
-	isHeard := now.Sub(record.changed) < enough
+	sendsHeartbeats := now.Sub(record.changed) < enough
 	wasReady := meta.IsStatusConditionTrue(target.Status.Conditions, workloadv1alpha1.ConditionReady)
-	if left > 0 && hasHeartbeat(&target.Status, record) && (isHeard || wasReady) {
+	if left > 0 && hasHeartbeat(&target.Status, record) && (sendsHeartbeats || wasReady) {
 		return passed(workloadv1alpha1.ReasonReady, "Syncer is healthy and ready").after(left)
 	}
 	return stopped
@@ -203,8 +203,8 @@ func (r *Reconciler) verifySilence(ctx context.Context, s *scope) (responded boo
 		logger.Info("The watch of SyncTargets or of Leases has not delivered a heartbeat that kcp holds; until it delivers again, SyncTargets of this endpoint and their Leases are read live before they become not Ready",
 			"endpoint", endpoint)
 	case cause == pauseMassSilence:
-		logger.Info("The heartbeats of many SyncTargets of this endpoint stopped within a minute; their condition Ready is Unknown until heartbeats return",
-			"endpoint", endpoint, "atMost", r.HeartbeatThreshold.String())
+		logger.Info("The heartbeats of many SyncTargets of this endpoint stopped within a minute; their condition Ready is Unknown until heartbeats return, and False once they have been silent for twice the threshold",
+			"endpoint", endpoint, "threshold", r.HeartbeatThreshold.String())
 	}
 	return true, nil
 }

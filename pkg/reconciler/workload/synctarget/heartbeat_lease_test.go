@@ -77,7 +77,7 @@ func readyByLease(t *testing.T) *world {
 	w := usual(t)
 	w.settle()
 	w.rollOut()
-	w.r.installed.forget(testUID)
+	w.r.installCache.forget(testUID)
 	w.seeTarget()
 	w.r.leaseEvents(testCluster, w.cache).Create(t.Context(), event.CreateEvent{Object: w.lease()}, newQueue(t))
 	if got := w.renew(thisCluster); len(got) != 1 {

@@ -81,8 +81,8 @@ func (t *heartbeatTracker) add(endpoint string, target *workloadv1alpha1.SyncTar
 }
 
 // observeLease takes in a version of the Lease of a target that the watch of the endpoint has delivered. The first one is no
-// heartbeat. It returns whether a pass is needed, because a verdict may change or because status.lastHeartbeatTime is to be written from now
-// on, and whether this ends a stall of the watch.
+// heartbeat. It returns whether a pass is needed, because a verdict may change or because status.lastHeartbeatTime is to be written
+// from now on, and whether this ends a stall of the watch.
 func (t *heartbeatTracker) observeLease(endpoint string, uid types.UID, shown heartbeat) (needsPass, recovered bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

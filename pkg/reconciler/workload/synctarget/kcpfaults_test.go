@@ -84,7 +84,7 @@ func TestPersistentFailureInPullMode(t *testing.T) {
 	for range 3 {
 		w.clock.Step(threshold / 2)
 		w.wake()
-		w.r.installed.forgetIdentity(testUID)
+		w.r.installCache.forgetIdentity(testUID)
 		if _, err := w.reconcile(); err == nil {
 			t.Fatal("no error")
 		}
@@ -108,7 +108,7 @@ func TestInternalError(t *testing.T) {
 	fail := func() {
 		t.Helper()
 		w.wake()
-		w.r.installed.forgetIdentity(testUID)
+		w.r.installCache.forgetIdentity(testUID)
 		if _, err := w.reconcile(); err == nil {
 			t.Fatal("no error")
 		}
@@ -198,7 +198,7 @@ func TestTokenOfALivingSyncerIsKept(t *testing.T) {
 	w.beat(w.clock.Now())
 	w.settle()
 	w.r.tokens.forget(testUID) // as a restart does
-	w.r.installed.forgetIdentity(testUID)
+	w.r.installCache.forgetIdentity(testUID)
 	w.tokenErr = apierrors.NewUnauthorized("the cache of this server is empty")
 	w.pass()
 	if got := w.tokenUID(); got != before {

@@ -53,14 +53,14 @@ const (
 func massLimit(targets int) int { return max(massMinimum, targets*massPercent/100) }
 
 // silenceIndex holds what is asked about all targets of one endpoint when one of them falls silent, so that the answer does not
-// need all of them. The moments, at which targets reach the threshold, are sorted.
+// need all of them. The times are those at which targets reach the threshold.
 type silenceIndex struct {
 	// alive are those of the targets whose heartbeats arrive.
-	alive moments
-	// fallen are those of the targets whose silence is verified or paused, and began while their heartbeats were arriving.
-	fallen moments
-	// found are when the targets fell silent whose silence was there at first sight, and lasts.
-	found moments
+	alive sortedTimes
+	// fellSilent are those of the targets whose silence is verified or paused, and began while their heartbeats were arriving.
+	fellSilent sortedTimes
+	// foundSilent are when the targets fell silent whose silence was there at first sight, and lasts.
+	foundSilent sortedTimes
 	// paused is how many targets wait for a mass silence to end.
 	paused int
 }
@@ -74,8 +74,8 @@ func (t *heartbeatTracker) put(uid types.UID, record heartbeatRecord) {
 		index = &silenceIndex{}
 		t.byEndpoint[record.endpoint] = index
 	}
-	if of := index.momentsOf(record); of != nil {
-		of.add(record.fellAt(t.threshold))
+	if of := index.timesOf(record); of != nil {
+		of.add(record.silentAt(t.threshold))
 	}
 	if record.silence == silencePaused {
 		index.paused++
@@ -90,23 +90,23 @@ func (t *heartbeatTracker) drop(uid types.UID) {
 	}
 	delete(t.targets, uid)
 	index := t.byEndpoint[record.endpoint]
-	if of := index.momentsOf(record); of != nil {
-		of.remove(record.fellAt(t.threshold))
+	if of := index.timesOf(record); of != nil {
+		of.remove(record.silentAt(t.threshold))
 	}
 	if record.silence == silencePaused {
 		index.paused--
 	}
 }
 
-// momentsOf returns the moments among which a target counts, or nil.
-func (i *silenceIndex) momentsOf(record heartbeatRecord) *moments {
+// timesOf returns the times among which a target counts, or nil.
+func (i *silenceIndex) timesOf(record heartbeatRecord) *sortedTimes {
 	switch {
 	case record.alive:
 		return &i.alive
 	case record.fellSilent:
-		return &i.fallen
+		return &i.fellSilent
 	case !record.foundSilent.IsZero():
-		return &i.found
+		return &i.foundSilent
 	}
 	return nil
 }
@@ -114,8 +114,8 @@ func (i *silenceIndex) momentsOf(record heartbeatRecord) *moments {
 // massSilence tells whether a target, whose heartbeats were arriving, falls silent together with many others of its endpoint.
 func (t *heartbeatTracker) massSilence(record heartbeatRecord, now time.Time) bool {
 	index, at := t.byEndpoint[record.endpoint], record.silentSince().Add(t.threshold)
-	sending := len(index.alive) + len(index.fallen.from(at.Add(-massWindow)))
-	return fallTogether(at, index.alive.until(now.Add(overdue(t.threshold))), index.fallen, massLimit(sending))
+	sending := len(index.alive) + len(index.fellSilent.from(at.Add(-massWindow)))
+	return fallSilentTogether(at, index.alive.until(now.Add(overdue(t.threshold))), index.fellSilent, massLimit(sending))
 }
 
 // hasPaused tells whether a target of the endpoint waits for a mass silence to end.
@@ -124,39 +124,41 @@ func (t *heartbeatTracker) hasPaused(endpoint string) bool {
 	return index != nil && index.paused > 0
 }
 
-// moments are sorted. Equal ones may occur.
-type moments []time.Time
+// sortedTimes are in ascending order. Equal ones may occur.
+type sortedTimes []time.Time
 
-func (m *moments) add(at time.Time) {
+func (m *sortedTimes) add(at time.Time) {
 	i, _ := slices.BinarySearchFunc(*m, at, time.Time.Compare)
 	*m = slices.Insert(*m, i, at)
 }
 
-func (m *moments) remove(at time.Time) {
+func (m *sortedTimes) remove(at time.Time) {
 	if i, found := slices.BinarySearchFunc(*m, at, time.Time.Compare); found {
 		*m = slices.Delete(*m, i, i+1)
 	}
 }
 
-// from returns the moments that are not before at.
-func (m moments) from(at time.Time) moments {
+// from returns the times that are not before at.
+func (m sortedTimes) from(at time.Time) sortedTimes {
 	i, _ := slices.BinarySearchFunc(m, at, time.Time.Compare)
 	return m[i:]
 }
 
-// until returns the moments that are not after at.
-func (m moments) until(at time.Time) moments {
+// until returns the times that are not after at.
+func (m sortedTimes) until(at time.Time) sortedTimes {
 	i, _ := slices.BinarySearchFunc(m, at.Add(1), time.Time.Compare)
 	return m[:i]
 }
 
-// within returns how many moments lie within the massWindow that begins at start.
-func (m moments) within(start time.Time) int { return len(m.from(start).until(start.Add(massWindow))) }
+// within returns how many times lie within the massWindow that begins at start.
+func (m sortedTimes) within(start time.Time) int {
+	return len(m.from(start).until(start.Add(massWindow)))
+}
 
-// fallTogether tells whether more than limit moments of a and b lie within one massWindow that contains at, which is one of them.
-// It ends at the first such window, so a large number of moments makes it no slower.
-func fallTogether(at time.Time, a, b moments, limit int) bool {
-	for _, starts := range []moments{a, b} {
+// fallSilentTogether tells whether more than limit times of a and b lie within one massWindow that contains at, which is one of them.
+// It ends at the first such window, so a large number of times makes it no slower.
+func fallSilentTogether(at time.Time, a, b sortedTimes, limit int) bool {
+	for _, starts := range []sortedTimes{a, b} {
 		for _, start := range starts.from(at.Add(-massWindow)).until(at) {
 			if a.within(start)+b.within(start) > limit {
 				return true

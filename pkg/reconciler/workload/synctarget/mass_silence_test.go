@@ -27,9 +27,9 @@ func TestFallTogether(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	tests := map[string]struct {
 		reason string
-		// moments are in seconds after at.
-		moments []int
-		want    int
+		// times are in seconds after at.
+		times []int
+		want  int
 	}{
 		"alone":               {"", []int{0}, 1},
 		"at once":             {"", []int{0, 0, 0}, 3},
@@ -43,17 +43,17 @@ func TestFallTogether(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			for split := range len(tc.moments) + 1 { // which of the moments are of one kind makes no difference
-				var of [2]moments
-				for i, s := range tc.moments {
+			for split := range len(tc.times) + 1 { // which of the times are of one kind makes no difference
+				var of [2]sortedTimes
+				for i, s := range tc.times {
 					kind := &of[0]
 					if i >= split {
 						kind = &of[1]
 					}
 					kind.add(at.Add(time.Duration(s) * time.Second))
 				}
-				if !fallTogether(at, of[0], of[1], tc.want-1) || fallTogether(at, of[0], of[1], tc.want) {
-					t.Errorf("%s\nnot %d moments lie in one window", tc.reason, tc.want)
+				if !fallSilentTogether(at, of[0], of[1], tc.want-1) || fallSilentTogether(at, of[0], of[1], tc.want) {
+					t.Errorf("%s\nnot %d times lie in one window", tc.reason, tc.want)
 				}
 			}
 		})

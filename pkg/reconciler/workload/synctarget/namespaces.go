@@ -117,7 +117,7 @@ func (p namespacePlan) oneOfEachName() {
 }
 
 // closeNamespaces takes the syncer's rights in the workspace back where it has left nothing of its own or was never let in. Each
-// Assignment is read live before, and mayRevoke is asked about that. One that fails keeps no other from being closed.
+// Assignment is read live before, and mayRevoke is asked about that. The failure of one does not stop the others.
 func (r *Reconciler) closeNamespaces(ctx context.Context, s *scope, plan *namespacePlan, mayRevoke func(*workloadv1alpha1.Assignment) bool) error {
 	drained := plan.in(namespaceDrained)
 	if len(drained) == 0 {
@@ -127,7 +127,7 @@ func (r *Reconciler) closeNamespaces(ctx context.Context, s *scope, plan *namesp
 	if err != nil {
 		return err
 	}
-	err = together(drained, func(n *assignedNamespace) error {
+	err = forEachNamespace(drained, func(n *assignedNamespace) error {
 		if n.outdated = live.UID != s.target.UID; n.outdated {
 			return nil
 		}
@@ -164,7 +164,7 @@ func (s *scope) readAssignment(ctx context.Context, n *assignedNamespace, needed
 
 // revoke takes the syncer's rights in a Namespace of the workspace back.
 func (r *Reconciler) revoke(ctx context.Context, s *scope, n *assignedNamespace) error {
-	r.installed.forgetNamespace(s.target.UID, n.Name)
+	r.installCache.forgetNamespace(s.target.UID, n.Name)
 	waiting, done, err := agent.Revoke(ctx, s.upstream, s.target.Name, s.key, n.Name)
 	switch {
 	case err != nil:
@@ -182,9 +182,9 @@ func (r *Reconciler) revoke(ctx context.Context, s *scope, n *assignedNamespace)
 	return nil
 }
 
-// beginCleanup sets what is left to do in a Namespace after the rights of the syncer are gone. The downstream Namespace is removed by an
-// installation, or by the second step of a deletion. Nothing is left to do where there is none of the controller's making, or where
-// the controller has given up removing it: then the message says what may still run.
+// beginCleanup sets what is left to do in a Namespace after the rights of the syncer are gone. The downstream Namespace is removed
+// by an installation, or by the second step of a deletion. Nothing is left to do where there is none of the controller's making, or
+// where the controller has given up removing it: then the message says what may still run.
 func (r *Reconciler) beginCleanup(s *scope, n *assignedNamespace) {
 	hasReported := isWithdrawal(n.Assignment) && isWithdrawn(n.Assignment)
 	isAbandoned := !s.target.DeletionTimestamp.IsZero() && r.deletions.step(s.target, stepAgent).abandoned

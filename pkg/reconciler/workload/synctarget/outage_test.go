@@ -65,7 +65,7 @@ func TestKcpOutage(t *testing.T) {
 		}
 		for range 2 {
 			w.clock.Step(threshold / 2)
-			w.r.installed.forgetIdentity(testUID)
+			w.r.installCache.forgetIdentity(testUID)
 			if _, err := w.reconcile(); err == nil {
 				t.Error("no error")
 			}
@@ -106,7 +106,7 @@ func TestHiccup(t *testing.T) {
 			t.Run(name+", "+request, func(t *testing.T) {
 				w := usual(t)
 				w.ready()
-				w.r.installed.forgetIdentity(testUID)
+				w.r.installCache.forgetIdentity(testUID)
 				w.kcp.refuse = func(r string) error {
 					if strings.HasPrefix(r, request) {
 						return err
@@ -248,7 +248,7 @@ func TestLeftMeanwhile(t *testing.T) {
 		return nil
 	}
 	w.pass()
-	if len(w.r.heartbeats.targets)+len(w.r.installed.byUID)+len(w.r.tokens.proven) != 0 || len(w.clusters.forgotten) != 1 {
-		t.Errorf("remembered: %v, %v, %v; closed: %v", w.r.heartbeats.targets, w.r.installed.byUID, w.r.tokens.proven, w.clusters.forgotten)
+	if len(w.r.heartbeats.targets)+len(w.r.installCache.byUID)+len(w.r.tokens.proven) != 0 || len(w.clusters.forgotten) != 1 {
+		t.Errorf("remembered: %v, %v, %v; closed: %v", w.r.heartbeats.targets, w.r.installCache.byUID, w.r.tokens.proven, w.clusters.forgotten)
 	}
 }

@@ -197,8 +197,8 @@ func TestReportDuringAPass(t *testing.T) {
 	}
 }
 
-// wake is a sign from the physical cluster, as relay takes it in.
-func (w *world) wake() { w.r.installed.forget(testUID) }
+// wake is a sign from the physical cluster, as enqueueChanged takes it in.
+func (w *world) wake() { w.r.installCache.forget(testUID) }
 
 // TestSignDuringAPass: what changes while everything is looked at may have been looked at before, and is looked at again.
 func TestSignDuringAPass(t *testing.T) {

@@ -62,7 +62,7 @@ func (r *Reconciler) verifyRevoked(ctx context.Context, s *scope, plan namespace
 	r.revocations.keep(s.target.UID, plan.items)
 	// The rights are by the name of the Namespace: another one of the name may have them.
 	others := plan.in(namespaceOpening, namespaceReopening, namespaceOpen, namespaceDraining, namespaceReleasing, namespaceDrained, namespaceCleaningUp)
-	return together(plan.in(namespaceRevoked), func(n *assignedNamespace) error {
+	return forEachNamespace(plan.in(namespaceRevoked), func(n *assignedNamespace) error {
 		if r.revocations.has(s.target.UID, n.Assignment) || slices.ContainsFunc(others, func(other *assignedNamespace) bool { return other.Name == n.Name }) {
 			return nil
 		}

@@ -233,7 +233,7 @@ func (r *rollouts) log(logger logr.Logger, records []*rolloutRecord, d rollout.D
 // runRollouts queues the SyncTargets that need a pass.
 func (r *Reconciler) runRollouts(logger logr.Logger, q queue) {
 	for uid, req := range r.rollouts.next(logger, r.heartbeats.lastChange) {
-		r.installed.forget(uid)
+		r.installCache.forget(uid)
 		q.Add(req)
 	}
 }

@@ -285,7 +285,7 @@ func TestTokenWhilePending(t *testing.T) {
 	if err := w.kcp.issue(t.Context(), client.ObjectKey{Namespace: testNamespace(), Name: agent.TokenSecretName}); err != nil {
 		t.Fatal(err)
 	}
-	w.r.installed.forgetIdentity(testUID) // as the event of the Secret does
+	w.r.installCache.forgetIdentity(testUID) // as the event of the Secret does
 	w.pass()
 	var secret corev1.Secret
 	if err := w.there.raw.Get(t.Context(), client.ObjectKey{Namespace: testNamespace(), Name: "kcp"}, &secret); err != nil {

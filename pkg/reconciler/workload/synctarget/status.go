@@ -136,13 +136,13 @@ func (r *Reconciler) announce(s *scope, before, after *workloadv1alpha1.SyncTarg
 		r.Events.Event(s.clusterName, after, eventType, now.Reason, now.Message)
 	}
 	if before.Status.Phase != workloadv1alpha1.PhaseReady && after.Status.Phase == workloadv1alpha1.PhaseReady &&
-		meta.FindStatusCondition(before.Status.Conditions, workloadv1alpha1.ConditionReady) != nil && !wasReady(before) {
+		meta.FindStatusCondition(before.Status.Conditions, workloadv1alpha1.ConditionReady) != nil && !leftPending(before) {
 		r.Metrics.becameReady(r.Clock.Since(after.CreationTimestamp.Time))
 	}
 }
 
-// wasReady reports whether the target left Pending before.
-func wasReady(target *workloadv1alpha1.SyncTarget) bool {
+// leftPending reports whether the target left Pending before.
+func leftPending(target *workloadv1alpha1.SyncTarget) bool {
 	return target.Status.Phase == workloadv1alpha1.PhaseNotReady
 }
 

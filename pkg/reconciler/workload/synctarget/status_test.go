@@ -233,7 +233,7 @@ func TestEventsOnlyOnChange(t *testing.T) {
 	w.beat(w.clock.Now())
 	said("alive again", "Normal Ready: Syncer is healthy and ready")
 	w.clusters.cluster = &physical{server: w.there.server, id: otherCluster}
-	w.r.installed.forget(testUID)
+	w.r.installCache.forget(testUID)
 	w.pass()
 	if len(w.events.events) != 1 || !strings.HasPrefix(w.events.events[0], "Warning ClusterMismatch: ") {
 		t.Errorf("another cluster: %q", w.events.events)

@@ -50,14 +50,14 @@ func (r *Reconciler) agentConfig(s *scope, namespaceLabels map[string]map[string
 // identity returns what ensureIdentity does. An identity that was found right is not read again in each pass of an installation
 // that takes many, such as one that waits for the physical cluster. A syncer that has fallen silent may have lost it.
 func (r *Reconciler) identity(ctx context.Context, s *scope, in installAttempt) ([]byte, *verdict, error) {
-	inputs := in.round.inputs
+	inputs := in.inspection.inputs
 	hasFallenSilent := s.target.Status.LastHeartbeatTime != nil && r.isSilent(s)
-	if token, known := r.installed.identity(s.target.UID, inputs, r.Clock.Now()); known && !hasFallenSilent {
+	if token, known := r.installCache.identity(s.target.UID, inputs, r.Clock.Now()); known && !hasFallenSilent {
 		return token, nil, nil
 	}
 	token, stop, err := r.ensureIdentity(ctx, s, in.cfg)
 	if err == nil && stop == nil {
-		r.installed.putIdentity(s.target.UID, inputs, token, r.Clock.Now())
+		r.installCache.putIdentity(s.target.UID, inputs, token, r.Clock.Now())
 	}
 	return token, stop, err
 }
@@ -71,7 +71,7 @@ func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Con
 				return nil, nil, err
 			}
 		}
-		v, err := r.refused(ctx, s, "workspace", err, func(ctx context.Context) (string, bool, error) {
+		v, err := r.verdictOfApply(ctx, s, "workspace", err, func(ctx context.Context) (string, bool, error) {
 			return agent.RemoveIdentityLeftovers(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
 		})
 		return nil, v, err

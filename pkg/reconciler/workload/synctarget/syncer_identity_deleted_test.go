@@ -35,7 +35,7 @@ func (w *world) deleteIdentity() {
 			w.t.Fatal(err)
 		}
 	}
-	w.r.installed.forgetIdentity(testUID) // as the event of the token Secret does
+	w.r.installCache.forgetIdentity(testUID) // as the event of the token Secret does
 }
 
 // identityObjects are the token Secret and the ServiceAccount, as far as they are there.
@@ -54,7 +54,7 @@ func TestIdentityDeletedByHand(t *testing.T) {
 			w.settle()
 			if name == "push" {
 				w.rollOut()
-				w.r.installed.forget(testUID)
+				w.r.installCache.forget(testUID)
 			}
 			w.beat(w.clock.Now())
 			w.settle()
@@ -121,7 +121,7 @@ func TestServiceAccountDeletedByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.kcp.token = "another.payload.signature"
-	w.r.installed.forgetIdentity(testUID) // as the event of the token Secret does
+	w.r.installCache.forgetIdentity(testUID) // as the event of the token Secret does
 	w.pass()
 	var installed corev1.Secret
 	if err := w.kcp.raw.Get(t.Context(), client.ObjectKeyFromObject(token), &installed); err != nil {

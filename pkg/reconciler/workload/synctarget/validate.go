@@ -68,7 +68,7 @@ func (r *Reconciler) validateKubeconfig(s *scope, secret *corev1.Secret, kubecon
 // disconnect drops the physical cluster to which the user's kubeconfig no longer leads: credentials that were withdrawn
 // are not used again.
 func (r *Reconciler) disconnect(s *scope) {
-	r.installed.forget(s.target.UID)
+	r.installCache.forget(s.target.UID)
 	r.physical.Forget(s.pclusterID())
 }
 

@@ -77,8 +77,8 @@ func WatchedByObject() map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{&coordinationv1.Lease{}: {Label: labels.NewSelector().Add(*ours)}}
 }
 
-// SetupWithManager wires the watches and the indexes. Events on woken reconcile the target that they name.
-func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager, workers int, woken <-chan pcluster.ID) error {
+// SetupWithManager wires the watches and the indexes. Events on changedClusters reconcile the target that they name.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager, workers int, changedClusters <-chan pcluster.ID) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
@@ -112,21 +112,21 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr mcmanager.Manager
 		return fmt.Errorf("watching: %w", err)
 	}
 	return c.Watch(source.TypedFunc[mcreconcile.Request](func(ctx context.Context, q queue) error {
-		go r.relay(ctx, woken, q)
+		go r.enqueueChanged(ctx, changedClusters, q)
 		go wait.UntilWithContext(ctx, func(context.Context) { r.runRollouts(mgr.GetLogger(), q) }, rolloutInterval)
 		return nil
 	}))
 }
 
-// relay enqueues the SyncTarget of a physical cluster in which something has changed, or that answers again, and drops what is known of
-// its installation.
-func (r *Reconciler) relay(ctx context.Context, woken <-chan pcluster.ID, q queue) {
+// enqueueChanged enqueues the SyncTarget of a physical cluster in which something has changed, or that answers again, and drops
+// what is known of its installation.
+func (r *Reconciler) enqueueChanged(ctx context.Context, changedClusters <-chan pcluster.ID, q queue) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case id := <-woken:
-			r.installed.forget(types.UID(id.UID))
+		case id := <-changedClusters:
+			r.installCache.forget(types.UID(id.UID))
 			q.Add(request(multicluster.ClusterName(id.ClusterName), id.Name))
 		}
 	}

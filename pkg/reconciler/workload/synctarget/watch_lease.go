@@ -28,7 +28,7 @@ func (r *Reconciler) leaseEvents(clusterName multicluster.ClusterName, _ cluster
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { observe(ctx, e.ObjectNew, q) },
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
 			if name, uid, ok := leaseOwner(clusterName, e.Object.(*coordinationv1.Lease)); ok && r.engagements.has(clusterName, uid, name) {
-				r.installed.forgetIdentity(uid)
+				r.installCache.forgetIdentity(uid)
 				q.Add(request(clusterName, name))
 			}
 		},

@@ -30,7 +30,7 @@ func (r *Reconciler) secretEvents(clusterName multicluster.ClusterName, cl clust
 			return nil
 		}
 		if owner := ownerOf(ctx, cl, secret); owner != nil {
-			r.installed.forgetIdentity(owner.UID)
+			r.installCache.forgetIdentity(owner.UID)
 			targets.Items = append(targets.Items, *owner)
 		}
 		return targets.Items
@@ -101,7 +101,7 @@ func (r *Reconciler) bindingEvents(clusterName multicluster.ClusterName, cl clus
 				return
 			}
 			for i := range targets.Items {
-				r.installed.forgetIdentity(targets.Items[i].UID)
+				r.installCache.forgetIdentity(targets.Items[i].UID)
 				q.Add(request(clusterName, targets.Items[i].Name))
 			}
 		},

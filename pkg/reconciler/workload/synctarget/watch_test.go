@@ -140,7 +140,7 @@ func TestTargetEvents(t *testing.T) {
 	if got := queued(q); len(got) != 0 {
 		t.Errorf("a deletion queued %q", got)
 	}
-	if len(w.r.heartbeats.targets)+len(w.r.installed.byUID)+len(w.r.tokens.proven) != 0 || len(w.clusters.forgotten) != 1 {
+	if len(w.r.heartbeats.targets)+len(w.r.installCache.byUID)+len(w.r.tokens.proven) != 0 || len(w.clusters.forgotten) != 1 {
 		t.Error("a target that is gone is remembered")
 	}
 }
@@ -175,13 +175,13 @@ func TestSecretEvents(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, newTarget(), refersTo("edge-2", "default", "edge-1"), refersTo("edge-3", "other", "edge-1"))
-			w.r.installed.put(testUID, [32]byte{}, verdict{requeueAfter: time.Hour}, w.clock.Now())
+			w.r.installCache.put(testUID, [32]byte{}, verdict{requeueAfter: time.Hour}, w.clock.Now())
 			q := newQueue(t)
 			w.r.secretEvents(testCluster, w.cache).Update(t.Context(), event.UpdateEvent{ObjectOld: tc.secret, ObjectNew: tc.secret}, q)
 			if diff := cmp.Diff(tc.want, queued(q)); diff != "" {
 				t.Errorf("%s\nqueued: -want +got\n%s", tc.reason, diff)
 			}
-			if woken := len(w.r.installed.byUID) == 0; woken != tc.wakes {
+			if woken := len(w.r.installCache.byUID) == 0; woken != tc.wakes {
 				t.Errorf("%s\nwoken = %t, want %t", tc.reason, woken, tc.wakes)
 			}
 		})
@@ -225,16 +225,16 @@ func TestBindingEvents(t *testing.T) {
 
 func TestRelay(t *testing.T) {
 	w := usual(t)
-	w.r.installed.put(testUID, [32]byte{}, verdict{requeueAfter: time.Hour}, w.clock.Now())
+	w.r.installCache.put(testUID, [32]byte{}, verdict{requeueAfter: time.Hour}, w.clock.Now())
 	ctx, cancel := context.WithCancel(t.Context())
-	woken, q, ended := make(chan pcluster.ID), newQueue(t), make(chan struct{})
-	go func() { w.r.relay(ctx, woken, q); close(ended) }()
-	woken <- pcluster.ID{ClusterName: testCluster, Name: testName, UID: testUID}
+	changedClusters, q, ended := make(chan pcluster.ID), newQueue(t), make(chan struct{})
+	go func() { w.r.enqueueChanged(ctx, changedClusters, q); close(ended) }()
+	changedClusters <- pcluster.ID{ClusterName: testCluster, Name: testName, UID: testUID}
 	req, _ := q.Get()
 	if req != request(testCluster, testName) {
 		t.Errorf("queued %v", req)
 	}
-	if len(w.r.installed.byUID) != 0 {
+	if len(w.r.installCache.byUID) != 0 {
 		t.Error("a sign does not lead to a new look")
 	}
 	cancel()

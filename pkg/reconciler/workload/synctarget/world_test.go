@@ -166,7 +166,7 @@ func (w *world) ready() {
 	w.t.Helper()
 	w.settle()
 	w.rollOut()
-	w.r.installed.forget(testUID)
+	w.r.installCache.forget(testUID)
 	w.beat(w.clock.Now())
 	w.settle()
 	if got := w.condition(workloadv1alpha1.ConditionReady); got != "True Ready: Syncer is healthy and ready" {

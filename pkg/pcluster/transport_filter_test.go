@@ -47,7 +47,7 @@ func TestSwitchedProtocol(t *testing.T) {
 			go func() {
 				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/api/v1/namespaces"+query, nil)
 				if err == nil {
-					_, err = cluster.border.RoundTrip(r)
+					_, err = cluster.answerFilter.RoundTrip(r)
 				}
 				failed <- err
 			}()
@@ -95,7 +95,7 @@ func TestBodyEndsWithRequest(t *testing.T) {
 		}, `the server at "edge:6443" does not answer in time`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := &border{host: "edge:6443", next: roundTripper(func(*http.Request) (*http.Response, error) {
+			b := &answerFilter{host: "edge:6443", next: roundTripper(func(*http.Request) (*http.Response, error) {
 				header := http.Header{"Content-Type": {"application/json"}}
 				return &http.Response{StatusCode: http.StatusOK, Header: header, Body: newEndless()}, nil
 			})}
@@ -118,7 +118,7 @@ func TestLargeAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clusters, _ := startClusters(t, nil, nil)
 		read := func(clusterName string, size int, limit time.Duration) (end context.CancelFunc, answer chan error) {
-			b := &border{
+			b := &answerFilter{
 				host:    "edge:6443",
 				reserve: func(ctx context.Context) error { return clusters.reserve(ctx, clusterName) },
 				next: roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -166,7 +166,7 @@ func TestLargeAnswers(t *testing.T) {
 			t.Error("more large answers than a workspace may have")
 		}
 		time.Sleep(time.Second)
-		if err := <-waits; !errors.Is(err, errBusy) || isDeadly(err) || isVerdict(err) {
+		if err := <-waits; !errors.Is(err, errBusy) || endsContact(err) || isAboutCluster(err) {
 			t.Errorf("after waiting in vain: %v", err)
 		}
 		_, waits = read("a", largeAnswer, time.Second)
