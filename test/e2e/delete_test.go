@@ -1,9 +1,9 @@
 package e2e
 
 import (
-	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -84,17 +84,19 @@ func TestDeleteWorkspace(t *testing.T) {
 	requireNothingLeft(t, downstream(t), target.Status.Key)
 }
 
-// clusterGone deletes a target whose cluster does not answer: by the deadline, and at once when abandoned. A later
-// target of the same name clears away what was left.
-func clusterGone(t *testing.T) {
+// clusterGone deletes two targets whose cluster does not answer: one ends by the deadline, the other as soon as it is abandoned. Later
+// targets of the same names clear away what was left.
+func clusterGone(t *testing.T, outage *outagePart) {
 	n := newTenant(t)
 	n.cluster = secondCluster
-	byDeadline, abandoned := n.register("edge-1"), n.register("edge-2")
+	registered := n.registerAll(secondCluster, "edge-1", "edge-2")
+	byDeadline, abandoned := registered[0], registered[1]
 
-	require.NoError(t, env.Partition(t.Context(), secondCluster))
-	t.Cleanup(func() { _ = env.Heal(context.Background(), secondCluster) })
+	outage.begin(t)
 
+	deleted := time.Now()
 	require.NoError(t, n.Delete(t.Context(), abandoned))
+	require.NoError(t, n.Delete(t.Context(), byDeadline))
 	n.await("edge-2", "Deployed", "RemovalFailed", "cannot be removed", workloadv1alpha1.AnnotationAbandon)
 	change(n, syncTarget("edge-2"), func(st *workloadv1alpha1.SyncTarget) {
 		st.Annotations = map[string]string{workloadv1alpha1.AnnotationAbandon: "true"}
@@ -105,26 +107,34 @@ func clusterGone(t *testing.T) {
 		return strings.Contains(all, "abandoned by annotation"), all
 	})
 
-	require.NoError(t, n.Delete(t.Context(), byDeadline))
 	n.awaitGoneWithin(deadline+patience, byDeadline)
-	requireNothingLeft(t, n, byDeadline.Status.Key)
+	assert.GreaterOrEqual(t, time.Since(deleted), deadline, "it is not given up before the deadline")
+	for _, gone := range registered {
+		requireNothingLeft(t, n, gone.Status.Key)
+	}
 	n.eventually("a Warning names what is left", func() (bool, string) {
 		all := strings.Join(n.events(byDeadline), "\n")
 		return strings.Contains(all, "Warning Abandoned") && strings.Contains(all, n.namespaceOf("edge-1")), all
 	})
 
-	require.NoError(t, env.Heal(t.Context(), secondCluster))
+	outage.end(t)
 	require.NoError(t, n.physical().Get(t.Context(), client.ObjectKey{Name: n.namespaceOf("edge-1")}, &corev1.Namespace{}), "left behind, as the Warning said")
-	for _, name := range []string{"edge-1", "edge-2"} {
-		again := syncTarget(name)
+	for _, gone := range registered {
+		again := syncTarget(gone.Name)
 		again.Spec.Cluster = secondCluster
 		require.NoError(t, n.Create(t.Context(), again))
+	}
+	var again []*workloadv1alpha1.SyncTarget
+	for _, name := range []string{"edge-1", "edge-2"} {
 		n.await(name, "Deployed", "Deployed")
 		target := n.await(name, "Ready", "Ready")
 		namespace := &corev1.Namespace{}
 		require.NoError(t, n.physical().Get(t.Context(), client.ObjectKey{Name: n.namespaceOf(name)}, namespace))
 		assert.Equal(t, string(target.UID), namespace.Labels[workloadv1alpha1.LabelUID])
+		again = append(again, target)
 		require.NoError(t, n.Delete(t.Context(), target))
+	}
+	for _, target := range again {
 		n.awaitGone(target)
 		requireNothingLeft(t, n.physical(), target.Status.Key)
 	}

@@ -129,7 +129,7 @@ func (s *shop) bindClaim(name string) {
 }
 
 // placementFailover cuts the second cluster off, and connects it again. What becomes of a Namespace there its Placement says.
-func placementFailover(t *testing.T) {
+func placementFailover(t *testing.T, outage *outagePart) {
 	n := newTenant(t)
 	n.bindCompute()
 	near := n.registerIn("cluster-1", "near", "a")
@@ -156,8 +156,7 @@ func placementFailover(t *testing.T) {
 	}
 	rooted.far.bindClaim("disk")
 
-	require.NoError(t, env.Partition(t.Context(), secondCluster))
-	t.Cleanup(func() { _ = env.Heal(context.Background(), secondCluster) })
+	outage.begin(t)
 	n.await("far", "Ready", "Unhealthy")
 	for _, p := range []*placedPair{moves, returns, leaves} {
 		n.awaitRunning(p.near.namespace, "near")
@@ -171,7 +170,7 @@ func placementFailover(t *testing.T) {
 	n.awaitRunning("stays", "far")
 	waits.near.awaitNoNamespace(waits.near.counterpart)
 
-	require.NoError(t, env.Heal(t.Context(), secondCluster))
+	outage.end(t)
 	n.await("far", "Ready", "Ready")
 	for _, p := range []*placedPair{moves, waits} {
 		n.awaitOnly(p.near.namespace, "near")
