@@ -5,13 +5,16 @@ import (
 	"strings"
 	"testing"
 
+	kstatus "github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	crdvalidation "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
 )
@@ -24,7 +27,7 @@ const (
 
 // TestIsValid: an API server accepts the definition, of which it estimates what its rules may cost at most.
 func TestIsValid(t *testing.T) {
-	crd := definition(t)
+	crd := definition(t, "synctargets")
 	apiextensionsv1.SetDefaults_CustomResourceDefinition(crd)
 	apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&crd.Spec)
 	var internal apiextensions.CustomResourceDefinition
@@ -37,9 +40,9 @@ func TestIsValid(t *testing.T) {
 	}
 }
 
-func definition(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
+func definition(t *testing.T, resource string) *apiextensionsv1.CustomResourceDefinition {
 	t.Helper()
-	content, err := os.ReadFile("bases/workload.kcp.io_synctargets.yaml")
+	content, err := os.ReadFile("bases/workload.kcp.io_" + resource + ".yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,19 +76,39 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// refusedFields validates a SyncTarget as an API server does, with the rules in CEL and their limit of cost.
-func refusedFields(t *testing.T, text string) (fields []string) {
+// TestStatusBeforeFirstPass: what the controller has yet to look at is not taken for done by tools that compare generations, as kstatus
+// and so Flux does.
+func TestStatusBeforeFirstPass(t *testing.T) {
+	for _, resource := range []string{"synctargets", "placements"} {
+		_, structural := schemas(t, resource)
+		object := map[string]any{"metadata": map[string]any{"generation": int64(1)}, "spec": map[string]any{}}
+		defaulting.Default(object, structural)
+		if result, err := kstatus.Compute(&unstructured.Unstructured{Object: object}); err != nil || result.Status != kstatus.InProgressStatus {
+			t.Errorf("%s: %+v, %v, want InProgress", resource, result, err)
+		}
+	}
+}
+
+// schemas returns the schema of a resource, internally and as a structural one.
+func schemas(t *testing.T, resource string) (*apiextensions.JSONSchemaProps, *schema.Structural) {
 	t.Helper()
-	crd := definition(t)
 	var internal apiextensions.JSONSchemaProps
-	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(crd.Spec.Versions[0].Schema.OpenAPIV3Schema, &internal, nil); err != nil {
+	external := definition(t, resource).Spec.Versions[0].Schema.OpenAPIV3Schema
+	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(external, &internal, nil); err != nil {
 		t.Fatal(err)
 	}
 	structural, err := schema.NewStructural(&internal)
 	if err != nil {
 		t.Fatal(err)
 	}
-	validator, _, err := validation.NewSchemaValidator(&internal)
+	return &internal, structural
+}
+
+// refusedFields validates a SyncTarget as an API server does, with the rules in CEL and their limit of cost.
+func refusedFields(t *testing.T, text string) (fields []string) {
+	t.Helper()
+	internal, structural := schemas(t, "synctargets")
+	validator, _, err := validation.NewSchemaValidator(internal)
 	if err != nil {
 		t.Fatal(err)
 	}

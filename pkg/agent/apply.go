@@ -35,11 +35,24 @@ func Apply(ctx context.Context, c client.Client, objects []client.Object, owner 
 
 // ApplyDownstream applies what Downstream returns, and returns how many objects it had to write. The syncer's Pods are replaced when
 // their ServiceAccount has been. With Config.KeepSyncer it applies all but the Deployment and the Secret, of which it changes the token
-// alone. Its errors are Apply's.
+// alone. Then it deletes copies of pull secrets that the SyncTarget no longer names. Its errors are Apply's.
 func ApplyDownstream(ctx context.Context, c client.Client, cfg Config, owner string) (changed int, err error) {
+	apply := applySyncer
 	if cfg.KeepSyncer {
-		return applyAroundSyncer(ctx, c, cfg, owner)
+		apply = applyAroundSyncer
 	}
+	if changed, err = apply(ctx, c, cfg, owner); err != nil {
+		return changed, err
+	}
+	deleted, err := deleteUnreferencedPullSecrets(ctx, c, cfg)
+	if err != nil {
+		log.FromContext(ctx).Error(err, "Copies of pull secrets that are no longer named are left; deleting them is tried again")
+	}
+	return changed + deleted, nil
+}
+
+// applySyncer applies what Downstream returns.
+func applySyncer(ctx context.Context, c client.Client, cfg Config, owner string) (changed int, err error) {
 	objects := Downstream(cfg)
 	before := objects[:len(objects)-1] // all but the Deployment
 	if changed, err = Apply(ctx, c, before, owner); err != nil {
@@ -156,7 +169,11 @@ func mayApply(live, desired *unstructured.Unstructured) error {
 			return &ForeignError{Object: describe(desired), Where: whereOf(desired)}
 		}
 	case have[workloadv1alpha1.LabelKey] != want[workloadv1alpha1.LabelKey] || have[workloadv1alpha1.LabelUID] == "":
-		return &ForeignError{Object: describe(desired), Where: whereOf(desired)}
+		foreign := &ForeignError{Object: describe(desired), Where: whereOf(desired)}
+		if want[workloadv1alpha1.LabelPullSecret] != "" {
+			foreign.Remedy = "remove the namespace from its entry in spec.syncer.imagePullSecrets"
+		}
+		return foreign
 	case have[workloadv1alpha1.LabelUID] != want[workloadv1alpha1.LabelUID]:
 		return &LeftoverError{Object: describe(desired)}
 	}

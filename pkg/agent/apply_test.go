@@ -183,7 +183,7 @@ func TestApplyDropsWhatIsNoLongerWanted(t *testing.T) {
 	c := testConfig()
 	c.Target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{
 		NodeSelector: map[string]workloadv1alpha1.LabelValue{"disk": "ssd"}, Tolerations: []workloadv1alpha1.Toleration{{Operator: "Exists"}},
-		ImagePullSecrets: []workloadv1alpha1.LocalObjectReference{{Name: "mirror"}},
+		ImagePullSecrets: []workloadv1alpha1.ImagePullSecret{{Name: "mirror"}},
 	}
 	s := newServer(t)
 	mustApply(t, s, Downstream(c))

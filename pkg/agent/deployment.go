@@ -129,19 +129,29 @@ func (c *Config) environment() []corev1.EnvVar {
 		// Go would let the heap grow to twice of what is in use, also beyond the limit of the container.
 		{Name: "GOMEMLIMIT", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: "limits.memory"}}},
 	}
-	noProxy := c.Proxy.NoProxy
-	if c.Proxy.HTTPProxy != "" || c.Proxy.HTTPSProxy != "" {
+	proxy := c.syncerProxy()
+	noProxy := proxy.NoProxy
+	if proxy.HTTPProxy != "" || proxy.HTTPSProxy != "" {
 		// The proxy leads to kcp, not to the pod's own cluster; kubelet expands the address of that one.
 		noProxy = strings.TrimPrefix(noProxy+",$(KUBERNETES_SERVICE_HOST)", ",")
 	}
-	for _, proxy := range []corev1.EnvVar{
-		{Name: "HTTP_PROXY", Value: c.Proxy.HTTPProxy}, {Name: "HTTPS_PROXY", Value: c.Proxy.HTTPSProxy}, {Name: "NO_PROXY", Value: noProxy},
+	for _, variable := range []corev1.EnvVar{
+		{Name: "HTTP_PROXY", Value: proxy.HTTPProxy}, {Name: "HTTPS_PROXY", Value: proxy.HTTPSProxy}, {Name: "NO_PROXY", Value: noProxy},
 	} {
-		if proxy.Value != "" {
-			env = append(env, proxy)
+		if variable.Value != "" {
+			env = append(env, variable)
 		}
 	}
 	return env
+}
+
+// syncerProxy is the proxy that the SyncTarget names for its syncer, or else that of the service.
+func (c *Config) syncerProxy() Proxy {
+	if !hasOwnProxy(c.Target) {
+		return c.Proxy
+	}
+	own := c.Target.Spec.Syncer.Proxy
+	return Proxy{HTTPProxy: own.HTTPProxy, HTTPSProxy: own.HTTPSProxy, NoProxy: own.NoProxy}
 }
 
 // resources are the user's, entirely: a request of theirs beside a limit of ours might be no valid pair.
@@ -177,7 +187,7 @@ func tolerations(in []workloadv1alpha1.Toleration) []corev1.Toleration {
 	return out
 }
 
-func pullSecrets(in []workloadv1alpha1.LocalObjectReference) []corev1.LocalObjectReference {
+func pullSecrets(in []workloadv1alpha1.ImagePullSecret) []corev1.LocalObjectReference {
 	var out []corev1.LocalObjectReference
 	for _, ref := range in {
 		out = append(out, corev1.LocalObjectReference{Name: ref.Name})

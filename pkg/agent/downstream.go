@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"cmp"
+
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -9,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/syncer/options"
 )
 
@@ -16,10 +19,10 @@ import (
 func Downstream(c Config) []client.Object {
 	name := c.namespace()
 	namespace := &corev1.Namespace{TypeMeta: typeMeta("v1", "Namespace"), ObjectMeta: c.meta("", name)}
-	namespace.Labels["pod-security.kubernetes.io/enforce"] = "restricted"
+	enforcePodSecurity(namespace, cmp.Or(c.podSecurity().Syncer, workloadv1alpha1.PodSecurityRestricted))
 	subject := rbacv1.Subject{Kind: "ServiceAccount", Name: DeploymentName, Namespace: name}
 	rbac := rbacv1.SchemeGroupVersion.String()
-	return []client.Object{
+	objects := []client.Object{
 		namespace,
 		&corev1.ServiceAccount{
 			TypeMeta: typeMeta("v1", "ServiceAccount"), ObjectMeta: c.meta(name, DeploymentName),
@@ -39,7 +42,22 @@ func Downstream(c Config) []client.Object {
 			Subjects: []rbacv1.Subject{subject},
 		},
 		c.credentials(),
-		c.deployment(),
+	}
+	return append(append(objects, c.pullSecretCopies()...), c.deployment())
+}
+
+// podSecurity is that of the SyncTarget.
+func (c *Config) podSecurity() workloadv1alpha1.PodSecuritySpec {
+	if spec := c.Target.Spec.Syncer; spec != nil && spec.PodSecurity != nil {
+		return *spec.PodSecurity
+	}
+	return workloadv1alpha1.PodSecuritySpec{}
+}
+
+// enforcePodSecurity has a Namespace enforce a Pod Security Standard; none if level is empty.
+func enforcePodSecurity(namespace *corev1.Namespace, level workloadv1alpha1.PodSecurityLevel) {
+	if level != "" {
+		namespace.Labels["pod-security.kubernetes.io/enforce"] = string(level)
 	}
 }
 

@@ -20,6 +20,7 @@ func DownstreamNamespace(c Config, namespace string) []client.Object {
 	place := &corev1.Namespace{TypeMeta: typeMeta("v1", "Namespace"), ObjectMeta: c.meta("", name)}
 	place.Labels[workloadv1alpha1.LabelDownstreamNamespace] = c.key()
 	maps.Copy(place.Labels, CarriedLabels(c.NamespaceLabels[namespace]))
+	enforcePodSecurity(place, c.podSecurity().Workloads)
 	binding := &rbacv1.RoleBinding{
 		TypeMeta: typeMeta(rbacv1.SchemeGroupVersion.String(), "RoleBinding"), ObjectMeta: c.meta(name, DeploymentName),
 		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: options.SyncRole(c.namespace())},

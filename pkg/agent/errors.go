@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -17,10 +18,13 @@ type ForeignError struct {
 	Object string
 	// Where is the side: "physical cluster" or "workspace".
 	Where string
+	// Remedy says what to do beside deleting it; empty for another name of the SyncTarget.
+	Remedy string
 }
 
 func (e *ForeignError) Error() string {
-	return fmt.Sprintf("%s already exists in the %s and does not belong to this SyncTarget; it is left as it is: delete it, or give the SyncTarget another name", e.Object, e.Where)
+	return fmt.Sprintf("%s already exists in the %s and does not belong to this SyncTarget; it is left as it is: delete it, or %s",
+		e.Object, e.Where, cmp.Or(e.Remedy, "give the SyncTarget another name"))
 }
 
 // LeftoverError says that an object of ours is left from an earlier SyncTarget of the same name. RemoveLeftovers, or upstream
@@ -56,7 +60,7 @@ func whereOf(desired client.Object) string {
 type withheld struct{ error }
 
 func (withheld) Error() string {
-	return "the API server refused it, in words that repeat the Secret's contents and are withheld"
+	return "the API server refused it, in words that may repeat the Secret's contents and are withheld"
 }
 
 func (w withheld) Unwrap() error { return w.error }
@@ -66,6 +70,9 @@ func withhold(err error, object client.Object) error {
 	secret, ok := object.(*corev1.Secret)
 	if err == nil || !ok {
 		return err
+	}
+	if secret.Labels[workloadv1alpha1.LabelPullSecret] != "" {
+		return withheld{err} // what a server repeats may be a part of the JSON in it
 	}
 	text := err.Error()
 	for _, value := range secret.Data {

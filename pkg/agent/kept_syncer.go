@@ -20,12 +20,14 @@ import (
 // A syncer that waits for its turn in a rollout may have been installed by another release, whose Deployment and Secret this release
 // cannot make. They stay as they are. The token is no setting of a release: without a token that kcp accepts, the syncer is cut off.
 
-// applyAroundSyncer applies what Downstream returns, except for the Deployment and the Secret, and then the token.
+// applyAroundSyncer applies what Downstream returns, except for the Deployment and the Secret with the credentials, and then the token.
 func applyAroundSyncer(ctx context.Context, c client.Client, cfg Config, owner string) (changed int, err error) {
 	others := slices.DeleteFunc(Downstream(cfg), func(object client.Object) bool {
 		switch object.(type) {
-		case *appsv1.Deployment, *corev1.Secret:
+		case *appsv1.Deployment:
 			return true
+		case *corev1.Secret:
+			return object.GetName() == credentialsName
 		}
 		return false
 	})

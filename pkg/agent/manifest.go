@@ -60,6 +60,8 @@ type Config struct {
 	NamespaceLabels map[string]map[string]string
 	// Token is the syncer's, of its own ServiceAccount in the workspace.
 	Token []byte
+	// PullSecrets are copied into the syncer's Namespace: see ReadPullSecrets.
+	PullSecrets []PullSecret
 	// Proxy is handed on to the syncer.
 	Proxy Proxy
 	// HeartbeatInterval is the mean time between two heartbeats; zero for the syncer's default.

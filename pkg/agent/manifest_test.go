@@ -48,13 +48,31 @@ func variants() map[string]func(*Config) {
 					{Key: "edge", Operator: "Equal", Value: "true", Effect: "NoSchedule"},
 					{Operator: "Exists", Effect: "NoExecute", TolerationSeconds: ptr.To[int64](30)},
 				},
-				ImagePullSecrets: []workloadv1alpha1.LocalObjectReference{{Name: "mirror"}},
+				ImagePullSecrets: []workloadv1alpha1.ImagePullSecret{{Name: "mirror"}},
 			}
 		},
 		"stopped":   func(c *Config) { c.Target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Replicas: ptr.To[int32](0)} },
 		"long-name": func(c *Config) { c.Target.Name = strings.Repeat("edge.", 50) + "one" },
 		"proxy": func(c *Config) {
 			c.Proxy = Proxy{HTTPProxy: "http://proxy.example.com:3128", HTTPSProxy: "http://proxy.example.com:3128", NoProxy: ".example.com"}
+		},
+		"pull-secrets": func(c *Config) {
+			withPullSecrets(workloadv1alpha1.ImagePullSecret{Name: "mirror", Namespace: "default"})(c)
+			c.PullSecrets = []PullSecret{{Name: "mirror", Type: corev1.SecretTypeDockerConfigJson, Data: registrySecret("", "").Data}}
+		},
+		"own-proxy": func(c *Config) {
+			c.Proxy = Proxy{HTTPProxy: "http://service.example.com:3128", HTTPSProxy: "http://service.example.com:3128", NoProxy: ".example.com"}
+			c.Target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Proxy: &workloadv1alpha1.ProxySpec{HTTPSProxy: "http://edge.example.com:3128"}}
+		},
+		"no-proxy": func(c *Config) {
+			c.Proxy = Proxy{HTTPProxy: "http://service.example.com:3128", HTTPSProxy: "http://service.example.com:3128", NoProxy: ".example.com"}
+			c.Target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Proxy: &workloadv1alpha1.ProxySpec{}}
+		},
+		"pod-security": func(c *Config) {
+			c.Namespaces = []string{"shop"}
+			c.Target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{PodSecurity: &workloadv1alpha1.PodSecuritySpec{
+				Syncer: workloadv1alpha1.PodSecurityBaseline, Workloads: workloadv1alpha1.PodSecurityRestricted,
+			}}
 		},
 		"opened": func(c *Config) {
 			c.Namespaces = []string{"shop"}
@@ -130,8 +148,11 @@ func TestRender(t *testing.T) {
 				kinds = append(kinds, object.GetKind())
 			}
 			want := []string{"Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ClusterRole", "Role", "RoleBinding", "Secret", "Deployment"}
-			if name == "opened" {
+			switch name {
+			case "opened", "pod-security":
 				want = append(want, "Namespace", "RoleBinding") // of shop
+			case "pull-secrets":
+				want = slices.Insert(want, len(want)-1, "Secret")
 			}
 			if diff := cmp.Diff(want, kinds); diff != "" {
 				t.Errorf("order (-want +got):\n%s", diff)

@@ -44,9 +44,10 @@ type NotPublishedError struct {
 func (e *NotPublishedError) Error() string { return e.Missing }
 
 // ReadConfig reads from the workspace what the manifests of a SyncTarget follow from: the syncer's token, what the
-// controller has published with it, the assigned Namespaces with their labels, and which resources the syncer has yet to leave.
+// controller has published with it, the assigned Namespaces with their labels, the pull secrets, and which resources the syncer has
+// yet to leave.
 //
-// Errors: *NotPublishedError while the controller has not prepared the workspace, or what kcp answered.
+// Errors: *PullSecretError; *NotPublishedError while the controller has not prepared the workspace, or what kcp answered.
 func ReadConfig(ctx context.Context, upstream client.Client, target *workloadv1alpha1.SyncTarget) (Config, error) {
 	c := Config{Target: target, ClusterName: logicalcluster.From(target).String()}
 	var secret corev1.Secret
@@ -61,6 +62,9 @@ func ReadConfig(ctx context.Context, upstream client.Client, target *workloadv1a
 	}
 	var err error
 	if c.Retained, err = Retain(ctx, upstream, target.Name, c.key(), target.Leaving()); err != nil {
+		return Config{}, err
+	}
+	if c.PullSecrets, err = ReadPullSecrets(ctx, upstream, target); err != nil {
 		return Config{}, err
 	}
 	return c, c.readAssigned(ctx, upstream)

@@ -82,9 +82,15 @@ func TestReadConfig(t *testing.T) {
 	want.HeartbeatInterval = 7 * time.Second
 	want.Proxy = Proxy{HTTPSProxy: "http://proxy.example.com:3128"}
 	variants()["opened"](&want)
+	withPullSecrets(workloadv1alpha1.ImagePullSecret{Name: "mirror", Namespace: "default"})(&want)
+	want.PullSecrets = []PullSecret{{Name: "mirror", Type: corev1.SecretTypeDockerConfigJson, Data: registrySecret("", "").Data}}
 	want.Target.Annotations = map[string]string{logicalcluster.AnnotationKey: want.ClusterName}
 
-	got, err := ReadConfig(t.Context(), publishedWorkspace(t, want, func(*corev1.Secret) {}), want.Target)
+	workspace := publishedWorkspace(t, want, func(*corev1.Secret) {})
+	if err := workspace.Create(t.Context(), registrySecret("default", "mirror")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadConfig(t.Context(), workspace, want.Target)
 	if err != nil {
 		t.Fatal(err)
 	}

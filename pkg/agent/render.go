@@ -24,7 +24,7 @@ func Manifests(c Config) []client.Object {
 func Render(w io.Writer, c Config) error {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# The syncer of SyncTarget %q in workspace %q, for the physical cluster:\n", c.Target.Name, c.ClusterName)
-	fmt.Fprint(&out, "#   kubectl apply --server-side -f -\n# It holds a credential, the Secret's token: keep it as you keep a password.\n")
+	fmt.Fprint(&out, "#   kubectl apply --server-side -f -\n# It holds credentials, the syncer's token and pull secrets: keep it as you keep a password.\n")
 	if err := printYAML(&out, Manifests(c)); err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 type Settings struct {
 	// Image of the syncer; empty where spec.syncer.image names one.
 	Image string `json:"image,omitempty"`
-	// KcpURL, KcpCA, Proxy and HeartbeatInterval are those of the Config.
+	// KcpURL, KcpCA, Proxy and HeartbeatInterval are those of the Config; Proxy is empty where spec.syncer.proxy names another.
 	KcpURL            string        `json:"kcpURL"`
 	KcpCA             string        `json:"kcpCA,omitempty"`
 	Proxy             Proxy         `json:"proxy"`
@@ -40,6 +40,9 @@ func (c Config) Settings() Settings {
 	}
 	if hasOwnImage(c.Target) {
 		s.Image = ""
+	}
+	if hasOwnProxy(c.Target) {
+		s.Proxy = Proxy{}
 	}
 	return s
 }
@@ -111,6 +114,10 @@ func (c *Config) deploymentMeta() metav1.ObjectMeta {
 
 func hasOwnImage(target *workloadv1alpha1.SyncTarget) bool {
 	return target.Spec.Syncer != nil && target.Spec.Syncer.Image != ""
+}
+
+func hasOwnProxy(target *workloadv1alpha1.SyncTarget) bool {
+	return target.Spec.Syncer != nil && target.Spec.Syncer.Proxy != nil
 }
 
 // hashOf identifies a value by its JSON.

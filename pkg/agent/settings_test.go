@@ -122,6 +122,16 @@ func TestOwnImage(t *testing.T) {
 	}
 }
 
+func TestOwnProxy(t *testing.T) {
+	own := func(c *Config) {
+		c.Target.Spec.Syncer = &workloadv1alpha1.SyncerSpec{Proxy: &workloadv1alpha1.ProxySpec{}}
+	}
+	other := pushConfig(own, func(c *Config) { c.Proxy.HTTPSProxy = "http://other.example.com" })
+	if got := other.Settings(); got.Version() != pushConfig(own).Settings().Version() || got.Proxy != (Proxy{}) {
+		t.Errorf("a SyncTarget with a proxy of its own has settings that depend on that of the service: %+v", got)
+	}
+}
+
 // TestPullModeRecordsNothing: the user applies the manifests, and decides when.
 func TestPullModeRecordsNothing(t *testing.T) {
 	c := testConfig()

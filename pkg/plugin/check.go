@@ -268,10 +268,12 @@ func (c *check) syncerConfig(ctx context.Context, workspace *connection, target 
 	config.Target.Name = "check"
 	if target != nil {
 		published, err := agent.ReadConfig(ctx, workspace, target)
-		missing := (*agent.NotPublishedError)(nil)
+		missing, pullSecret := (*agent.NotPublishedError)(nil), (*agent.PullSecretError)(nil)
 		switch {
 		case err == nil:
 			config = published
+		case errors.As(err, &pullSecret):
+			return agent.Config{}, &finding{skipped, "kcp is not tried from inside the cluster: " + pullSecret.Error(), "mend the Secret first"}, nil
 		case !errors.As(err, &missing):
 			return agent.Config{}, nil, err
 		case c.syncerImage == "":

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/conditions"
 )
 
 // maxPlacedNamespaces is how many Namespaces status.namespaces of a Placement names.
@@ -96,7 +98,28 @@ func (p *planner) wantedStatus(policy *policy) workloadv1alpha1.PlacementStatus 
 		c.LastTransitionTime = metav1.NewTime(p.now)
 		meta.SetStatusCondition(&status.Conditions, c)
 	}
+	SetProgress(&status, p.now)
 	return status
+}
+
+// SetProgress sets the conditions Stalled and Reconciling of a Placement by the others.
+func SetProgress(status *workloadv1alpha1.PlacementStatus, now time.Time) {
+	conditions.SetProgress(&status.Conditions, status.ObservedGeneration, metav1.NewTime(now), placementConditions, stallsPlacement)
+}
+
+// placementConditions are those of a Placement, in the order in which they become True.
+var placementConditions = []string{
+	workloadv1alpha1.ConditionScheduled, workloadv1alpha1.ConditionApplied, workloadv1alpha1.ConditionAvailable,
+}
+
+// stallsPlacement reports whether time alone does not make a condition of a Placement True. A SyncTarget that fits may yet come.
+func stallsPlacement(c metav1.Condition) bool {
+	switch c.Reason {
+	case workloadv1alpha1.ReasonInvalidPlacement, workloadv1alpha1.ReasonConflict, workloadv1alpha1.ReasonObjectsFailing,
+		workloadv1alpha1.ReasonValidationFailed:
+		return true
+	}
+	return false
 }
 
 // deletionStatus says what the deletion of a Placement waits for, if that is a Namespace that is not to be seen.

@@ -5,7 +5,10 @@ import (
 	"testing"
 	"time"
 
+	kstatus "github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
@@ -110,4 +113,37 @@ func TestPending(t *testing.T) {
 	if len(w.events) != 2 || w.events[1].Reason != EventScheduled {
 		t.Errorf("Events %+v", w.events)
 	}
+}
+
+// TestKstatus: a tool that knows only the conventions of kstatus tells a Placement that cannot be fulfilled from one that is under way
+// and from one that runs.
+func TestKstatus(t *testing.T) {
+	w := newWorld()
+	w.addTarget("edge-1", "eu").change(cordon)
+	w.addPlacement("shop", "shop", nil).Generation = 1
+	requireStatus := func(situation string, want kstatus.Status) {
+		t.Helper()
+		w.settle(t.Fatalf)
+		object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(w.placements["shop"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := kstatus.Compute(&unstructured.Unstructured{Object: object})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Status != want {
+			t.Errorf("%s: %s (%s), want %s", situation, got.Status, got.Message, want)
+		}
+	}
+	requireStatus("no Namespace", kstatus.InProgressStatus)
+	n := w.addNamespace("web", "shop")
+	w.broken[copyKey{n.UID, w.targets["edge-1"].UID}] = true
+	requireStatus("no SyncTarget fits", kstatus.InProgressStatus)
+	w.targets["edge-1"].change(func(t *workloadv1alpha1.SyncTarget) { t.Spec.Unschedulable = false })
+	requireStatus("it does not run yet", kstatus.InProgressStatus)
+	clear(w.broken)
+	requireStatus("it runs", kstatus.CurrentStatus)
+	w.addPlacement("other", "shop", func(spec *workloadv1alpha1.PlacementSpec) { spec.Priority = 1 })
+	requireStatus("another Placement counts", kstatus.FailedStatus)
 }

@@ -2,8 +2,8 @@
 //
 //	go run ./test/docgen
 //
-// from the root of the repository. api.go, flags.go and metrics.go each make one page: they read their sources, and a
-// pure function makes Markdown of what was read.
+// from the root of the repository. api.go, flags.go, metrics.go and rights.go each make one page: they read their sources, and
+// a pure function makes Markdown of what was read.
 package main
 
 import (
@@ -28,6 +28,7 @@ func run(folder string) error {
 		{"api.md", readAPI},
 		{"flags.md", readFlags},
 		{"metrics.md", readMetrics},
+		{"rights.md", readRights},
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err

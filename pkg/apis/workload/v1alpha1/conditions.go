@@ -13,6 +13,15 @@ const (
 	ConditionSynced = "Synced"
 )
 
+// Condition types of SyncTargets and Placements for tools that know neither: the convention of kstatus. Each is present only while it
+// is True, with the reason and the message of the condition that it stands for.
+const (
+	// ConditionStalled says that the object has failed, and that time alone does not mend it.
+	ConditionStalled = "Stalled"
+	// ConditionReconciling says that the object is not yet as it should be, and that this is under way.
+	ConditionReconciling = "Reconciling"
+)
+
 // Reasons of the Valid condition.
 const (
 	// ReasonValid: everything that can be judged without the physical cluster is in order.

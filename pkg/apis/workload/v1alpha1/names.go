@@ -47,6 +47,9 @@ const (
 	// LabelUID marks an object as belonging to the SyncTarget with this UID.
 	LabelUID = "workload.kcp.io/uid"
 
+	// LabelPullSecret set to "true" marks the copy of a Secret that spec.syncer.imagePullSecrets names in the workspace.
+	LabelPullSecret = "workload.kcp.io/image-pull-secret"
+
 	// LabelDownstreamNamespace set to a key marks the downstream Namespaces of the SyncTarget with this key. Namespace
 	// selectors of copies are confined by it, because the Namespace of the syncer does not carry it.
 	LabelDownstreamNamespace = "workload.kcp.io/downstream-namespace"

@@ -30,6 +30,7 @@ type Placement struct {
 
 	// status is what the service has decided, and how it fares.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status PlacementStatus `json:"status,omitempty"`
 }
 
@@ -270,7 +271,7 @@ type PlacementStatus struct {
 	// +kubebuilder:validation:Format=int64
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Scheduled, Applied and Available.
+	// conditions are Scheduled, Applied and Available; Stalled or Reconciling while one of them is not True.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

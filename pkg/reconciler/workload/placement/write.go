@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -219,11 +220,12 @@ func (r *Reconciler) reportMissing(ctx context.Context, s *scope, seen *observat
 		}
 		status := placement.Status.DeepCopy()
 		status.ObservedGeneration = placement.Generation
-		changed := meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 			Type: workloadv1alpha1.ConditionScheduled, Status: metav1.ConditionUnknown, Reason: workloadv1alpha1.ReasonValidationFailed,
 			Message: sanitize.Truncate(message, maxMessage), ObservedGeneration: placement.Generation, LastTransitionTime: metav1.NewTime(seen.Now),
 		})
-		if changed {
+		scheduler.SetProgress(status, seen.Now)
+		if !equality.Semantic.DeepEqual(status, &placement.Status) {
 			o.add("", patchPlacementStatus(ctx, s.upstream, placement, status))
 		}
 	})

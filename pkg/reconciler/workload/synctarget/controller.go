@@ -90,6 +90,7 @@ type Reconciler struct {
 	installCache *installCache
 	tokens       *tokens
 	revocations  *revocations
+	expiries     *credentialExpiries
 
 	transientErrors transientErrors
 	// workspaceWatches are set by SetupWithManager.
@@ -115,14 +116,15 @@ func New(cfg Config) (*Reconciler, error) {
 	}
 	r := &Reconciler{
 		Config: cfg, physical: connections{cfg.PClusters}, engagements: newEngagements(),
-		heartbeats: newHeartbeatTracker(cfg.Clock, cfg.HeartbeatThreshold), deletions: newDeletions(cfg.Clock), installCache: newInstallCache(), tokens: newTokens(), revocations: newRevocations(),
+		heartbeats: newHeartbeatTracker(cfg.Clock, cfg.HeartbeatThreshold), deletions: newDeletions(cfg.Clock), installCache: newInstallCache(),
+		tokens: newTokens(), revocations: newRevocations(), expiries: newCredentialExpiries(cfg.Clock),
 		rollouts:  newRollouts(cfg.Clock, cfg.RolloutMaxUnavailable, cfg.HeartbeatThreshold),
 		races:     workqueue.NewTypedItemExponentialFailureRateLimiter[mcreconcile.Request](conflictRetry, retryMax),
 		stripWith: agent.Strip, ownUser: &controllerIdentity{config: cfg.Kcp, review: reviewOwnUser},
 	}
 	r.install, r.remove = r.phases(), r.steps()
 	cfg.Metrics.watch(r.heartbeats)
-	cfg.Metrics.registerer.MustRegister(newRolloutCollector(r.rollouts))
+	cfg.Metrics.registerer.MustRegister(newRolloutCollector(r.rollouts), r.expiries.metric())
 	return r, nil
 }
 

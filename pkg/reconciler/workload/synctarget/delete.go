@@ -218,5 +218,6 @@ func (r *Reconciler) forget(s *scope) {
 	r.rollouts.forget(s.target.UID)
 	r.revocations.forget(s.target.UID)
 	r.transientErrors.forget(s.target.UID)
+	r.expiries.forget(s.target.UID)
 	r.physical.Forget(s.pclusterID())
 }

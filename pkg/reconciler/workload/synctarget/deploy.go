@@ -78,6 +78,7 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope, f facts, plan namespa
 		return d, verdict{}, err
 	}
 	cfg := r.agentConfig(s, plan.labels)
+	cfg.PullSecrets = f.pullSecrets
 	inputs := r.inputsOf(s, cfg, f.kubeconfig)
 	known, fresh := r.installCache.get(s.target.UID, inputs, s.target.Status.InstallationHash, r.Clock.Now())
 	fresh = fresh && !r.isSilent(s)
@@ -362,6 +363,6 @@ func (r *Reconciler) cleanUpDownstream(ctx context.Context, s *scope, plan *name
 
 // inputsOf is the hash of everything that an installation follows from, but for the Namespaces; see provenNamespaces.
 func (r *Reconciler) inputsOf(s *scope, cfg agent.Config, kubeconfig []byte) [sha256.Size]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s\x00%s\x00%s\x00%v\x00%v\x00%s",
-		s.target.Generation, s.target.Status.ClusterID, cfg.Image, cfg.KcpURL, cfg.KcpCA, cfg.Proxy, s.target.Leaving(), kubeconfig))
+	return sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s\x00%s\x00%s\x00%v\x00%v\x00%v\x00%s",
+		s.target.Generation, s.target.Status.ClusterID, cfg.Image, cfg.KcpURL, cfg.KcpCA, cfg.Proxy, cfg.PullSecrets, s.target.Leaving(), kubeconfig))
 }

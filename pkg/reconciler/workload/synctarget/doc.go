@@ -63,6 +63,7 @@
 //	downstream_namespaces.go  the Namespaces in the physical cluster; orphans.go deletes those that stand for nothing any more
 //	grant_rights.go           what the syncer may do in the physical cluster, as far as the kubeconfig can grant it
 //	secret_finalizer.go       the finalizer on the Secret with the kubeconfig
+//	credential_expiry.go      when the credentials of the kubeconfig expire
 //	install_cache.go          what was found installed, so that it is not read again in each pass
 //	proven_namespaces.go      the same for the assigned Namespaces
 //	rollout_plan.go           whether a SyncTarget gets other settings now; rollout_waves.go says whose turn it is

@@ -7,6 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/multicluster-runtime/pkg/multicluster"
 
+	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/pcluster"
 )
@@ -42,6 +43,8 @@ type findings struct {
 type facts struct {
 	// kubeconfig is the content of the referenced Secret; nil in pull mode, or where it could not be read.
 	kubeconfig []byte
+	// pullSecrets are those of the workspace that spec.syncer.imagePullSecrets names; none in pull mode.
+	pullSecrets []agent.PullSecret
 	// claimsAccepted: the accepted permission claims show the service all that it needs, so what it does not see is not there.
 	claimsAccepted bool
 	// specInvalid: the spec itself is at fault, so that no later phase can say anything of its own.

@@ -13,11 +13,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
+	"github.com/synctarget/synctarget/pkg/conditions"
 	"github.com/synctarget/synctarget/pkg/sanitize"
 )
 
 // maxMessage keeps a condition readable and within the API's limit of 32768 characters.
 const maxMessage = 1024
+
+// phaseConditions are those that the phases decide, in their order.
+var phaseConditions = []string{workloadv1alpha1.ConditionValid, workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ConditionReady}
 
 // setStatus turns what a pass has decided into the status that the controller owns.
 func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, namespaces namespacePlan, clusterID string, verdicts map[string]verdict) {
@@ -27,7 +31,7 @@ func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, na
 	status.ObservedGeneration = target.Generation
 	now := metav1.NewTime(r.Clock.Now()).Rfc3339Copy()
 	lasting := r.transientErrors.observe(target.UID, hasTransientFailure(verdicts), r.Clock.Now()) >= transientErrorTime
-	for _, condition := range []string{workloadv1alpha1.ConditionValid, workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ConditionReady} {
+	for _, condition := range phaseConditions {
 		v, found := verdicts[condition]
 		keepsEarlier := v.certainty == pending || v.certainty == transientFailure && !lasting
 		if !found || keepsEarlier && meta.FindStatusCondition(status.Conditions, condition) != nil {
@@ -46,6 +50,7 @@ func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, na
 	} else if namespaces.listed {
 		meta.RemoveStatusCondition(&status.Conditions, workloadv1alpha1.ConditionSynced)
 	}
+	conditions.SetProgress(&status.Conditions, target.Generation, now, phaseConditions, stalls)
 	if due := r.heartbeat(s).reportDue(target, isReady(target) != isReady(s.target), r.Clock.Now(), r.HeartbeatStatusInterval); due != nil {
 		status.LastHeartbeatTime = due
 	}
@@ -125,6 +130,9 @@ func (r *Reconciler) writeStatus(
 // announce sends an Event for each condition that changed, and counts a first Ready.
 func (r *Reconciler) announce(s *scope, before, after *workloadv1alpha1.SyncTarget) {
 	for _, now := range after.Status.Conditions {
+		if conditions.IsProgress(now.Type) {
+			continue
+		}
 		was := meta.FindStatusCondition(before.Status.Conditions, now.Type)
 		if was != nil && was.Status == now.Status && was.Reason == now.Reason {
 			continue
@@ -156,6 +164,15 @@ func isFault(reason string) bool {
 		return false
 	}
 	return true
+}
+
+// stalls reports whether time alone does not make a condition True: of an outage of kcp or of the cluster's API server it may.
+func stalls(c metav1.Condition) bool {
+	switch c.Reason {
+	case workloadv1alpha1.ReasonClusterUnreachable, workloadv1alpha1.ReasonHealthEvaluationPaused, workloadv1alpha1.ReasonHealthCheckFailed:
+		return false
+	}
+	return isFault(c.Reason)
 }
 
 // paragraph joins sentences, as many as there is room for, and says how many more there are.

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 	"github.com/synctarget/synctarget/pkg/pcluster"
 	"github.com/synctarget/synctarget/pkg/reconciler/workload/claims"
@@ -34,8 +35,12 @@ func (r *Reconciler) validate(ctx context.Context, s *scope) (facts, verdict, er
 		return found, blocked(workloadv1alpha1.ReasonValidationFailed, "%s", claims.Message(r.ExportName, missing)), nil
 	}
 	valid, err := validVerdict(ctx, s)
-	if err != nil || s.pullMode() {
+	if err != nil {
 		return found, valid, err
+	}
+	if s.pullMode() {
+		r.expiries.forget(s.target.UID)
+		return found, valid, nil
 	}
 	secret, kubeconfig, err := readKubeconfig(ctx, s)
 	fault := (*secretFault)(nil)
@@ -49,25 +54,36 @@ func (r *Reconciler) validate(ctx context.Context, s *scope) (facts, verdict, er
 		return found, verdict{}, err
 	}
 	found.kubeconfig = kubeconfig
-	return found, r.validateKubeconfig(s, secret, kubeconfig, valid), nil
+	if valid = r.validateKubeconfig(s, secret, kubeconfig, valid); !valid.ok() {
+		return found, valid, nil
+	}
+	found.pullSecrets, err = agent.ReadPullSecrets(ctx, s.upstream, s.target)
+	if fault := (*agent.PullSecretError)(nil); errors.As(err, &fault) {
+		return found, blocked(workloadv1alpha1.ReasonValidationFailed, "%s", fault), nil
+	}
+	return found, valid, err
 }
 
 // validateKubeconfig judges the kubeconfig, which the Secret holds. valid is the verdict if there is no fault.
 func (r *Reconciler) validateKubeconfig(s *scope, secret *corev1.Secret, kubeconfig []byte, valid verdict) verdict {
-	if _, err := pcluster.Parse(kubeconfig); err != nil {
+	config, err := pcluster.Parse(kubeconfig)
+	if err != nil {
 		r.disconnect(s)
 		ref := s.target.Spec.KubeconfigSecretRef
 		return blocked(workloadv1alpha1.ReasonValidationFailed, "Secret %q key %q: %s", ref.Namespace+"/"+ref.Name, secretKey(ref), err)
 	}
 	if secret.DeletionTimestamp != nil {
-		return passed(workloadv1alpha1.ReasonSecretTerminating, secretTerminating(secret, workloadv1alpha1.SyncTargetFinalizer(s.key)))
+		valid = passed(workloadv1alpha1.ReasonSecretTerminating, secretTerminating(secret, workloadv1alpha1.SyncTargetFinalizer(s.key)))
 	}
-	return valid
+	expiry := expiryOf(config)
+	r.expiries.set(s.target.UID, expiry.notice)
+	return expiry.addTo(valid, r.Clock.Now())
 }
 
 // disconnect drops the physical cluster to which the user's kubeconfig no longer leads: credentials that were withdrawn
 // are not used again.
 func (r *Reconciler) disconnect(s *scope) {
+	r.expiries.forget(s.target.UID)
 	r.installCache.forget(s.target.UID)
 	r.physical.Forget(s.pclusterID())
 }

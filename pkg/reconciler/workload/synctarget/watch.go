@@ -38,8 +38,9 @@ import (
 // All watches and indexes of the controller stand in this file, so that their wiring can be replaced in one place.
 
 const (
-	indexClusterID       = "status.clusterID"
-	indexSecret          = "spec.kubeconfigSecretRef"
+	indexClusterID = "status.clusterID"
+	// indexSecret leads from a Secret to the SyncTargets that name it.
+	indexSecret          = "spec/secrets"
 	indexSecretFinalizer = "metadata.finalizers/hold"
 	// indexAssigned leads from the name of a Namespace to its Assignments.
 	indexAssigned = "spec.namespace.name"
@@ -145,10 +146,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 			return nil
 		}},
 		{&workloadv1alpha1.SyncTarget{}, indexSecret, func(o client.Object) []string {
-			if ref := o.(*workloadv1alpha1.SyncTarget).Spec.KubeconfigSecretRef; ref != nil {
-				return []string{ref.Namespace + "/" + ref.Name}
-			}
-			return nil
+			return namedSecrets(&o.(*workloadv1alpha1.SyncTarget).Spec)
 		}},
 		{&workloadv1alpha1.Assignment{}, indexAssigned, func(o client.Object) []string {
 			return []string{o.(*workloadv1alpha1.Assignment).Spec.Namespace.Name}

@@ -37,6 +37,23 @@ func (r *Reconciler) secretEvents(clusterName multicluster.ClusterName, cl clust
 	})
 }
 
+// namedSecrets are the Secrets of the workspace that a SyncTarget names, as Namespace and name.
+func namedSecrets(spec *workloadv1alpha1.SyncTargetSpec) []string {
+	var names []string
+	if ref := spec.KubeconfigSecretRef; ref != nil {
+		names = append(names, ref.Namespace+"/"+ref.Name)
+	}
+	if spec.Syncer == nil {
+		return names
+	}
+	for _, ref := range spec.Syncer.ImagePullSecrets {
+		if ref.Namespace != "" {
+			names = append(names, ref.Namespace+"/"+ref.Name)
+		}
+	}
+	return names
+}
+
 // ownerOf is the target that an object of an identity belongs to, nil for none. The tenant may write its annotation, too: it
 // leads to a target of this workspace, or to none.
 func ownerOf(ctx context.Context, cl cluster.Cluster, object client.Object) *workloadv1alpha1.SyncTarget {

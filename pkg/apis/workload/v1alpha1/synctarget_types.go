@@ -31,6 +31,7 @@ type SyncTarget struct {
 
 	// status is what the service and the syncer have found.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status SyncTargetStatus `json:"status,omitempty"`
 }
 
@@ -179,109 +180,6 @@ type KubeconfigSecretReference struct {
 	Key string `json:"key,omitempty"`
 }
 
-// SyncerSpec overrides how the syncer is run. What is absent is chosen by the service.
-type SyncerSpec struct {
-	// image of the syncer.
-	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=1024
-	Image string `json:"image,omitempty"`
-	// replicas of the syncer: one acts, the others stand by. Default 1.
-	// +optional
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=16
-	Replicas *int32 `json:"replicas,omitempty"`
-	// logLevel is the verbosity of the syncer's log, from 0 (what changes the world) to 7. Default 0.
-	// +optional
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=7
-	LogLevel *int32 `json:"logLevel,omitempty"`
-	// kubeAPIQPS is the limit of requests per second that the syncer sends to each side, the workspace and the
-	// physical cluster, to sync objects. Default 200. The lists of its informers have a limit of their own, which is
-	// 50 per second or kubeAPIQPS if that is lower.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=10000
-	KubeAPIQPS *int32 `json:"kubeAPIQPS,omitempty"`
-	// kubeAPIBurst is how many requests the syncer may send to each side at once, before kubeAPIQPS limits them.
-	// Default: twice kubeAPIQPS. The lists of its informers have a limit of their own, which is 100 or kubeAPIBurst
-	// if that is lower.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	KubeAPIBurst *int32 `json:"kubeAPIBurst,omitempty"`
-	// resources of the syncer's container.
-	// +optional
-	Resources *ResourceRequirements `json:"resources,omitempty"`
-	// nodeSelector of the syncer's pods.
-	// +optional
-	// +mapType=granular
-	// +kubebuilder:validation:MaxProperties=64
-	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`
-	// tolerations of the syncer's pods.
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=64
-	Tolerations []Toleration `json:"tolerations,omitempty"`
-	// imagePullSecrets name Secrets in the syncer's Namespace in the physical cluster.
-	// +optional
-	// +listType=map
-	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=16
-	ImagePullSecrets []LocalObjectReference `json:"imagePullSecrets,omitempty"`
-}
-
-// LabelValue is the value of a label.
-// +kubebuilder:validation:MaxLength=63
-type LabelValue string
-
-// ResourceRequirements are the compute resources of a container.
-type ResourceRequirements struct {
-	// requests are what the container is guaranteed.
-	// +optional
-	// +mapType=granular
-	// +kubebuilder:validation:MaxProperties=16
-	// +kubebuilder:validation:XValidation:rule="self.all(name, type(self[name]) != string || size(self[name]) <= 64)",message="a quantity may have at most 64 characters"
-	Requests map[string]resource.Quantity `json:"requests,omitempty"`
-	// limits are what the container may use at most.
-	// +optional
-	// +mapType=granular
-	// +kubebuilder:validation:MaxProperties=16
-	// +kubebuilder:validation:XValidation:rule="self.all(name, type(self[name]) != string || size(self[name]) <= 64)",message="a quantity may have at most 64 characters"
-	Limits map[string]resource.Quantity `json:"limits,omitempty"`
-}
-
-// Toleration lets a pod run on a node with a matching taint.
-type Toleration struct {
-	// key of the taint. Empty matches every key, with operator Exists.
-	// +optional
-	// +kubebuilder:validation:MaxLength=316
-	Key string `json:"key,omitempty"`
-	// operator relates the key to the value.
-	// +optional
-	// +kubebuilder:validation:Enum=Exists;Equal
-	Operator string `json:"operator,omitempty"`
-	// value of the taint.
-	// +optional
-	// +kubebuilder:validation:MaxLength=63
-	Value string `json:"value,omitempty"`
-	// effect of the taint. Empty matches every effect.
-	// +optional
-	// +kubebuilder:validation:Enum=NoSchedule;PreferNoSchedule;NoExecute
-	Effect string `json:"effect,omitempty"`
-	// tolerationSeconds bounds how long a NoExecute taint is tolerated, in seconds.
-	// +optional
-	TolerationSeconds *int64 `json:"tolerationSeconds,omitempty"`
-}
-
-// LocalObjectReference names an object in the same Namespace.
-type LocalObjectReference struct {
-	// name of the object.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name"`
-}
-
 // GroupResource names a resource of an API group.
 type GroupResource struct {
 	// group of the resource; empty for the core group.
@@ -339,7 +237,8 @@ type SyncTargetStatus struct {
 	// +optional
 	Phase SyncTargetPhase `json:"phase,omitempty"`
 
-	// conditions are Valid, Deployed and Ready, and Synced once a Namespace is assigned. Written by the controller.
+	// conditions are Valid, Deployed and Ready, and Synced once a Namespace is assigned; Stalled or Reconciling while one of the first
+	// three is not True. Written by the controller.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
