@@ -15,6 +15,7 @@ GOLANGCI_LINT := $(call tool-path,golangci-lint,github.com/golangci/golangci-lin
 HELM := $(call tool-path,helm,helm.sh/helm/v4)
 GORELEASER := $(call tool-path,goreleaser,github.com/goreleaser/goreleaser/v2)
 KREW := $(call tool-path,krew,sigs.k8s.io/krew)
+PROMTOOL := $(call tool-path,promtool,github.com/prometheus/prometheus)
 LDFLAGS := -s -w -X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
@@ -70,7 +71,7 @@ release: $(GORELEASER) $(KREW) ## Build the plugin for all platforms and its Kre
 timed = @start=$$(date +%s); $(MAKE) --no-print-directory $(1); status=$$?; \
 	echo "==> $(1): $$(( $$(date +%s) - start )) s"; exit $$status
 
-TEST_PARTS := verify lint unit fuzz e2e demo docs
+TEST_PARTS := verify lint unit alerts fuzz e2e demo docs
 .PHONY: test $(TEST_PARTS:%=test-%)
 test: $(TEST_PARTS:%=test-%) ## Everything that CI checks.
 $(TEST_PARTS:%=test-%):
@@ -91,6 +92,12 @@ unit: packages ## Unit tests, with the race detector.
 		./test/release/... ./test/scale/...
 	cd test/tools/computegen && GOWORK=off go test ./...
 	cd test/tools/helm && GOWORK=off go test ./...
+	cd test/tools/dashboards && GOWORK=off go test ./...
+
+.PHONY: alerts
+alerts: $(PROMTOOL) ## Test the alerts of the chart on series of metrics.
+	$< check rules config/chart/alerts.yaml
+	$< test rules test/alerts/alerts.yaml
 
 .PHONY: e2e
 e2e: PARALLEL ?= 5
@@ -131,6 +138,7 @@ lint: $(GOLANGCI_LINT) ## Style and import rules.
 	$< run
 	cd test/tools/computegen && GOWORK=off $< run
 	cd test/tools/helm && GOWORK=off $< run
+	cd test/tools/dashboards && GOWORK=off $< run
 
 .PHONY: verify
 verify: ## Generated files and modules are up to date.
@@ -145,6 +153,7 @@ generate: $(CONTROLLER_GEN) $(APIGEN) ## Deepcopy, CRD, APIResourceSchemas, APIE
 	$(APIGEN) --input-dir config/crd/bases --output-dir config/kcp
 	cd test/tools/computegen && GOWORK=off go run . --kubernetes ../kubernetes --output ../../../config/kcp-compute
 	go run ./test/docgen
+	cd test/tools/dashboards && GOWORK=off go run . --output ../../../config/chart/dashboards
 
 # Tools, one module each. Built aside and moved, so that an interrupted build is not taken for a finished one.
 tool = @mkdir -p $(@D) && echo "building $(@F) (once)" && cd test/tools/$(1) && GOWORK=off go build -o $@.tmp $(2) && mv $@.tmp $@
@@ -163,6 +172,10 @@ $(GORELEASER):
 
 $(KREW):
 	$(call tool,krew,sigs.k8s.io/krew/cmd/krew)
+
+# Without the service discoveries, of which promtool needs none.
+$(PROMTOOL):
+	$(call tool,promtool,-tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool)
 
 $(GOLANGCI_LINT):
 	$(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)

@@ -13,7 +13,8 @@ $git init -q
 $git add -A
 $git commit -qm verify
 (cd "$copy" && make -s generate >/dev/null && go mod tidy &&
-  (cd test/tools/computegen && GOWORK=off go mod tidy) && (cd test/tools/helm && GOWORK=off go mod tidy))
+  (cd test/tools/computegen && GOWORK=off go mod tidy) && (cd test/tools/helm && GOWORK=off go mod tidy) &&
+  (cd test/tools/dashboards && GOWORK=off go mod tidy))
 if [ -n "$($git status --porcelain)" ]; then # new files too
   $git add -A
   $git --no-pager diff --cached

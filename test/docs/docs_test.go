@@ -9,6 +9,7 @@ import (
 const (
 	repository = "../.."
 	conditions = "pkg/apis/workload/v1alpha1/conditions.go"
+	alertsFile = "config/chart/alerts.yaml"
 )
 
 // TestDocumentation runs the checks on the pages of the repository.
@@ -25,6 +26,9 @@ func TestDocumentation(t *testing.T) {
 		"Glossary":  func(t *testing.T) []problem { return checkGlossary(mustFind(t, pages, "docs/glossary.md")) },
 		"Reasons": func(t *testing.T) []problem {
 			return checkReasons(conditions, readReasons(t), mustFind(t, pages, "docs/troubleshoot.md"))
+		},
+		"Alerts": func(t *testing.T) []problem {
+			return checkAlerts(alertsFile, readAlerts(t), mustFind(t, pages, "docs/alerts.md"), mustFind(t, pages, "docs/reference/metrics.md"))
 		},
 		"Prose": func(*testing.T) (problems []problem) {
 			for _, p := range pages {

@@ -3,6 +3,8 @@ package chart_test
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -194,6 +196,16 @@ func TestValues(t *testing.T) {
 			values: map[string]any{"metrics": map[string]any{"serviceMonitor": map[string]any{"enabled": true}}},
 			added:  []string{"ServiceMonitor synctarget-controller"},
 		},
+		"PrometheusRule": {
+			reason: "As the ServiceMonitor.",
+			values: map[string]any{"metrics": map[string]any{"prometheusRule": map[string]any{"enabled": true}}},
+			added:  []string{"PrometheusRule synctarget-controller"},
+		},
+		"Dashboards": {
+			reason: "Not every cluster has a Grafana that loads them.",
+			values: map[string]any{"metrics": map[string]any{"dashboards": map[string]any{"enabled": true}}},
+			added:  []string{"ConfigMap synctarget-controller-dashboards"},
+		},
 	}
 	defaults := mustRender(t, nil)
 	for name, tc := range cases {
@@ -211,6 +223,70 @@ func TestValues(t *testing.T) {
 				t.Errorf("%s\nobjects (-want +got):\n%s", tc.reason, diff)
 			}
 		})
+	}
+}
+
+// TestFilesAreAsTheyStand: alerts and dashboards have templates of Prometheus and Grafana in them, which Helm leaves alone.
+func TestFilesAreAsTheyStand(t *testing.T) {
+	enabled := map[string]any{"enabled": true, "labels": map[string]any{"release": "monitoring"}}
+	got := mustRender(t, map[string]any{"metrics": map[string]any{"prometheusRule": enabled, "dashboards": enabled}})
+	var rules map[string]any
+	if err := yaml.Unmarshal(readFile(t, "alerts.yaml"), &rules); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(rules, got["PrometheusRule synctarget-controller"]["spec"]); diff != "" {
+		t.Errorf("alerts (-want +got):\n%s", diff)
+	}
+	dashboards := map[string]any{}
+	for _, name := range []string{"fleet.json", "target.json"} {
+		dashboards[name] = string(readFile(t, "dashboards/"+name))
+	}
+	if diff := cmp.Diff(dashboards, got["ConfigMap synctarget-controller-dashboards"]["data"]); diff != "" {
+		t.Errorf("dashboards (-want +got):\n%s", diff)
+	}
+	for _, name := range []string{"PrometheusRule synctarget-controller", "ConfigMap synctarget-controller-dashboards"} {
+		if label, _, _ := unstructured.NestedString(got[name], "metadata", "labels", "release"); label != "monitoring" {
+			t.Errorf("%s has not the label of the values", name)
+		}
+	}
+}
+
+func readFile(t *testing.T, name string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(chartDir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// TestMetricsFrom: the list of the user replaces that of the chart, and an empty one admits nobody. An entry without labels would
+// admit everybody.
+func TestMetricsFrom(t *testing.T) {
+	selector := func(key, value string) any {
+		return map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{key: value}}}
+	}
+	for name, tc := range map[string]struct {
+		values map[string]any
+		want   []any
+	}{
+		"default": {map[string]any{}, []any{selector("metrics", "enabled")}},
+		"own":     {map[string]any{"metricsFrom": []any{map[string]any{"team": "a"}, map[string]any{"team": "b"}}}, []any{selector("team", "a"), selector("team", "b")}},
+		"nobody":  {map[string]any{"metricsFrom": []any{}}, nil},
+	} {
+		policy := mustRender(t, map[string]any{"networkPolicy": tc.values})["NetworkPolicy synctarget-controller"]
+		rules, _, err := unstructured.NestedSlice(policy, "spec", "ingress")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []any
+		for _, rule := range rules {
+			from, _ := rule.(map[string]any)["from"].([]any)
+			got = append(got, from...)
+		}
+		if diff := cmp.Diff(tc.want, got); diff != "" || rules[len(rules)-1].(map[string]any)["from"] != nil {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }
 
@@ -236,6 +312,7 @@ func TestInvalidValues(t *testing.T) {
 		"an argument that is no flag":   {"extraArgs": []any{"heartbeat-threshold=3m"}},
 		"a range that is no list":       {"physicalClusters": map[string]any{"denyCIDRs": "10.96.0.0/12"}},
 		"no Secret with the kubeconfig": {"kcp": map[string]any{"kubeconfigSecret": ""}},
+		"a selector of all Namespaces":  {"networkPolicy": map[string]any{"metricsFrom": []any{map[string]any{}}}},
 	} {
 		if out, err := render(t, "synctarget-controller", values); err == nil {
 			t.Errorf("%s is accepted, and installs %d objects", name, len(out))
