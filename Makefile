@@ -100,7 +100,7 @@ alerts: $(PROMTOOL) ## Test the alerts of the chart on series of metrics.
 	$< test rules test/alerts/alerts.yaml
 
 .PHONY: e2e
-e2e: PARALLEL ?= 5
+e2e: PARALLEL ?= 7
 e2e: export CLUSTERS := 2
 e2e: export HELM := $(HELM)
 e2e: $(HELM) ## Stories on a real kcp and two real clusters. RUN=regexp picks some.

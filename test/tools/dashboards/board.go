@@ -66,5 +66,5 @@ func quantiles(buckets, labels, by string) []query {
 
 // boards are all dashboards, by the name of their file.
 func boards() map[string]board {
-	return map[string]board{"fleet": fleet(), "target": target()}
+	return map[string]board{"fleet": fleet, "target": target}
 }

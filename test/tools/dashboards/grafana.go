@@ -18,6 +18,7 @@ const (
 
 // grafanaJSON renders a dashboard for Grafana.
 func grafanaJSON(b board) ([]byte, error) {
+	//nolint:staticcheck // It is deprecated for the second version of the schema, which older releases of Grafana cannot import.
 	builder := dashboard.NewDashboardBuilder(b.Title).Uid(b.UID).Tags([]string{"synctarget"}).
 		Refresh("1m").Time("now-1h", "now").Timezone(common.TimeZoneBrowser).Readonly().
 		WithVariable(dashboard.NewDatasourceVariableBuilder("datasource").Label("Data source").Type("prometheus"))
