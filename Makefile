@@ -15,7 +15,8 @@ GOLANGCI_LINT := $(call tool-path,golangci-lint,github.com/golangci/golangci-lin
 HELM := $(call tool-path,helm,helm.sh/helm/v4)
 GORELEASER := $(call tool-path,goreleaser,github.com/goreleaser/goreleaser/v2)
 KREW := $(call tool-path,krew,sigs.k8s.io/krew)
-PROMTOOL := $(call tool-path,promtool,github.com/prometheus/prometheus)
+PROMETHEUS := $(call tool-path,prometheus,github.com/prometheus/prometheus)
+PROMTOOL := $(dir $(PROMETHEUS))promtool
 LDFLAGS := -s -w -X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
@@ -127,6 +128,11 @@ bench: ## Measure the figures of docs/benchmarks.md. RUN=regexp picks some.
 	$(ENV) up
 	go test -count=1 -p 1 -timeout 120m -v -tags bench ./test/bench/... $(if $(RUN),-run '$(RUN)')
 
+.PHONY: dashboards
+dashboards: $(PROMETHEUS) ## Draw the dashboards with data of a real Prometheus, into docs/images.
+	$(ENV) up
+	BENCH_PROMETHEUS=$< go test -count=1 -timeout 30m -v -tags bench ./test/bench -run TestDashboards
+
 .PHONY: bench-scale
 bench-scale: ## Measure the controller with 1,000 to 10,000 simulated SyncTargets. BENCH_TARGETS=100,1000 for other sizes.
 	go run ./test/scale
@@ -173,9 +179,12 @@ $(GORELEASER):
 $(KREW):
 	$(call tool,krew,sigs.k8s.io/krew/cmd/krew)
 
-# Without the service discoveries, of which promtool needs none.
+# Without the service discoveries, of which neither is used.
 $(PROMTOOL):
-	$(call tool,promtool,-tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool)
+	$(call tool,prometheus,-tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool)
+
+$(PROMETHEUS):
+	$(call tool,prometheus,-tags remove_all_sd github.com/prometheus/prometheus/cmd/prometheus)
 
 $(GOLANGCI_LINT):
 	$(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)

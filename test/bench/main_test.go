@@ -15,6 +15,7 @@
 //	TestCloseLarge     how much memory it takes to close a Namespace of many objects
 //	TestPluginStartup  how long the kubectl plugin takes to print its version
 //	TestPluginStatus   how long it takes to print the status of 100 SyncTargets
+//	TestDashboards     draws the dashboards of Grafana with real data
 //	TestKilledFleet    what becomes of changes while the syncer is killed again and again
 //
 // Like the end-to-end suite it installs the service in a provider workspace of its own, with the service's default

@@ -22,8 +22,8 @@ func (b board) all() []panel {
 // variable is a label by which the series of a dashboard are chosen.
 type variable struct {
 	Name, Label string
-	// Values is a query of Grafana for the values.
-	Values string
+	// Metric is that whose series have the values.
+	Metric string
 }
 
 type row struct {

@@ -107,3 +107,12 @@ func TestJSON(t *testing.T) {
 		}
 	}
 }
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}

@@ -23,8 +23,9 @@ func grafanaJSON(b board) ([]byte, error) {
 		Refresh("1m").Time("now-1h", "now").Timezone(common.TimeZoneBrowser).Readonly().
 		WithVariable(dashboard.NewDatasourceVariableBuilder("datasource").Label("Data source").Type("prometheus"))
 	if v := b.Variable; v != nil {
+		values := fmt.Sprintf("label_values(%s, %s)", v.Metric, v.Name)
 		builder.WithVariable(dashboard.NewQueryVariableBuilder(v.Name).Label(v.Label).Datasource(datasource()).
-			Query(dashboard.StringOrMap{String: &v.Values}).Refresh(dashboard.VariableRefreshOnTimeRangeChanged))
+			Query(dashboard.StringOrMap{String: &values}).Refresh(dashboard.VariableRefreshOnTimeRangeChanged))
 	}
 	for _, r := range b.Rows {
 		builder.WithRow(dashboard.NewRowBuilder(r.Title))

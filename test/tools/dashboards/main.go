@@ -1,23 +1,45 @@
-// Dashboards writes the dashboards of Grafana, fleet.json and target.json, into a folder.
+// Dashboards writes the dashboards of Grafana, fleet.json and target.json, into a folder. It also draws them, with the data of a
+// Prometheus, as pictures for the documentation.
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 func main() {
 	output := flag.String("output", "", "Folder to write the dashboards into.")
+	url := flag.String("prometheus", "", "URL of a Prometheus; the dashboards are drawn with its data.")
+	pictures := flag.String("png", "", "Folder to write the pictures into.")
+	last := flag.Duration("last", 5*time.Minute, "From how long ago on data is drawn.")
 	flag.Parse()
-	if err := run(*output); err != nil {
+	err := error(nil)
+	if *url != "" {
+		err = drawPictures(*url, *pictures, *last)
+	} else {
+		err = writeFiles(*output)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "dashboards:", err)
 		os.Exit(1)
 	}
 }
 
-func run(output string) error {
+// drawPictures draws the dashboards, and says for which panels there is no data.
+func drawPictures(url, folder string, last time.Duration) error {
+	empty, err := drawAll(context.Background(), url, folder, last)
+	for _, title := range empty {
+		fmt.Println("no data:", title)
+	}
+	return err
+}
+
+// writeFiles writes the dashboards for Grafana.
+func writeFiles(output string) error {
 	if err := os.MkdirAll(output, 0o755); err != nil {
 		return err
 	}

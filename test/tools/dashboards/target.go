@@ -4,7 +4,7 @@ package main
 var target = board{
 	Title: "SyncTarget", UID: "synctarget-target",
 	// A syncer has a Namespace of its own, kcp-syncer-<name>-<key>.
-	Variable: &variable{Name: "namespace", Label: "Namespace of the syncer", Values: `label_values(synctarget_syncer_queue_depth, namespace)`},
+	Variable: &variable{Name: "namespace", Label: "Namespace of the syncer", Metric: "synctarget_syncer_queue_depth"},
 	Rows: []row{
 		{"Connection", []panel{
 			{
