@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/synctarget/synctarget/pkg/syncer/options"
+	"github.com/synctarget/synctarget/test/framework"
 )
 
 // prometheusVariable names the program that TestDashboards scrapes with.
@@ -43,12 +44,13 @@ func TestDashboards(t *testing.T) {
 	if program == "" {
 		t.Skip(prometheusVariable + " names no Prometheus; run make dashboards")
 	}
-	s := newInstalled(t, nil)
+	s := newInstalled(t, nil, (*tenant).bindCompute)
 	address := s.startPrometheus(program)
 	began := time.Now()
 	namespaces := s.open("shop-", 10)
 	const objects = 200
 	s.fill(namespaces, objects, 100)
+	s.kubectl("create", "deployment", "web", "-n", namespaces[0], "--image="+framework.PauseImage)
 	for round := 0; time.Since(began) < dashboardsTime; round++ {
 		in := round % len(namespaces)
 		s.sideBySide(objects/len(namespaces), func(i int) error {
@@ -58,14 +60,25 @@ func TestDashboards(t *testing.T) {
 			s.closeNamespaces(namespaces[8:])
 			s.deletePod()
 		}
+		if round%20 == 0 {
+			s.kubectl("scale", "deployment", "web", "-n", namespaces[0], fmt.Sprintf("--replicas=%d", 1+round/20%2))
+		}
 		time.Sleep(time.Second)
 	}
+	s.kubectl("delete", "deployment", "web", "-n", namespaces[0])
 	draw := exec.CommandContext(t.Context(), "go", "run", ".", "--prometheus=http://"+address, "--last="+dashboardsTime.String(),
 		"--png="+filepath.Join(env.Repo, "docs", "images"))
 	draw.Dir, draw.Env = filepath.Join(env.Repo, "test", "tools", "dashboards"), append(os.Environ(), "GOWORK=off")
 	out, err := draw.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	t.Logf("%s", out)
+}
+
+// kubectl does something in the workspace.
+func (s *installed) kubectl(args ...string) {
+	s.t.Helper()
+	_, err := env.Kubectl(s.t.Context(), s.path.String(), "", args...)
+	require.NoError(s.t, err)
 }
 
 // changeConfigMap writes another value into a ConfigMap of the workspace.

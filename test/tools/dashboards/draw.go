@@ -116,7 +116,7 @@ func (d drawer) panel(ctx context.Context, p panel, chosen *strings.Replacer) (*
 	drawn.Title.Text = p.Title
 	drawn.X.Tick.Marker = plot.TimeTicks{Format: "15:04"}
 	drawn.Y.Label.Text = p.Unit
-	drawn.Y.Min, drawn.X.Min, drawn.X.Max = 0, float64(d.times.Start.Unix()), float64(d.times.End.Unix())
+	drawn.X.Min, drawn.X.Max = float64(d.times.Start.Unix()), float64(d.times.End.Unix())
 	drawn.Legend.Top, drawn.Legend.Left = true, true
 	drawn.Add(plotter.NewGrid())
 	series := 0
@@ -148,6 +148,11 @@ func (d drawer) panel(ctx context.Context, p panel, chosen *strings.Replacer) (*
 	if series == 0 {
 		drawn.Title.Text += " (no data)"
 	}
+	drawn.Y.Min = 0
+	if drawn.Y.Max <= 0 {
+		drawn.Y.Max = 1
+	}
+	drawn.Y.Max *= 1.4 // room for the legend
 	return drawn, series, nil
 }
 
