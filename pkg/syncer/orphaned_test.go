@@ -167,18 +167,10 @@ func (f *orphanFixture) awaitNoRequest(t *testing.T) {
 	}
 }
 
-// scrape asserts that the metrics are served.
+// scrape waits until the metrics are served. Their server may begin to listen later than the clock of the test passes.
 func (f *orphanFixture) scrape(t *testing.T) {
 	t.Helper()
-	response, err := http.Get("http://" + f.options.MetricsBindAddress + "/metrics")
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	_ = response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		t.Errorf("/metrics answers %d", response.StatusCode)
-	}
+	awaitAnswer(t, "http://"+f.options.MetricsBindAddress+"/metrics", http.StatusOK)
 }
 
 // TestOrphanedSyncerStops: at once, and without an error.

@@ -106,9 +106,15 @@ func await(t *testing.T, s *server, within time.Duration) {
 // probe asks until the answer is as wanted, which has to be soon, and returns its body.
 func probe(t *testing.T, o *options.Options, path string, want int) string {
 	t.Helper()
+	return awaitAnswer(t, "http://"+o.HealthProbeBindAddress+path, want)
+}
+
+// awaitAnswer waits until a server answers with this code, which it may have to begin to listen for, and returns the body.
+func awaitAnswer(t *testing.T, url string, want int) string {
+	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
-		response, err := http.Get("http://" + o.HealthProbeBindAddress + path)
+		response, err := http.Get(url)
 		if err == nil {
 			body, _ := io.ReadAll(response.Body)
 			_ = response.Body.Close()
@@ -117,7 +123,7 @@ func probe(t *testing.T, o *options.Options, path string, want int) string {
 			}
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("want %s to answer %d", path, want)
+			t.Fatalf("want %s to answer %d", url, want)
 		}
 		select {
 		case <-t.Context().Done():
