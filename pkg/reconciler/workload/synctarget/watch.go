@@ -11,6 +11,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
@@ -265,6 +266,7 @@ func mayChangeVerdict(before, after *workloadv1alpha1.SyncTarget) bool {
 // installationHash stays: what is installed has changed with it.
 func withoutHeartbeat(target *workloadv1alpha1.SyncTarget) *workloadv1alpha1.SyncTarget {
 	out := *target
+	out.TypeMeta = metav1.TypeMeta{} // a list sets it, a watch does not
 	out.ResourceVersion, out.ManagedFields = "", nil
 	out.Status.LastHeartbeatTime, out.Status.Syncer, out.Status.SyncedResources = nil, nil, nil
 	out.Status.Taints, out.Status.Assignments, out.Status.Drain = nil, nil, nil

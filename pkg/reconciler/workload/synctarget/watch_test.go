@@ -68,6 +68,15 @@ func TestMayChangeVerdict(t *testing.T) {
 	}{
 		"a heartbeat of one that is Ready": {"10,000 targets beat all the time.", ready, heartbeat, false},
 		"a heartbeat of one that is not":   {"It may be Ready now.", waiting, heartbeat, true},
+		"the first heartbeat after the list": {
+			"The objects of a list have a kind and an apiVersion, those of a watch have none.", func(target *workloadv1alpha1.SyncTarget) {
+				ready(target)
+				target.TypeMeta = metav1.TypeMeta{APIVersion: workloadv1alpha1.SchemeGroupVersion.String(), Kind: "SyncTarget"}
+			}, func(target *workloadv1alpha1.SyncTarget) {
+				heartbeat(target)
+				target.TypeMeta = metav1.TypeMeta{}
+			}, false,
+		},
 		"the first heartbeat":              {"", func(*workloadv1alpha1.SyncTarget) {}, heartbeat, true},
 		"nothing, Ready":                   {"A resync.", ready, func(*workloadv1alpha1.SyncTarget) {}, false},
 		"nothing, not Ready":               {"A resync.", waiting, func(*workloadv1alpha1.SyncTarget) {}, false},
