@@ -127,6 +127,7 @@ func reconcilerConfig(opts *options) synctarget.Config {
 		HeartbeatInterval:       opts.heartbeatInterval,
 		HeartbeatThreshold:      opts.threshold,
 		HeartbeatStatusInterval: opts.statusInterval,
+		TokenRotationInterval:   opts.tokenRotation,
 		DeleteDeadline:          opts.deleteDeadline,
 		MaxTargetsPerWorkspace:  opts.maxTargets,
 		RolloutMaxUnavailable:   opts.rolloutMax,

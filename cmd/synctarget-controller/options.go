@@ -43,6 +43,7 @@ type options struct {
 	heartbeatInterval time.Duration
 	threshold         time.Duration
 	statusInterval    time.Duration
+	tokenRotation     time.Duration
 	deleteDeadline    time.Duration
 	maxTargets        int
 	maxUnavailable    string
@@ -81,6 +82,7 @@ func newOptions() *options {
 
 		heartbeatInterval: syncer.DefaultHeartbeatInterval,
 		statusInterval:    time.Minute,
+		tokenRotation:     30 * 24 * time.Hour,
 		deleteDeadline:    15 * time.Minute,
 		maxTargets:        100,
 		maxUnavailable:    "10%",
@@ -103,6 +105,7 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.heartbeatInterval, "syncer-heartbeat-interval", o.heartbeatInterval, "Mean time between two heartbeats of a syncer, 1s to 2m. A change rolls out all syncers that the service installed.")
 	fs.DurationVar(&o.threshold, "heartbeat-threshold", o.threshold, "How long a syncer may send no heartbeat before its SyncTarget is not Ready. At least twice --syncer-heartbeat-interval.")
 	fs.DurationVar(&o.statusInterval, "heartbeat-status-interval", o.statusInterval, "How often status.lastHeartbeatTime of a SyncTarget is written while its syncer renews a Lease, beside each change of the condition Ready. At least 1s. A syncer without a Lease writes it with each heartbeat.")
+	fs.DurationVar(&o.tokenRotation, "syncer-token-rotation-interval", o.tokenRotation, "How long a syncer uses its token for kcp until another is issued and rolled out; it happens within the last tenth of it. At least 1h; 0: tokens are replaced only on demand.")
 	fs.DurationVar(&o.deleteDeadline, "delete-deadline", o.deleteDeadline, "How long a deletion is retried before the controller skips what it cannot remove. For half of it, Namespaces are moved from a SyncTarget that is being deleted to others that fit.")
 	fs.IntVar(&o.maxTargets, "max-targets-per-workspace", o.maxTargets, "How many SyncTargets of a workspace the controller connects to, the oldest first; 0 for any number. Those that are connected already stay so. SyncTargets without kubeconfigSecretRef do not count.")
 	fs.StringVar(&o.maxUnavailable, "rollout-max-unavailable", o.maxUnavailable, "How many of the SyncTargets that are Ready get another syncer image, or other settings of this controller, at a time: a number, or a percentage of them, rounded down; at least one. The rollout halts while one of them does not become Ready within twice --heartbeat-threshold.")
@@ -137,6 +140,9 @@ func (o *options) complete() error {
 	}
 	if o.statusInterval < time.Second {
 		errs = append(errs, fmt.Errorf("--heartbeat-status-interval must be at least 1s, not %s", o.statusInterval))
+	}
+	if o.tokenRotation != 0 && o.tokenRotation < time.Hour {
+		errs = append(errs, fmt.Errorf("--syncer-token-rotation-interval must be 0 or at least 1h, not %s", o.tokenRotation))
 	}
 	if o.deleteDeadline <= 0 {
 		errs = append(errs, fmt.Errorf("--delete-deadline must be positive, not %s", o.deleteDeadline))

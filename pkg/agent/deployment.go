@@ -45,8 +45,8 @@ func (c *Config) deployment() *appsv1.Deployment {
 	}
 }
 
-// credentialsHashAnnotation is an annotation of the Pods. With it another address of kcp is rolled out, and another token too: kcp
-// issues one only when it no longer accepts the one before, and a running Pod gets a changed Secret up to 90 s later.
+// credentialsHashAnnotation is an annotation of the Pods. With it another address of kcp is rolled out, and another token too: kcp may
+// no longer accept the one before, and a running Pod gets a changed Secret up to 90 s later.
 const credentialsHashAnnotation = "workload.kcp.io/credentials-hash"
 
 func (c *Config) credentialsHash() string {

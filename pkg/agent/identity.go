@@ -9,18 +9,12 @@ import (
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
 )
 
-// TokenSecretName is the Secret that kcp fills with the syncer's token.
-const TokenSecretName = "syncer-token"
-
 // Identity returns the syncer's identity in the workspace, in the order to apply it: a ServiceAccount that may read its
 // own SyncTarget and its Assignments and write their status, and, where Grant lets it in, sync. A Namespace of its own keeps it from
 // whatever is synced.
 func Identity(c Config) []client.Object {
 	name := c.namespace()
 	rbac := rbacv1.SchemeGroupVersion.String()
-	token := c.heldMeta(name, TokenSecretName)
-	token.Annotations[corev1.ServiceAccountNameKey] = DeploymentName
-	token.Annotations[workloadv1alpha1.AnnotationInstallSettings] = c.publish()
 	// kcp accepts no token of a ServiceAccount that is being deleted, so holding it would gain nothing. Once it is gone, kcp
 	// deletes the token, which is held and watched: so the controller learns of it at once.
 	account := &corev1.ServiceAccount{TypeMeta: typeMeta("v1", "ServiceAccount"), ObjectMeta: c.heldMeta(name, DeploymentName)}
@@ -45,8 +39,23 @@ func Identity(c Config) []client.Object {
 		},
 	}
 	identity = append(identity, c.assignmentRights()...)
-	return append(identity, account,
-		&corev1.Secret{TypeMeta: typeMeta("v1", "Secret"), ObjectMeta: token, Type: corev1.SecretTypeServiceAccountToken})
+	return append(append(identity, account), c.tokenSecrets()...)
+}
+
+// tokenSecrets are the Secrets that kcp fills with tokens of the syncer.
+func (c *Config) tokenSecrets() []client.Object {
+	names := c.TokenSecrets
+	if len(names) == 0 {
+		names = []string{TokenSecretName}
+	}
+	var secrets []client.Object
+	for _, name := range names {
+		meta := c.heldMeta(c.namespace(), name)
+		meta.Annotations[corev1.ServiceAccountNameKey] = DeploymentName
+		meta.Annotations[workloadv1alpha1.AnnotationInstallSettings] = c.publish()
+		secrets = append(secrets, &corev1.Secret{TypeMeta: typeMeta("v1", "Secret"), ObjectMeta: meta, Type: corev1.SecretTypeServiceAccountToken})
+	}
+	return secrets
 }
 
 // visibleMeta is meta for the workspace: visible through the permission claims.

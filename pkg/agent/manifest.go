@@ -58,6 +58,9 @@ type Config struct {
 	Namespaces []string
 	// NamespaceLabels are the labels of the assigned Namespaces of the workspace, by the names of these.
 	NamespaceLabels map[string]map[string]string
+	// TokenSecrets are the names of the Secrets that kcp fills with tokens of the syncer; TokenSecretName if there are none. Identity
+	// alone needs them.
+	TokenSecrets []string
 	// Token is the syncer's, of its own ServiceAccount in the workspace.
 	Token []byte
 	// PullSecrets are copied into the syncer's Namespace: see ReadPullSecrets.

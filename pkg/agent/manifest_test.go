@@ -205,6 +205,7 @@ func isHeld(object client.Object) bool {
 // What is built and what is removed are two lists; they must be the same.
 func TestEveryObjectIsRemoved(t *testing.T) {
 	c := testConfig()
+	c.TokenSecrets = tokenSecretNames
 	for side, lists := range map[string][2][]client.Object{
 		"downstream": {Downstream(c), downstreamObjects(c.namespace())},
 		"upstream":   {append(wholeIdentity(c), c.access(rbacv1.Subject{})), upstreamObjects(c.namespace())},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,17 +51,17 @@ func (e *NotPublishedError) Error() string { return e.Missing }
 // Errors: *PullSecretError; *NotPublishedError while the controller has not prepared the workspace, or what kcp answered.
 func ReadConfig(ctx context.Context, upstream client.Client, target *workloadv1alpha1.SyncTarget) (Config, error) {
 	c := Config{Target: target, ClusterName: logicalcluster.From(target).String()}
-	var secret corev1.Secret
-	name := client.ObjectKey{Namespace: c.namespace(), Name: TokenSecretName}
-	if err := upstream.Get(ctx, name, &secret); client.IgnoreNotFound(err) != nil {
-		return Config{}, fmt.Errorf("reading the syncer's token: %w", err)
-	} else if err != nil {
-		return Config{}, &NotPublishedError{Missing: fmt.Sprintf("the controller has not created Secret %q yet", name)}
-	}
-	if err := c.readPublished(&secret); err != nil {
+	secrets, err := readTokenSecrets(ctx, upstream, c.namespace())
+	if err != nil {
 		return Config{}, err
 	}
-	var err error
+	if len(secrets) == 0 {
+		name := client.ObjectKey{Namespace: c.namespace(), Name: TokenSecretName}
+		return Config{}, &NotPublishedError{Missing: fmt.Sprintf("the controller has not created Secret %q yet", name)}
+	}
+	if err := c.readPublished(newestIssued(secrets)); err != nil {
+		return Config{}, err
+	}
 	if c.Retained, err = Retain(ctx, upstream, target.Name, c.key(), target.Leaving()); err != nil {
 		return Config{}, err
 	}
@@ -68,6 +69,12 @@ func ReadConfig(ctx context.Context, upstream client.Client, target *workloadv1a
 		return Config{}, err
 	}
 	return c, c.readAssigned(ctx, upstream)
+}
+
+// newestIssued is the first of the Secrets, sorted by age, in which kcp has put a token; the first of all if there is none.
+func newestIssued(secrets []corev1.Secret) *corev1.Secret {
+	issued := slices.IndexFunc(secrets, func(secret corev1.Secret) bool { return len(secret.Data[corev1.ServiceAccountTokenKey]) > 0 })
+	return &secrets[max(issued, 0)]
 }
 
 func (c *Config) readPublished(secret *corev1.Secret) error {

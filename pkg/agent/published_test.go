@@ -103,6 +103,39 @@ func TestReadConfig(t *testing.T) {
 	}
 }
 
+// TestReadConfigTakesNewestToken: while a token is replaced, manifests carry the newest that kcp has issued.
+func TestReadConfigTakesNewestToken(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	for name, tc := range map[string]struct {
+		second func(*corev1.Secret)
+		want   string
+	}{
+		"newer":                   {func(s *corev1.Secret) { s.CreationTimestamp = metav1.NewTime(now.Add(time.Minute)) }, "second"},
+		"older":                   {func(s *corev1.Secret) { s.CreationTimestamp = metav1.NewTime(now.Add(-time.Minute)) }, "first"},
+		"newer, and yet to issue": {func(s *corev1.Secret) { s.CreationTimestamp, s.Data = metav1.NewTime(now.Add(time.Minute)), nil }, "first"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := testConfig()
+			c.Token = []byte("first")
+			c.Target.Annotations = map[string]string{logicalcluster.AnnotationKey: c.ClusterName}
+			var second *corev1.Secret
+			workspace := publishedWorkspace(t, c, func(s *corev1.Secret) {
+				s.CreationTimestamp = metav1.NewTime(now)
+				second = s.DeepCopy()
+			})
+			second.Name, second.Data = secondTokenSecretName, map[string][]byte{corev1.ServiceAccountTokenKey: []byte("second")}
+			tc.second(second)
+			if err := workspace.Create(t.Context(), second); err != nil {
+				t.Fatal(err)
+			}
+			got, err := ReadConfig(t.Context(), workspace, c.Target)
+			if err != nil || string(got.Token) != tc.want {
+				t.Errorf("token %q, %v; want %q", got.Token, err, tc.want)
+			}
+		})
+	}
+}
+
 func TestReadConfigNotPublished(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*corev1.Secret)

@@ -70,18 +70,6 @@ func ReleaseIdentity(ctx context.Context, c client.Client, name, key string, uid
 	return nil
 }
 
-// DiscardToken deletes the Secret that holds the syncer's token, so that Identity has another issued.
-func DiscardToken(ctx context.Context, c client.Client, name, key string, uid types.UID) error {
-	r := removal{client: c, key: key, uid: uid}
-	secret := reference(corev1.SchemeGroupVersion.WithKind("Secret"), workloadv1alpha1.SyncerNamespace(name, key), TokenSecretName)
-	live, err := get(ctx, c, secret)
-	if err != nil || live == nil || !r.chosen(live) {
-		return err
-	}
-	_, err = discard(ctx, c, live, workloadv1alpha1.SyncTargetFinalizer(key))
-	return err
-}
-
 // downstreamObjects names what Downstream builds, in the order to delete it: the syncer stops before it loses its
 // rights, and its Namespace goes last.
 func downstreamObjects(namespace string) []client.Object {
@@ -100,11 +88,15 @@ func downstreamObjects(namespace string) []client.Object {
 
 // upstreamObjects names what Identity and HeartbeatLease build, and Admit beside them, in the order to delete it.
 func upstreamObjects(namespace string) []client.Object {
-	return append(leaseRights(namespace),
+	objects := append(leaseRights(namespace),
 		reference(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), namespace, assignmentBindingName),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"), "", assignmentRole(namespace)),
 		reference(coordinationv1.SchemeGroupVersion.WithKind("Lease"), namespace, workloadv1alpha1.HeartbeatLeaseName),
-		reference(corev1.SchemeGroupVersion.WithKind("Secret"), namespace, TokenSecretName),
+	)
+	for _, name := range tokenSecretNames {
+		objects = append(objects, reference(corev1.SchemeGroupVersion.WithKind("Secret"), namespace, name))
+	}
+	return append(objects,
 		reference(corev1.SchemeGroupVersion.WithKind("ServiceAccount"), namespace, DeploymentName),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", AccessBinding(namespace)),
 		reference(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"), "", namespace),

@@ -81,7 +81,7 @@ func TestRemove(t *testing.T) {
 				t.Errorf("waits for %q, wrote %v", waiting, s.writes)
 			}
 			// In a workspace a Namespace that is not found may only be hidden.
-			if want := map[string]int{"downstream": 4, "upstream": 12}[name]; len(s.reads) != want {
+			if want := map[string]int{"downstream": 4, "upstream": 13}[name]; len(s.reads) != want {
 				t.Errorf("reads %v when all is gone, want %d", s.reads, want)
 			}
 			if left := s.names(t); len(left) != 0 {

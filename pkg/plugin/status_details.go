@@ -48,10 +48,28 @@ func writeSummary(out io.Writer, workspace string, target *workloadv1alpha1.Sync
 	line("Heartbeat", heartbeatText(target, now))
 	line("Controller", v.controllerText())
 	line("Agent", v.agentText(target.Status.Syncer))
+	if credentials := target.Status.Credentials; credentials != nil && credentials.IssuedAt != nil {
+		line("Token", tokenText(credentials, now))
+	}
 	if syncer := target.Status.Syncer; syncer != nil {
 		line("Kubernetes", syncer.KubernetesVersion)
 		line("Nodes", fmt.Sprint(syncer.Nodes))
 	}
+}
+
+// tokenText is how old the newest token of the syncer is, whether it is in use, and when it is replaced.
+func tokenText(credentials *workloadv1alpha1.CredentialsStatus, now time.Time) string {
+	text := fmt.Sprintf("issued %s ago in Secret %s", age(credentials.IssuedAt.Time, now), credentials.Secret)
+	next := credentials.NextRotation
+	switch {
+	case credentials.InUse != "" && credentials.InUse != credentials.Secret:
+		text += ", the syncer still uses the one in Secret " + credentials.InUse
+	case next != nil && now.Before(next.Time):
+		text += ", replaced in " + age(now, next.Time)
+	case next != nil:
+		text += ", due to be replaced"
+	}
+	return text
 }
 
 func schedulable(target *workloadv1alpha1.SyncTarget) string {

@@ -29,6 +29,10 @@ func variety() []client.Object {
 		Capacity:    map[string]resource.Quantity{"cpu": resource.MustParse("48"), "memory": resource.MustParse("96Gi")},
 		Allocatable: map[string]resource.Quantity{"cpu": resource.MustParse("47"), "memory": resource.MustParse("90Gi")},
 	}
+	ready.Status.Credentials = &workloadv1alpha1.CredentialsStatus{
+		Secret: "syncer-token", InUse: "syncer-token",
+		IssuedAt: &metav1.Time{Time: now.Add(-6 * 24 * time.Hour)}, NextRotation: &metav1.Time{Time: now.Add(22 * 24 * time.Hour)},
+	}
 	ready.Status.SyncedResources = []workloadv1alpha1.SyncedResourceStatus{
 		{Group: "apps", Resource: "deployments", State: workloadv1alpha1.ResourceAccepted, Versions: []string{"v1"}, Objects: 5, Failing: 2,
 			Requested: map[string]resource.Quantity{"cpu": resource.MustParse("1500m"), "memory": resource.MustParse("2Gi")}},
@@ -131,4 +135,18 @@ func TestStatusRequests(t *testing.T) {
 		t.Errorf("%d requests, want 1", got)
 	}
 	t.Logf("status of 100 SyncTargets took %s", time.Since(begin))
+}
+
+func TestTokenText(t *testing.T) {
+	at := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: now.Add(d)} }
+	for want, credentials := range map[string]workloadv1alpha1.CredentialsStatus{
+		"issued 6d ago in Secret a, replaced in 22d":                           {Secret: "a", InUse: "a", IssuedAt: at(-6 * 24 * time.Hour), NextRotation: at(22 * 24 * time.Hour)},
+		"issued 6d ago in Secret a, due to be replaced":                        {Secret: "a", IssuedAt: at(-6 * 24 * time.Hour), NextRotation: at(-time.Second)},
+		"issued 5s ago in Secret b, the syncer still uses the one in Secret a": {Secret: "b", InUse: "a", IssuedAt: at(-5 * time.Second), NextRotation: at(time.Hour)},
+		"issued 6d ago in Secret a":                                            {Secret: "a", InUse: "a", IssuedAt: at(-6 * 24 * time.Hour)},
+	} {
+		if got := tokenText(&credentials, now); got != want {
+			t.Errorf("tokenText() = %q, want %q", got, want)
+		}
+	}
 }

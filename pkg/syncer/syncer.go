@@ -59,8 +59,10 @@ type syncer struct {
 	instance, holder string
 	// upstream and downstream lead to the two sides.
 	upstream, downstream *rest.Config
-	watches              *liveness.Watches
-	metrics              metrics
+	// tokenSecret names the Secret of the token that requests to upstream carry.
+	tokenSecret func() string
+	watches     *liveness.Watches
+	metrics     metrics
 }
 
 // metrics are registered once, however often the syncer is started again.
@@ -101,7 +103,7 @@ func newSyncer(o *options.Options, build Build) (*syncer, error) {
 		return nil, fmt.Errorf("finding out the name of this pod: %w", err)
 	}
 	s := &syncer{Options: o, build: build, instance: instance, holder: holder(instance)}
-	if s.upstream, err = upstream.Config(o.KcpKubeconfig); err != nil {
+	if s.upstream, s.tokenSecret, err = upstream.Config(o.KcpKubeconfig); err != nil {
 		return nil, err
 	}
 	if s.downstream, err = downstream.Config(o.Kubeconfig); err != nil {
@@ -181,6 +183,7 @@ func (s *syncer) addHeartbeat(mgr manager.Manager) error {
 		OrphanThreshold: s.build.OrphanThreshold,
 		Version:         s.build.Version,
 		Instance:        s.instance,
+		TokenSecret:     s.tokenSecret,
 		Metrics:         s.metrics.heartbeat,
 		Clock:           s.build.Clock,
 	})

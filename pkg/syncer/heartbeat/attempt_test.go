@@ -17,7 +17,7 @@ import (
 func (f *fixture) syncer(change ...func(*workloadv1alpha1.SyncerStatus)) workloadv1alpha1.SyncerStatus {
 	list := map[string]resource.Quantity{"cpu": resource.MustParse("4"), "memory": resource.MustParse("8Gi")}
 	s := workloadv1alpha1.SyncerStatus{
-		Version: "v0.1.0", Instance: "syncer-abc", ClusterID: "c-1", KubernetesVersion: "v1.34.4", Nodes: 1,
+		Version: "v0.1.0", Instance: "syncer-abc", TokenSecret: "syncer-token", ClusterID: "c-1", KubernetesVersion: "v1.34.4", Nodes: 1,
 		Capacity: list, Allocatable: list,
 	}
 	for _, c := range change {

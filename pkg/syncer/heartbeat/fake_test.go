@@ -124,7 +124,7 @@ func newStandby(t *testing.T) *fixture {
 	}
 	f.Sender = New(Config{
 		Upstream: f.kcp, Lease: f.lease, Downstream: f.cluster, Elected: f.elected, Name: "edge-1", UID: "u-1", Interval: interval,
-		Version: "v0.1.0", Instance: "syncer-abc", Metrics: metrics, Clock: f.clock,
+		Version: "v0.1.0", Instance: "syncer-abc", TokenSecret: func() string { return "syncer-token" }, Metrics: metrics, Clock: f.clock,
 		Random: func() float64 { return 0.5 },
 	})
 	return f

@@ -35,6 +35,7 @@ func (s *Sender) measure(ctx context.Context, clusterID string) (workloadv1alpha
 	return workloadv1alpha1.SyncerStatus{
 		Version:           s.Version,
 		Instance:          s.Instance,
+		TokenSecret:       s.TokenSecret(),
 		ClusterID:         clusterID,
 		KubernetesVersion: s.version,
 		Nodes:             s.measured.nodes,

@@ -101,7 +101,7 @@ func TestMeasureWithoutNodes(t *testing.T) {
 	elsewhere.ClusterID = "c-2"
 	head := `[{"op":"test","path":"/metadata/uid","value":"u-1"},` +
 		`{"op":"add","path":"/status/lastHeartbeatTime","value":"2025-01-02T03:04:05Z"},` +
-		`{"op":"add","path":"/status/syncer","value":{"version":"v0.1.0","instance":"syncer-abc","clusterID":"c-1","kubernetesVersion":"v1.34.4",`
+		`{"op":"add","path":"/status/syncer","value":{"version":"v0.1.0","instance":"syncer-abc","tokenSecret":"syncer-token","clusterID":"c-1","kubernetesVersion":"v1.34.4",`
 
 	cases := map[string]struct {
 		reason string

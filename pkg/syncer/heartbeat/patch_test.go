@@ -39,13 +39,13 @@ func TestPatches(t *testing.T) {
 		"Full": {
 			reason: "A report replaces status.syncer as a whole and touches no field of the controller's.",
 			patch: fullPatch("u-1", now, workloadv1alpha1.SyncerStatus{
-				Version: "v0.1.0", Instance: "syncer-abc", ClusterID: "c-1", KubernetesVersion: "v1.34.4", Nodes: 2,
+				Version: "v0.1.0", Instance: "syncer-abc", TokenSecret: "syncer-token", ClusterID: "c-1", KubernetesVersion: "v1.34.4", Nodes: 2,
 				Capacity:    map[string]resource.Quantity{"cpu": resource.MustParse("8000m")},
 				Allocatable: map[string]resource.Quantity{"memory": resource.MustParse("2048Mi")},
 			}),
 			want: `[{"op":"test","path":"/metadata/uid","value":"u-1"},` +
 				`{"op":"add","path":"/status/lastHeartbeatTime","value":"2025-01-02T03:04:05Z"},` +
-				`{"op":"add","path":"/status/syncer","value":{"version":"v0.1.0","instance":"syncer-abc","clusterID":"c-1",` +
+				`{"op":"add","path":"/status/syncer","value":{"version":"v0.1.0","instance":"syncer-abc","tokenSecret":"syncer-token","clusterID":"c-1",` +
 				`"kubernetesVersion":"v1.34.4","nodes":2,"capacity":{"cpu":"8"},"allocatable":{"memory":"2Gi"}}}]`,
 		},
 		"FullOfNothing": {

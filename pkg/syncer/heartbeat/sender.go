@@ -52,7 +52,9 @@ type Config struct {
 	OrphanThreshold time.Duration
 	// Version and Instance are reported as they are.
 	Version, Instance string
-	Metrics           *Metrics
+	// TokenSecret names the Secret of the token that heartbeats are sent with; it defaults to none.
+	TokenSecret func() string
+	Metrics     *Metrics
 	// Clock defaults to the real one.
 	Clock clock.Clock
 	// Random yields numbers in [0,1) for jitter; it defaults to math/rand.
@@ -92,6 +94,9 @@ func New(config Config) *Sender {
 	}
 	if config.Random == nil {
 		config.Random = rand.Float64
+	}
+	if config.TokenSecret == nil {
+		config.TokenSecret = func() string { return "" }
 	}
 	return &Sender{
 		Config:    config,

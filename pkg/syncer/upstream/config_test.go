@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"testing"
@@ -53,7 +54,7 @@ func TestRotatedTokenIsReadAtOnce(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			k, dir := newKcp(t), t.TempDir()
-			config, err := Config(tc.setUp(t, k, dir))
+			config, _, err := Config(tc.setUp(t, k, dir))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,7 +104,7 @@ func volume(t *testing.T, dir, version, token string) {
 
 func TestConfig(t *testing.T) {
 	k := newKcp(t)
-	config, err := Config(k.kubeconfig(t, t.TempDir(), "{token: t-1}"))
+	config, _, err := Config(k.kubeconfig(t, t.TempDir(), "{token: t-1}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +112,7 @@ func TestConfig(t *testing.T) {
 	equal(t, "Nothing throttles an agent that paces itself.", float32(-1), config.QPS)
 	equal(t, "No copy of the token can outlive a rotation.", "", config.BearerToken+config.BearerTokenFile)
 
-	if _, err := Config(filepath.Join(t.TempDir(), "absent")); err == nil {
+	if _, _, err := Config(filepath.Join(t.TempDir(), "absent")); err == nil {
 		t.Error("want an error for a kubeconfig that is missing")
 	}
 }
@@ -143,5 +144,53 @@ func TestTokenSource(t *testing.T) {
 				equal(t, tc.reason, tc.want, got.AccessToken)
 			}
 		})
+	}
+}
+
+// tokenIn is a token that kcp has issued in the Secret of this name.
+func tokenIn(secret string) string {
+	claims := base64.RawURLEncoding.EncodeToString([]byte(`{"iss":"kubernetes/serviceaccount","kubernetes.io/serviceaccount/secret.name":"` + secret + `"}`))
+	return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256"}`)) + "." + claims + "." + base64.RawURLEncoding.EncodeToString([]byte("signature"))
+}
+
+// TestTokenSecret: it is that of the token which requests carry, not of the one that the file holds by now.
+func TestTokenSecret(t *testing.T) {
+	k, dir := newKcp(t), t.TempDir()
+	first, second := tokenIn("syncer-token"), tokenIn("syncer-token-2")
+	k.accept(first)
+	write(t, filepath.Join(dir, "token"), first)
+	config, tokenSecret, err := Config(k.kubeconfig(t, dir, "{tokenFile: token}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := NewSyncTarget(config, "edge-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "Before the first request, it is what that will carry.", "syncer-token", tokenSecret())
+	if err := target.PatchStatus(t.Context(), []byte(`[]`)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "token"), second)
+	equal(t, "No request has carried the new token yet.", "syncer-token", tokenSecret())
+	k.accept(second)
+	for range 2 { // the first is refused
+		err = target.PatchStatus(t.Context(), []byte(`[]`))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "The new one is used.", "syncer-token-2", tokenSecret())
+}
+
+func TestSecretOf(t *testing.T) {
+	for name, tc := range map[string]struct{ token, want string }{
+		"of a Secret":   {tokenIn("syncer-token"), "syncer-token"},
+		"of no Secret":  {tokenIn(""), ""},
+		"not a JWT":     {"opaque", ""},
+		"a broken JWT":  {"a.b.c", ""},
+		"without token": {"", ""},
+	} {
+		t.Run(name, func(t *testing.T) { equal(t, "", tc.want, secretOf(tc.token)) })
 	}
 }

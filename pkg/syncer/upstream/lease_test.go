@@ -9,7 +9,7 @@ import (
 
 func TestPatchLease(t *testing.T) {
 	k := newKcp(t)
-	config, err := Config(k.kubeconfig(t, t.TempDir(), "{token: t-1}"))
+	config, _, err := Config(k.kubeconfig(t, t.TempDir(), "{token: t-1}"))
 	if err != nil {
 		t.Fatal(err)
 	}

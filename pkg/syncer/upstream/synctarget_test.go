@@ -12,7 +12,7 @@ import (
 
 func newTarget(t *testing.T, k *kcp) *SyncTarget {
 	t.Helper()
-	config, err := Config(k.kubeconfig(t, t.TempDir(), "{token: t-1}"))
+	config, _, err := Config(k.kubeconfig(t, t.TempDir(), "{token: t-1}"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,9 @@ const (
 
 	// AnnotationAbandon set to "true" lets a deletion end at once, whatever may be left behind.
 	AnnotationAbandon = "workload.kcp.io/abandon"
+	// AnnotationRotateTokenAt has the token of a SyncTarget's syncer replaced, if it was issued before this time. The time is written
+	// as in RFC 3339.
+	AnnotationRotateTokenAt = "workload.kcp.io/rotate-token-at"
 	// AnnotationAppliedHash carries the hash of the manifest that was last applied to an object.
 	AnnotationAppliedHash = "workload.kcp.io/applied-hash"
 	// AnnotationSettings tells, on the syncer's Deployment, with which settings of the service it was installed, in JSON.

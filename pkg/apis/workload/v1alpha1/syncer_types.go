@@ -1,6 +1,9 @@
 package v1alpha1
 
-import "k8s.io/apimachinery/pkg/api/resource"
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // SyncerSpec overrides how the syncer is run. What is absent is chosen by the service.
 type SyncerSpec struct {
@@ -158,4 +161,59 @@ type ImagePullSecret struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace,omitempty"`
+}
+
+// SyncerStatus is what the syncer reports of itself and of its cluster.
+type SyncerStatus struct {
+	// version of the syncer.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Version string `json:"version,omitempty"`
+	// instance is the pod that acts.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Instance string `json:"instance,omitempty"`
+	// tokenSecret is the Secret, in the syncer's Namespace in the workspace, that kcp issued the token in which the syncer uses.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	TokenSecret string `json:"tokenSecret,omitempty"`
+	// clusterID is the UID of the Namespace kube-system of the cluster that the syncer runs in.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ClusterID string `json:"clusterID,omitempty"`
+	// kubernetesVersion of the physical cluster.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
+	// nodes is how many nodes are ready and schedulable or cordoned.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Nodes int32 `json:"nodes"`
+	// capacity is the sum over the ready nodes, by resource name.
+	// +optional
+	// +mapType=granular
+	Capacity map[string]resource.Quantity `json:"capacity,omitempty"`
+	// allocatable is the sum over the ready nodes, by resource name.
+	// +optional
+	// +mapType=granular
+	Allocatable map[string]resource.Quantity `json:"allocatable,omitempty"`
+}
+
+// CredentialsStatus says which token the syncer uses in the workspace, and when it gets another.
+type CredentialsStatus struct {
+	// secret is the Secret with the newest token, in the syncer's Namespace in the workspace.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Secret string `json:"secret,omitempty"`
+	// issuedAt is when this Secret was created.
+	// +optional
+	IssuedAt *metav1.Time `json:"issuedAt,omitempty"`
+	// inUse is the Secret with the token that the syncer uses. As long as it is another one, that one is kept. It is absent where
+	// the syncer does not report it, as that of an earlier release.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	InUse string `json:"inUse,omitempty"`
+	// nextRotation is when the newest token is replaced. It is absent where tokens are not replaced at intervals.
+	// +optional
+	NextRotation *metav1.Time `json:"nextRotation,omitempty"`
 }

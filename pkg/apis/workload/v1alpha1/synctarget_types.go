@@ -260,6 +260,10 @@ type SyncTargetStatus struct {
 	// +optional
 	Syncer *SyncerStatus `json:"syncer,omitempty"`
 
+	// credentials says which token the syncer uses in the workspace, and when it gets another. Written by the controller.
+	// +optional
+	Credentials *CredentialsStatus `json:"credentials,omitempty"`
+
 	// installationHash changes whenever what is installed for the syncer in the physical cluster changes, or whether the
 	// syncer may see it. Then the controller reads all of it again. Written by the syncer.
 	// +optional
@@ -339,38 +343,6 @@ type HeldNamespace struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=1024
 	Reason string `json:"reason"`
-}
-
-// SyncerStatus is what the syncer reports of itself and of its cluster.
-type SyncerStatus struct {
-	// version of the syncer.
-	// +optional
-	// +kubebuilder:validation:MaxLength=256
-	Version string `json:"version,omitempty"`
-	// instance is the pod that acts.
-	// +optional
-	// +kubebuilder:validation:MaxLength=253
-	Instance string `json:"instance,omitempty"`
-	// clusterID is the UID of the Namespace kube-system of the cluster that the syncer runs in.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	ClusterID string `json:"clusterID,omitempty"`
-	// kubernetesVersion of the physical cluster.
-	// +optional
-	// +kubebuilder:validation:MaxLength=256
-	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
-	// nodes is how many nodes are ready and schedulable or cordoned.
-	// +optional
-	// +kubebuilder:validation:Minimum=0
-	Nodes int32 `json:"nodes"`
-	// capacity is the sum over the ready nodes, by resource name.
-	// +optional
-	// +mapType=granular
-	Capacity map[string]resource.Quantity `json:"capacity,omitempty"`
-	// allocatable is the sum over the ready nodes, by resource name.
-	// +optional
-	// +mapType=granular
-	Allocatable map[string]resource.Quantity `json:"allocatable,omitempty"`
 }
 
 // SyncedResourceState says whether a resource can be synced.

@@ -54,6 +54,8 @@ type Config struct {
 	HeartbeatThreshold time.Duration
 	// HeartbeatStatusInterval is how often status.lastHeartbeatTime is written for a syncer that renews a Lease; zero for a minute.
 	HeartbeatStatusInterval time.Duration
+	// TokenRotationInterval is how long a syncer uses a token until another is issued; zero for as long as kcp accepts it.
+	TokenRotationInterval time.Duration
 	// DeleteDeadline is how long a deletion may take before steps that are not done are abandoned.
 	DeleteDeadline time.Duration
 	// MaxTargetsPerWorkspace is how many SyncTargets of a workspace the service connects to; zero for any number.
@@ -142,7 +144,7 @@ func (r *Reconciler) phases() []phase {
 		}},
 		{condition: workloadv1alpha1.ConditionDeployed, failed: deployFailed, precondition: onlyIfValid, run: func(ctx context.Context, s *scope, f *findings) (verdict, error) {
 			d, v, err := r.deploy(ctx, s, f.facts, f.namespaces)
-			f.namespaces, f.clusterID, f.needsFinalizer = d.namespaces, d.clusterID, d.needsFinalizer
+			f.namespaces, f.clusterID, f.needsFinalizer, f.credentials = d.namespaces, d.clusterID, d.needsFinalizer, d.credentials
 			return v, err
 		}},
 		{condition: workloadv1alpha1.ConditionReady, failed: healthFailed, precondition: unlessSpecIsWrong, run: func(ctx context.Context, s *scope, f *findings) (verdict, error) {

@@ -168,7 +168,7 @@ func (r *Reconciler) waitForStep(ctx context.Context, s *scope, d deletion, a at
 // reportDeletion writes the status of a SyncTarget that is being deleted. A deletion does not depend on it: a status that kcp
 // refuses to store, as one that is too large, is not stored, and that is no error.
 func (r *Reconciler) reportDeletion(ctx context.Context, s *scope, removed removal, deployed verdict) (stored bool, err error) {
-	err = r.updateStatus(ctx, s, removed.namespaces, removed.clusterID, map[string]verdict{
+	err = r.updateStatus(ctx, s, findings{namespaces: removed.namespaces, clusterID: removed.clusterID}, map[string]verdict{
 		workloadv1alpha1.ConditionReady:    blocked(workloadv1alpha1.ReasonTerminating, "SyncTarget is being deleted"),
 		workloadv1alpha1.ConditionDeployed: deployed,
 	})

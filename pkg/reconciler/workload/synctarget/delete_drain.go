@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/synctarget/synctarget/pkg/agent"
 	workloadv1alpha1 "github.com/synctarget/synctarget/pkg/apis/workload/v1alpha1"
@@ -253,17 +252,10 @@ func isBusy(err error) bool {
 	return isAnswer(err) && isTransient(err)
 }
 
-// identityEnds reports whether the syncer's identity is being deleted, as it is with the whole workspace.
+// identityEnds reports whether the syncer's identity is being deleted, as it is with the whole workspace: then no token stays.
 func (r *Reconciler) identityEnds(ctx context.Context, s *scope) (bool, error) {
-	secret := secretMeta()
-	name := client.ObjectKey{Namespace: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key), Name: agent.TokenSecretName}
-	if err := s.upstream.Get(ctx, name, secret); err != nil {
-		if apierrors.IsNotFound(err) {
-			return true, nil
-		}
-		return false, fmt.Errorf("reading the syncer's token: %w", err)
-	}
-	return secret.DeletionTimestamp != nil, nil
+	tokens, err := readTokens(ctx, s)
+	return len(tokens) == 0, err
 }
 
 // workspaceAccess is with whose rights the controller enters a workspace to remove the syncer's finalizers.
@@ -295,20 +287,19 @@ func (r *Reconciler) removeFinalizers(ctx context.Context, s *scope, d deletion,
 	return r.removeFinalizersAsController(ctx, s, d, cfg, namespace)
 }
 
-// removeFinalizersAsSyncer uses the syncer's token. refused means that it is no longer good, or that there is none.
+// removeFinalizersAsSyncer uses the syncer's token. refused means that none is good any more, or that there is none.
 func (r *Reconciler) removeFinalizersAsSyncer(ctx context.Context, s *scope, cfg agent.Config, namespace string) (refused bool, err error) {
-	token, err := syncerToken(ctx, s)
+	tokens, err := agent.ReadIssuedTokens(ctx, s.upstream, s.target.Name, s.key)
 	if err != nil {
 		return false, err
 	}
-	if len(token) == 0 {
-		return true, nil
+	for _, token := range tokens {
+		err := r.stripWith(ctx, cfg, cfg.AsSyncer(token.Value), namespace)
+		if !apierrors.IsUnauthorized(err) {
+			return false, err
+		}
 	}
-	err = r.stripWith(ctx, cfg, cfg.AsSyncer(token), namespace)
-	if apierrors.IsUnauthorized(err) {
-		return true, nil
-	}
-	return false, err
+	return true, nil
 }
 
 // removeFinalizersAsController uses the controller's own user, which is given the syncer's rights in the Namespace first.
@@ -332,16 +323,6 @@ func (r *Reconciler) removeFinalizersAsController(ctx context.Context, s *scope,
 		return accessPending, nil
 	}
 	return ownAccess, refusal
-}
-
-// syncerToken is empty if there is none any more.
-func syncerToken(ctx context.Context, s *scope) ([]byte, error) {
-	var secret corev1.Secret
-	name := client.ObjectKey{Namespace: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key), Name: agent.TokenSecretName}
-	if err := s.upstream.Get(ctx, name, &secret); client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("reading the syncer's token: %w", err)
-	}
-	return secret.Data[corev1.ServiceAccountTokenKey], nil
 }
 
 // hasTimeToDrain reports whether a deletion has time for another attempt to drain.

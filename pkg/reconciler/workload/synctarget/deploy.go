@@ -45,6 +45,8 @@ type deployment struct {
 	// needsFinalizer is set when deploy is about to make something for the first time. The finalizer is the record of that, so
 	// the pass adds it and does nothing else: a SyncTarget without it has nothing to remove, and is deleted at once.
 	needsFinalizer bool
+	// credentials are for the status; nil if this pass has not looked at them.
+	credentials *workloadv1alpha1.CredentialsStatus
 }
 
 // installAttempt is what one pass of an installation starts with.
@@ -80,6 +82,9 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope, f facts, plan namespa
 	cfg := r.agentConfig(s, plan.labels)
 	cfg.PullSecrets = f.pullSecrets
 	inputs := r.inputsOf(s, cfg, f.kubeconfig)
+	if tokenReview(s.target, r.Clock.Now()) {
+		r.installCache.forgetIdentity(s.target.UID)
+	}
 	known, fresh := r.installCache.get(s.target.UID, inputs, s.target.Status.InstallationHash, r.Clock.Now())
 	fresh = fresh && !r.isSilent(s)
 	// What was done may not be recorded yet: a write that was lost leaves a Namespace Opening.
@@ -89,10 +94,7 @@ func (r *Reconciler) deploy(ctx context.Context, s *scope, f facts, plan namespa
 
 	inspection := r.installCache.begin(s.target.UID, inputs, s.target.Status.InstallationHash, fresh, r.Clock.Now())
 	in := installAttempt{cfg: cfg, kubeconfig: f.kubeconfig, inspection: inspection}
-	pinned, v, err := r.installBothSides(ctx, s, in, &d.namespaces)
-	if pinned != "" {
-		d.clusterID = pinned
-	}
+	v, err := r.installBothSides(ctx, s, in, &d)
 	if errors.Is(err, errUnfinished) {
 		return d, openingNamespaces(), nil
 	}
@@ -163,29 +165,33 @@ func (r *Reconciler) untilReread(s *scope) time.Duration {
 	return wait.Jitter(driftInterval*4/5, 0.5)
 }
 
-// installBothSides brings workspace and cluster to what they should be, and plan to what has become of the Namespaces. pinned is the
-// physical cluster to which this pass pins the target, empty for none.
-func (r *Reconciler) installBothSides(ctx context.Context, s *scope, in installAttempt, plan *namespacePlan) (pinned string, v verdict, err error) {
+// installBothSides brings workspace and cluster to what they should be, and d to what has become of that.
+func (r *Reconciler) installBothSides(ctx context.Context, s *scope, in installAttempt, d *deployment) (verdict, error) {
 	if in.inspection.proven != nil {
-		v, err = r.installNamespaces(ctx, s, in, plan)
-		return "", v, err
+		return r.installNamespaces(ctx, s, in, &d.namespaces)
 	}
+	var err error
 	if in.cfg.Retained, err = agent.Retain(ctx, s.upstream, s.target.Name, s.key, s.target.Leaving()); err != nil {
-		return "", verdict{}, err
+		return verdict{}, err
 	}
-	token, stop, err := r.identity(ctx, s, in)
-	if err != nil || stop != nil {
-		return "", ptr.Deref(stop, verdict{}), err
+	identity, stop, err := r.identity(ctx, s, in)
+	if d.credentials = identity.credentials; err != nil || stop != nil {
+		return ptr.Deref(stop, verdict{}), err
 	}
-	in.cfg.Token = token
-	if err := r.admit(ctx, s, in, *plan); err != nil {
-		return "", verdict{}, err
+	in.cfg.Token = identity.token
+	if err := r.admit(ctx, s, in, d.namespaces); err != nil {
+		return verdict{}, err
 	}
 	if s.pullMode() {
 		neverInstalled := s.target.Status.LastHeartbeatTime == nil
-		return "", awaitInstall(s, r.isSilent(s), len(plan.admitted()) > 0), r.recordVersion(ctx, s, in.cfg, neverInstalled)
+		v := awaitInstall(s, r.isSilent(s), len(d.namespaces.admitted()) > 0)
+		return identity.addTo(v), r.recordVersion(ctx, s, in.cfg, neverInstalled)
 	}
-	return r.installAgent(ctx, s, in, plan)
+	pinned, v, err := r.installAgent(ctx, s, in, &d.namespaces)
+	if pinned != "" {
+		d.clusterID = pinned
+	}
+	return identity.addTo(v), err
 }
 
 // installNamespaces is installBothSides for the Namespaces alone, where all else was found right before. It asks both sides at the
@@ -234,6 +240,9 @@ func awaitInstall(s *scope, silent, hasNamespaces bool) verdict {
 		v := passed(workloadv1alpha1.ReasonDeployed, "Syncer deployment successful")
 		if silent {
 			v.message += "; it sends no heartbeats any more: if its Pods run, apply the output of `kubectl synctarget manifests " + s.target.Name + "` again, since kcp may have issued another token"
+		}
+		if known := s.target.Status.Credentials; known != nil && known.InUse != "" && known.InUse != known.Secret {
+			v.message += "; kcp has issued another token: apply the output of `kubectl synctarget manifests " + s.target.Name + "` again, until then the earlier token stays valid"
 		}
 		if hasNamespaces {
 			v.message += "; for each Namespace that is assigned to it, apply the output of `kubectl synctarget manifests " + s.target.Name + "` again: it contains its Namespace in the physical cluster"
@@ -363,6 +372,7 @@ func (r *Reconciler) cleanUpDownstream(ctx context.Context, s *scope, plan *name
 
 // inputsOf is the hash of everything that an installation follows from, but for the Namespaces; see provenNamespaces.
 func (r *Reconciler) inputsOf(s *scope, cfg agent.Config, kubeconfig []byte) [sha256.Size]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s\x00%s\x00%s\x00%v\x00%v\x00%v\x00%s",
-		s.target.Generation, s.target.Status.ClusterID, cfg.Image, cfg.KcpURL, cfg.KcpCA, cfg.Proxy, cfg.PullSecrets, s.target.Leaving(), kubeconfig))
+	return sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s\x00%s\x00%s\x00%v\x00%v\x00%v\x00%s\x00%s",
+		s.target.Generation, s.target.Status.ClusterID, cfg.Image, cfg.KcpURL, cfg.KcpCA, cfg.Proxy, cfg.PullSecrets, s.target.Leaving(),
+		s.target.Annotations[workloadv1alpha1.AnnotationRotateTokenAt], kubeconfig))
 }

@@ -21,11 +21,11 @@ type installCache struct {
 	unobserved map[types.UID]bool
 }
 
-// provenIdentity is the token of a syncer whose identity in the workspace was found right.
+// provenIdentity is the identity of a syncer in the workspace that was found right.
 type provenIdentity struct {
-	inputs [sha256.Size]byte
-	token  []byte
-	until  time.Time
+	inputs   [sha256.Size]byte
+	identity syncerIdentity
+	until    time.Time
 }
 
 type installation struct {
@@ -180,25 +180,25 @@ func (i *installCache) wasVerifiedBefore(uid types.UID, at time.Time) bool {
 	return ok && !first.After(at)
 }
 
-// identity returns the token of a syncer whose identity was found right, unless something may have happened to it since.
-func (i *installCache) identity(uid types.UID, inputs [sha256.Size]byte, now time.Time) (token []byte, known bool) {
+// identity returns the identity of a syncer that was found right, unless something may have happened to it since.
+func (i *installCache) identity(uid types.UID, inputs [sha256.Size]byte, now time.Time) (identity syncerIdentity, known bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	found, ok := i.identities[uid]
 	if !ok || found.inputs != inputs || !now.Before(found.until) {
-		return nil, false
+		return syncerIdentity{}, false
 	}
-	return found.token, true
+	return found.identity, true
 }
 
 // putIdentity remembers that an identity was found right, unless something has changed during the inspection.
-func (i *installCache) putIdentity(uid types.UID, inputs [sha256.Size]byte, token []byte, now time.Time) {
+func (i *installCache) putIdentity(uid types.UID, inputs [sha256.Size]byte, identity syncerIdentity, now time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if found := i.inspections[uid]; found != nil && found.stale {
 		return
 	}
-	i.identities[uid] = provenIdentity{inputs: inputs, token: token, until: now.Add(driftInterval * 4 / 5)}
+	i.identities[uid] = provenIdentity{inputs: inputs, identity: identity, until: now.Add(driftInterval * 4 / 5)}
 }
 
 // forgetIdentity tells that something may have happened to an identity, and to what was installed with it.

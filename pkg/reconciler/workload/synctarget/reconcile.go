@@ -89,7 +89,7 @@ func (r *Reconciler) completePass(ctx context.Context, s *scope, verdicts map[st
 		})
 	}
 	// First, so that whoever sees that a Namespace is admitted finds it taken into account in the condition Synced.
-	failed := r.updateStatus(ctx, s, found.namespaces, found.clusterID, verdicts)
+	failed := r.updateStatus(ctx, s, found, verdicts)
 	if apierrors.IsConflict(failed) {
 		return reconcile.Result{}, failed
 	}

@@ -35,8 +35,9 @@ type findings struct {
 	// clusterID is the physical cluster to pin: status.clusterID, or that to which deploy or, in pull mode, health pins the
 	// target.
 	clusterID string
-	// needsFinalizer is returned by deploy.
+	// needsFinalizer and credentials are returned by deploy.
 	needsFinalizer bool
+	credentials    *workloadv1alpha1.CredentialsStatus
 }
 
 // facts are what validate finds beside its verdict.

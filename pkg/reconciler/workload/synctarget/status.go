@@ -24,17 +24,20 @@ const maxMessage = 1024
 var phaseConditions = []string{workloadv1alpha1.ConditionValid, workloadv1alpha1.ConditionDeployed, workloadv1alpha1.ConditionReady}
 
 // setStatus turns what a pass has decided into the status that the controller owns.
-func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, namespaces namespacePlan, clusterID string, verdicts map[string]verdict) {
+func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, found findings, verdicts map[string]verdict) {
 	status := &target.Status
 	status.Key = s.key
-	status.ClusterID = clusterID
+	status.ClusterID = found.clusterID
+	if found.credentials != nil {
+		status.Credentials = found.credentials
+	}
 	status.ObservedGeneration = target.Generation
 	now := metav1.NewTime(r.Clock.Now()).Rfc3339Copy()
 	lasting := r.transientErrors.observe(target.UID, hasTransientFailure(verdicts), r.Clock.Now()) >= transientErrorTime
 	for _, condition := range phaseConditions {
-		v, found := verdicts[condition]
+		v, has := verdicts[condition]
 		keepsEarlier := v.certainty == pending || v.certainty == transientFailure && !lasting
-		if !found || keepsEarlier && meta.FindStatusCondition(status.Conditions, condition) != nil {
+		if !has || keepsEarlier && meta.FindStatusCondition(status.Conditions, condition) != nil {
 			continue
 		}
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
@@ -42,12 +45,12 @@ func (r *Reconciler) setStatus(target *workloadv1alpha1.SyncTarget, s *scope, na
 			ObservedGeneration: target.Generation, LastTransitionTime: now,
 		})
 	}
-	if v, found := syncedVerdict(target, s.key, namespaces); found {
+	if v, has := syncedVerdict(target, s.key, found.namespaces); has {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 			Type: workloadv1alpha1.ConditionSynced, Status: v.status, Reason: v.reason, Message: sanitize.Truncate(v.message, maxMessage),
 			ObservedGeneration: target.Generation, LastTransitionTime: now,
 		})
-	} else if namespaces.listed {
+	} else if found.namespaces.listed {
 		meta.RemoveStatusCondition(&status.Conditions, workloadv1alpha1.ConditionSynced)
 	}
 	conditions.SetProgress(&status.Conditions, target.Generation, now, phaseConditions, stalls)
@@ -77,8 +80,8 @@ func phaseOf(target *workloadv1alpha1.SyncTarget) workloadv1alpha1.SyncTargetPha
 
 // updateStatus is the one status write of a pass; it sends nothing when nothing changed. If the SyncTarget has changed during the
 // pass, but nothing that the pass rests on, it writes to the SyncTarget as it is now.
-func (r *Reconciler) updateStatus(ctx context.Context, s *scope, namespaces namespacePlan, clusterID string, verdicts map[string]verdict) error {
-	err := r.writeStatus(ctx, s, s.target, namespaces, clusterID, verdicts)
+func (r *Reconciler) updateStatus(ctx context.Context, s *scope, found findings, verdicts map[string]verdict) error {
+	err := r.writeStatus(ctx, s, s.target, found, verdicts)
 	if !apierrors.IsConflict(err) {
 		return err
 	}
@@ -86,7 +89,7 @@ func (r *Reconciler) updateStatus(ctx context.Context, s *scope, namespaces name
 	if readErr != nil || !restsOnSame(s.target, live) {
 		return err
 	}
-	return r.writeStatus(ctx, s, live, namespaces, clusterID, verdicts)
+	return r.writeStatus(ctx, s, live, found, verdicts)
 }
 
 // restsOnSame reports whether two states of a SyncTarget differ at most in the counts and taints that the scheduler writes, on which
@@ -105,10 +108,10 @@ func restsOnSame(a, b *workloadv1alpha1.SyncTarget) bool {
 // writeStatus writes what has changed to the SyncTarget as it was read. The resource version makes the write fail when that is old.
 // The fields that others write do not differ and so are not in the patch.
 func (r *Reconciler) writeStatus(
-	ctx context.Context, s *scope, before *workloadv1alpha1.SyncTarget, namespaces namespacePlan, clusterID string, verdicts map[string]verdict,
+	ctx context.Context, s *scope, before *workloadv1alpha1.SyncTarget, found findings, verdicts map[string]verdict,
 ) error {
 	after := before.DeepCopy()
-	r.setStatus(after, s, namespaces, clusterID, verdicts)
+	r.setStatus(after, s, found, verdicts)
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}

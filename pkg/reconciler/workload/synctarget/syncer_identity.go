@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/synctarget/synctarget/pkg/agent"
@@ -47,65 +46,147 @@ func (r *Reconciler) agentConfig(s *scope, namespaceLabels map[string]map[string
 	}
 }
 
-// identity returns what ensureIdentity does. An identity that was found right is not read again in each pass of an installation
-// that takes many, such as one that waits for the physical cluster. A syncer that has fallen silent may have lost it.
-func (r *Reconciler) identity(ctx context.Context, s *scope, in installAttempt) ([]byte, *verdict, error) {
-	inputs := in.inspection.inputs
-	hasFallenSilent := s.target.Status.LastHeartbeatTime != nil && r.isSilent(s)
-	if token, known := r.installCache.identity(s.target.UID, inputs, r.Clock.Now()); known && !hasFallenSilent {
-		return token, nil, nil
-	}
-	token, stop, err := r.ensureIdentity(ctx, s, in.cfg)
-	if err == nil && stop == nil {
-		r.installCache.putIdentity(s.target.UID, inputs, token, r.Clock.Now())
-	}
-	return token, stop, err
+// syncerIdentity is what an installation needs of the syncer's identity in the workspace.
+type syncerIdentity struct {
+	// token is the newest that kcp accepts.
+	token []byte
+	// credentials are for the status.
+	credentials *workloadv1alpha1.CredentialsStatus
+	// newestRefused: kcp does not accept a newer token yet. awaited is when that is looked at again.
+	newestRefused bool
+	awaited       time.Duration
+	// wrongRequest says what is wrong with the annotation that requests a rotation; nil for nothing.
+	wrongRequest error
 }
 
-// ensureIdentity gives the syncer its own identity in the workspace and returns the token, or a verdict that says
-// why there is none yet.
-func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Config) ([]byte, *verdict, error) {
+// addTo adds to the verdict on an installation what the user is to know of the token.
+func (i syncerIdentity) addTo(v verdict) verdict {
+	if !v.ok() {
+		return v
+	}
+	if i.wrongRequest != nil {
+		v.message += "; " + i.wrongRequest.Error()
+	}
+	if !i.newestRefused {
+		return v
+	}
+	if i.awaited == refusedRecheck {
+		v.message += fmt.Sprintf("; kcp does not accept the token that it issued in Secret %q: the syncer keeps the one before", i.credentials.Secret)
+	}
+	if v.requeueAfter == 0 || i.awaited < v.requeueAfter {
+		v = v.after(i.awaited)
+	}
+	return v
+}
+
+// identity returns what ensureIdentity does. An identity that was found right is not read again in each pass of an installation
+// that takes many, such as one that waits for the physical cluster. A syncer that has fallen silent may have lost it.
+func (r *Reconciler) identity(ctx context.Context, s *scope, in installAttempt) (syncerIdentity, *verdict, error) {
+	inputs := in.inspection.inputs
+	hasFallenSilent := s.target.Status.LastHeartbeatTime != nil && r.isSilent(s)
+	if identity, known := r.installCache.identity(s.target.UID, inputs, r.Clock.Now()); known && !hasFallenSilent {
+		return identity, nil, nil
+	}
+	identity, stop, err := r.ensureIdentity(ctx, s, in.cfg)
+	if err == nil && stop == nil && !identity.newestRefused {
+		r.installCache.putIdentity(s.target.UID, inputs, identity, r.Clock.Now())
+	}
+	return identity, stop, err
+}
+
+// ensureIdentity gives the syncer its own identity in the workspace and returns it with a token, or a verdict that says why there is
+// none yet.
+func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Config) (syncerIdentity, *verdict, error) {
+	tokens, err := readTokens(ctx, s)
+	if err != nil {
+		return syncerIdentity{}, nil, err
+	}
+	cfg.TokenSecrets = tokenSecretsFor(s.target, tokens, r.Clock.Now())
 	if err := r.applyIdentity(ctx, s, cfg); err != nil {
 		if terminating := (*agent.TerminatingError)(nil); errors.As(err, &terminating) {
 			if err := r.releaseIdentity(ctx, s); err != nil {
-				return nil, nil, err
+				return syncerIdentity{}, nil, err
 			}
 		}
 		v, err := r.verdictOfApply(ctx, s, "workspace", err, func(ctx context.Context) (string, bool, error) {
 			return agent.RemoveIdentityLeftovers(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
 		})
-		return nil, v, err
+		return syncerIdentity{}, v, err
 	}
-	var secret corev1.Secret
-	name := client.ObjectKey{Namespace: workloadv1alpha1.SyncerNamespace(s.target.Name, s.key), Name: agent.TokenSecretName}
-	if err := s.upstream.Get(ctx, name, &secret); err != nil {
-		return nil, nil, fmt.Errorf("reading the syncer's token: %w", err)
+	if len(tokens) == 0 || len(cfg.TokenSecrets) > len(tokens) {
+		if tokens, err = readTokens(ctx, s); err != nil {
+			return syncerIdentity{}, nil, err
+		}
 	}
-	token := secret.Data[corev1.ServiceAccountTokenKey]
-	if len(token) == 0 {
-		// The event of the filled Secret brings us back; the recheck is for an event that was missed.
-		v := blocked(workloadv1alpha1.ReasonRollingOut, "Waiting for kcp to issue the syncer's token").after(10 * time.Second)
-		return nil, &v, nil
+	identity, stop, err := r.acceptedToken(ctx, s, cfg, tokens)
+	if err != nil || stop != nil || identity.newestRefused {
+		return identity, stop, err
 	}
+	return identity, nil, r.discardSuperseded(ctx, s, tokens)
+}
+
+// readTokens returns the tokens of the syncer, the newest first.
+func readTokens(ctx context.Context, s *scope) ([]agent.Token, error) {
+	return agent.ReadTokens(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
+}
+
+// discardSuperseded deletes the token that the syncer has used before, once it uses the newest.
+func (r *Reconciler) discardSuperseded(ctx context.Context, s *scope, tokens []agent.Token) error {
+	superseded := supersededToken(s.target, tokens)
+	if superseded == "" {
+		return nil
+	}
+	if err := agent.DiscardToken(ctx, s.upstream, s.target.Name, s.key, s.target.UID, superseded); err != nil {
+		return fmt.Errorf("deleting the syncer's earlier token: %w", err)
+	}
+	r.Events.Event(s.clusterName, s.target, corev1.EventTypeNormal, "TokenRotated",
+		fmt.Sprintf("The syncer uses the token in Secret %q; the earlier one, in Secret %q, is deleted", tokens[0].Secret, superseded))
+	return nil
+}
+
+// acceptedToken returns the newest of the tokens that kcp accepts.
+func (r *Reconciler) acceptedToken(ctx context.Context, s *scope, cfg agent.Config, tokens []agent.Token) (syncerIdentity, *verdict, error) {
 	if r.isSilent(s) {
 		r.tokens.forget(s.target.UID) // it may be silent because its token is no longer accepted
 	}
-	err := r.tokens.check(ctx, s.target.UID, cfg.KcpURL, r.KcpCA, s.target.Name, token)
-	switch {
-	case err == nil:
-		return token, nil, nil
-	case apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err):
-		v, err := r.refusedToken(ctx, s, cfg, r.Clock.Since(secret.CreationTimestamp.Time), err)
-		return nil, v, err
-	case isAnswer(err), r.Clock.Since(r.heartbeat(s).changed) < r.HeartbeatThreshold:
-		// It is where the syncer looks for it: the one or the other reached it there.
-		return nil, nil, fmt.Errorf("trying the syncer's token at %s: %w", cfg.KcpURL, err)
-	default:
-		v := blocked(workloadv1alpha1.ReasonDeploymentFailed,
-			"kcp cannot be reached at %s, which the syncer would use; check the controller's flags --kcp-external-url and --kcp-external-ca-file", cfg.KcpURL).after(time.Minute)
-		return nil, &v, nil
+	identity := syncerIdentity{awaited: leftoverRetry}
+	_, identity.wrongRequest = rotationRequest(s.target)
+	if len(tokens) > 0 {
+		identity.credentials = credentialsStatus(s.target, tokens[0], r.TokenRotationInterval, r.Clock.Now())
 	}
+	for i, token := range tokens {
+		if len(token.Value) == 0 {
+			continue
+		}
+		err := r.tokens.check(ctx, s.target.UID, cfg.KcpURL, r.KcpCA, s.target.Name, token.Value)
+		age := r.Clock.Since(token.IssuedAt)
+		switch {
+		case err == nil:
+			identity.token, identity.newestRefused = token.Value, i > 0
+			return identity, nil, nil
+		case isRefusal(err) && i < len(tokens)-1:
+			if age >= issuing {
+				identity.awaited = refusedRecheck
+			}
+		case isRefusal(err):
+			v, err := r.refusedToken(ctx, s, cfg, token, err)
+			return identity, v, err
+		case isAnswer(err), r.Clock.Since(r.heartbeat(s).changed) < r.HeartbeatThreshold:
+			// It is where the syncer looks for it: the one or the other reached it there.
+			return identity, nil, fmt.Errorf("trying the syncer's token at %s: %w", cfg.KcpURL, err)
+		default:
+			v := blocked(workloadv1alpha1.ReasonDeploymentFailed,
+				"kcp cannot be reached at %s, which the syncer would use; check the controller's flags --kcp-external-url and --kcp-external-ca-file", cfg.KcpURL).after(time.Minute)
+			return identity, &v, nil
+		}
+	}
+	// The event of the filled Secret brings us back; the recheck is for an event that was missed.
+	v := blocked(workloadv1alpha1.ReasonRollingOut, "Waiting for kcp to issue the syncer's token").after(10 * time.Second)
+	return identity, &v, nil
 }
+
+// isRefusal reports whether kcp has refused a token.
+func isRefusal(err error) bool { return apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) }
 
 // applyIdentity applies the identity, and the Lease where the service may make and watch one. Where it may not, the syncer loses
 // its right to renew one, because nobody would see its heartbeats.
@@ -127,14 +208,15 @@ func (r *Reconciler) applyIdentity(ctx context.Context, s *scope, cfg agent.Conf
 	return agent.WithdrawLease(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
 }
 
-// refusedToken is the verdict on a token of this age that kcp refuses with this error.
-func (r *Reconciler) refusedToken(ctx context.Context, s *scope, cfg agent.Config, age time.Duration, refusal error) (*verdict, error) {
+// refusedToken is the verdict on a token that kcp refuses with this error, as all others.
+func (r *Reconciler) refusedToken(ctx context.Context, s *scope, cfg agent.Config, token agent.Token, refusal error) (*verdict, error) {
 	var v verdict
+	age := r.Clock.Since(token.IssuedAt)
 	switch {
 	case age < issuing:
 		v = blocked(workloadv1alpha1.ReasonRollingOut, "Waiting for kcp to accept the syncer's token").after(r.backOff(s, tokenRetry))
 	case apierrors.IsUnauthorized(refusal) && age >= reissueAfter && r.isSilent(s): // while heartbeats arrive, kcp accepts it elsewhere
-		if err := agent.DiscardToken(ctx, s.upstream, s.target.Name, s.key, s.target.UID); err != nil {
+		if err := agent.DiscardToken(ctx, s.upstream, s.target.Name, s.key, s.target.UID, token.Secret); err != nil {
 			return nil, fmt.Errorf("having the syncer's token issued anew: %w", err)
 		}
 		// The event of the Secret that is gone brings us back; the recheck is for an event that was missed.

@@ -258,6 +258,9 @@ func mayChangeVerdict(before, after *workloadv1alpha1.SyncTarget) bool {
 	if is != was && meta.FindStatusCondition(after.Status.Conditions, workloadv1alpha1.ConditionSynced) != nil {
 		return true
 	}
+	if tokenInUse(before) != tokenInUse(after) {
+		return true // the one that it has used before may not be needed any more
+	}
 	before, after = withoutHeartbeat(before), withoutHeartbeat(after)
 	return !equality.Semantic.DeepEqual(before, after)
 }

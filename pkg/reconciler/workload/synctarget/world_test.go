@@ -100,7 +100,7 @@ func (w *world) restart() {
 	r, err := New(Config{
 		ExportName: workloadv1alpha1.GroupName, SyncerImage: "syncer:v1", KcpURL: "https://kcp.example.com", KcpCA: []byte("ca"),
 		Kcp:                &rest.Config{Host: "https://kcp.example.com/clusters/root:synctarget"},
-		HeartbeatThreshold: threshold, HeartbeatStatusInterval: statusInterval, DeleteDeadline: deadline,
+		HeartbeatThreshold: threshold, HeartbeatStatusInterval: statusInterval, DeleteDeadline: deadline, TokenRotationInterval: rotationInterval,
 		Workspaces: &workspaces{byName: map[multicluster.ClusterName]cluster.Cluster{testCluster: w.cache}},
 		Upstream:   func(*rest.Config) (client.Client, error) { return w.kcp.Client, nil },
 		Events:     w.events, Metrics: NewMetrics(w.registry, func() int { return 1 }), Clock: w.clock,
