@@ -34,9 +34,14 @@ var notInFileNames = regexp.MustCompile(`[^a-zA-Z0-9._-]+`)
 func (e *Environment) BuildProgram(ctx context.Context, pkg string) (string, error) {
 	e.building.Lock()
 	defer e.building.Unlock()
-	out := e.path("bin", filepath.Base(pkg))
+	return buildProgram(ctx, e.Repo, pkg, e.path("bin"))
+}
+
+// buildProgram builds a package of a repository as a static binary and returns its path in dir.
+func buildProgram(ctx context.Context, repo, pkg, dir string) (string, error) {
+	out := filepath.Join(dir, filepath.Base(pkg))
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", out, pkg)
-	cmd.Dir = e.Repo
+	cmd.Dir = repo
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, msg)

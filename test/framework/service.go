@@ -176,12 +176,17 @@ func (e *Environment) SyncerImage(ctx context.Context) (string, error) {
 
 // InstallExport applies config/kcp in the provider workspace and writes the kubeconfig of the controller's identity.
 func (e *Environment) InstallExport(ctx context.Context, s Service) error {
+	return e.InstallExportOf(ctx, s, e.Repo)
+}
+
+// InstallExportOf is InstallExport with config/kcp of the source in repo, such as that of an Earlier.
+func (e *Environment) InstallExportOf(ctx context.Context, s Service, repo string) error {
 	if name, ok := strings.CutPrefix(s.Workspace, "root:"); ok && !strings.Contains(name, ":") {
 		if err := e.EnsureWorkspace(ctx, name); err != nil {
 			return err
 		}
 	}
-	if _, err := e.Kubectl(ctx, s.Workspace, "", "apply", "-k", e.Repo+"/config/kcp"); err != nil {
+	if _, err := e.Kubectl(ctx, s.Workspace, "", "apply", "-k", repo+"/config/kcp"); err != nil {
 		return err
 	}
 	if _, err := e.Kubectl(ctx, s.Workspace, "", "-n", "synctarget-system", "wait", "secret/synctarget-controller-token",
