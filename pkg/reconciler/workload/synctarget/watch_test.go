@@ -77,9 +77,9 @@ func TestMayChangeVerdict(t *testing.T) {
 				target.TypeMeta = metav1.TypeMeta{}
 			}, false,
 		},
-		"the first heartbeat":              {"", func(*workloadv1alpha1.SyncTarget) {}, heartbeat, true},
-		"nothing, Ready":                   {"A resync.", ready, func(*workloadv1alpha1.SyncTarget) {}, false},
-		"nothing, not Ready":               {"A resync.", waiting, func(*workloadv1alpha1.SyncTarget) {}, false},
+		"the first heartbeat": {"", func(*workloadv1alpha1.SyncTarget) {}, heartbeat, true},
+		"nothing, Ready":      {"A resync.", ready, func(*workloadv1alpha1.SyncTarget) {}, false},
+		"nothing, not Ready":  {"A resync.", waiting, func(*workloadv1alpha1.SyncTarget) {}, false},
 		"a heartbeat from elsewhere": {
 			"Ready may end.", ready, func(target *workloadv1alpha1.SyncTarget) {
 				heartbeat(target)
