@@ -17,12 +17,25 @@ import (
 var version = "dev"
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == commandInstallAPI {
+		setLogger(newOptions())
+		if err := installAPI(ctrl.SetupSignalHandler(), os.Args[2:], os.Stdout); err != nil {
+			fmt.Fprintf(os.Stderr, "synctarget-controller %s: %v\n", commandInstallAPI, err)
+			os.Exit(1)
+		}
+		return
+	}
 	opts := newOptions()
 	opts.addFlags(pflag.CommandLine)
+	pflag.Usage = usage
 	pflag.Parse()
 	if opts.version {
 		fmt.Println(version)
 		return
+	}
+	if pflag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "synctarget-controller: unknown command %q; the only one is %s\n", pflag.Arg(0), commandInstallAPI)
+		os.Exit(2)
 	}
 	setLogger(opts)
 
@@ -34,6 +47,10 @@ func main() {
 		log.Log.Error(err, "The controller ended")
 		os.Exit(1)
 	}
+}
+
+func usage() {
+	fmt.Fprintf(os.Stderr, "Usage:\n  synctarget-controller [flags]\n  synctarget-controller %s --kubeconfig=FILE   applies config/kcp in the provider workspace\n\nFlags:\n%s", commandInstallAPI, pflag.CommandLine.FlagUsages())
 }
 
 // setLogger sets the one log of this process: also client-go's, which writes to klog.
