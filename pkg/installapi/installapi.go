@@ -113,7 +113,7 @@ func describe(object *unstructured.Unstructured) string {
 func remedy(err error) string {
 	switch {
 	case apierrors.IsForbidden(err):
-		return "give the user of --kubeconfig the rights of an administrator in the provider workspace"
+		return "the server in --kubeconfig must be the URL of the provider workspace, and its user needs the rights that docs/install.md lists"
 	case apierrors.IsUnauthorized(err):
 		return "replace the credentials in --kubeconfig, which kcp does not accept"
 	case meta.IsNoMatchError(err), apierrors.IsNotFound(err):

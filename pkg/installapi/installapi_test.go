@@ -218,7 +218,7 @@ func TestErrors(t *testing.T) {
 		err  error
 		want string
 	}{
-		"Forbidden":    {apierrors.NewForbidden(resource, "workload.kcp.io", errors.New("no")), "rights of an administrator in the provider workspace"},
+		"Forbidden":    {apierrors.NewForbidden(resource, "workload.kcp.io", errors.New("no")), "its user needs the rights that docs/install.md lists"},
 		"Unauthorized": {apierrors.NewUnauthorized("no"), "replace the credentials in --kubeconfig"},
 		"NotKcp":       {&meta.NoKindMatchError{GroupKind: kind}, "must be the URL of a workspace of kcp"},
 		"NoWorkspace":  {apierrors.NewGenericServerResponse(http.StatusNotFound, "patch", resource, "", "", 0, true), "must be the URL of a workspace of kcp"},

@@ -96,7 +96,8 @@ func flagsPage(controller, syncer []programFlag) (string, error) {
 			"commas, or repeat the flag. An empty cell means that there is no default, or that the text names it.",
 		"## synctarget-controller",
 		"`config/manager` contains the Deployment with the usual flags; see [Install](../install.md). In a release the default\n"+
-			"image of the syncer has its version instead of `dev`.",
+			"image of the syncer has its version instead of `dev`. The command `synctarget-controller install-api --kubeconfig=FILE`\n"+
+			"applies `config/kcp`; it has no other flag.",
 		table(head, flagRows(controller)),
 		"## syncer",
 		"The manifests of the syncer contain its flags. [`spec.syncer`](api.md) of the SyncTarget changes some of them.",

@@ -206,6 +206,11 @@ func TestValues(t *testing.T) {
 			values: map[string]any{"metrics": map[string]any{"dashboards": map[string]any{"enabled": true}}},
 			added:  []string{"ConfigMap synctarget-controller-dashboards"},
 		},
+		"InstallAPI": {
+			reason: "The API in kcp is applied on request, for it needs a kubeconfig of an administrator.",
+			values: map[string]any{"installAPI": map[string]any{"enabled": true}},
+			added:  []string{"Job synctarget-controller-install-api"},
+		},
 	}
 	defaults := mustRender(t, nil)
 	for name, tc := range cases {
@@ -223,6 +228,48 @@ func TestValues(t *testing.T) {
 				t.Errorf("%s\nobjects (-want +got):\n%s", tc.reason, diff)
 			}
 		})
+	}
+}
+
+// TestInstallAPI: the Job runs before each installation and upgrade, as restricted as the controller. It has no access to the cluster
+// that it runs in, and nothing takes its Pod for one of the controller's.
+func TestInstallAPI(t *testing.T) {
+	got := mustRender(t, map[string]any{"installAPI": map[string]any{"enabled": true, "kubeconfigSecret": "provider-admin"}})
+	job, deployment := got["Job synctarget-controller-install-api"], got["Deployment synctarget-controller"]
+	field := func(object map[string]any, path ...string) any {
+		value, _, err := unstructured.NestedFieldNoCopy(object, path...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+	annotations := map[string]any{"helm.sh/hook": "pre-install,pre-upgrade", "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded"}
+	if diff := cmp.Diff(annotations, field(job, "metadata", "annotations")); diff != "" {
+		t.Errorf("annotations (-want +got):\n%s", diff)
+	}
+	pod, controllers := field(job, "spec", "template", "spec").(map[string]any), field(deployment, "spec", "template", "spec").(map[string]any)
+	if pod["automountServiceAccountToken"] != false || pod["serviceAccountName"] != nil {
+		t.Errorf("the Pod may have the token of ServiceAccount %v", pod["serviceAccountName"])
+	}
+	if diff := cmp.Diff(controllers["securityContext"], pod["securityContext"]); diff != "" {
+		t.Errorf("securityContext of the Pod (-controller +job):\n%s", diff)
+	}
+	container, controller := pod["containers"].([]any)[0].(map[string]any), got.container(t)
+	for _, same := range []string{"image", "imagePullPolicy", "resources", "securityContext"} {
+		if diff := cmp.Diff(controller[same], container[same]); diff != "" {
+			t.Errorf("%s (-controller +job):\n%s", same, diff)
+		}
+	}
+	if diff := cmp.Diff([]any{"install-api", "--kubeconfig=/var/run/kcp/kubeconfig"}, container["args"]); diff != "" {
+		t.Errorf("arguments (-want +got):\n%s", diff)
+	}
+	if name := pod["volumes"].([]any)[0].(map[string]any)["secret"].(map[string]any)["secretName"]; name != "provider-admin" {
+		t.Errorf("the kubeconfig is from Secret %v", name)
+	}
+	labels := field(job, "spec", "template", "metadata", "labels").(map[string]any)
+	selector := field(deployment, "spec", "selector", "matchLabels").(map[string]any)
+	if selector["app.kubernetes.io/name"] == labels["app.kubernetes.io/name"] {
+		t.Errorf("the controller's selector %v selects the Pod of the Job with %v", selector, labels)
 	}
 }
 
@@ -312,6 +359,7 @@ func TestInvalidValues(t *testing.T) {
 		"an argument that is no flag":   {"extraArgs": []any{"heartbeat-threshold=3m"}},
 		"a range that is no list":       {"physicalClusters": map[string]any{"denyCIDRs": "10.96.0.0/12"}},
 		"no Secret with the kubeconfig": {"kcp": map[string]any{"kubeconfigSecret": ""}},
+		"no Secret of the provider":     {"installAPI": map[string]any{"kubeconfigSecret": ""}},
 		"a selector of all Namespaces":  {"networkPolicy": map[string]any{"metricsFrom": []any{map[string]any{}}}},
 	} {
 		if out, err := render(t, "synctarget-controller", values); err == nil {
