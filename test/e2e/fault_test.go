@@ -284,11 +284,7 @@ func TestOtherCluster(t *testing.T) {
 	n := newTenant(t)
 	target := n.register("edge-1")
 	other := newTenant(t)
-	raw := clientcmd.GetConfigFromFileOrDie(env.KCPKubeconfig())
-	raw.Clusters[raw.Contexts[raw.CurrentContext].Cluster].Server = env.WorkspaceURL(other.clusterName)
-	require.NoError(t, api.MinifyConfig(raw))
-	kubeconfig, err := clientcmd.Write(*raw)
-	require.NoError(t, err)
+	kubeconfig := adminKubeconfig(t, other.clusterName)
 
 	secret := kubeconfigSecret("edge-1", nil)
 	change(n, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"kubeconfig": kubeconfig} })
@@ -298,6 +294,17 @@ func TestOtherCluster(t *testing.T) {
 
 	change(n, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"kubeconfig": clusterKubeconfig(t)} })
 	n.await("edge-1", "Deployed", "Deployed")
+}
+
+// adminKubeconfig is that of kcp's administrator, in a workspace.
+func adminKubeconfig(t *testing.T, workspace string) []byte {
+	t.Helper()
+	raw := clientcmd.GetConfigFromFileOrDie(env.KCPKubeconfig())
+	raw.Clusters[raw.Contexts[raw.CurrentContext].Cluster].Server = env.WorkspaceURL(workspace)
+	require.NoError(t, api.MinifyConfig(raw))
+	kubeconfig, err := clientcmd.Write(*raw)
+	require.NoError(t, err)
+	return kubeconfig
 }
 
 // TestUnreachable covers the ways in which a cluster does not answer, and the one in which it answers no.
