@@ -20,6 +20,14 @@ import (
 // commandInstallAPI is the only command of this program. Without a command it is the controller.
 const commandInstallAPI = "install-api"
 
+// refuseArguments refuses arguments beside the flags of the controller: a misspelled command must not start a controller.
+func refuseArguments(args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unknown command %q; the only one is %s, and it comes before all flags", args[0], commandInstallAPI)
+	}
+	return nil
+}
+
 // installAPI runs the command install-api with its arguments.
 func installAPI(ctx context.Context, args []string, out io.Writer) error {
 	flags := pflag.NewFlagSet(commandInstallAPI, pflag.ContinueOnError)

@@ -33,3 +33,12 @@ func TestInstallAPIArguments(t *testing.T) {
 		}
 	}
 }
+
+func TestRefuseArguments(t *testing.T) {
+	if err := refuseArguments(nil); err != nil {
+		t.Errorf("the controller takes no arguments: %v", err)
+	}
+	if err := refuseArguments([]string{"instal-api"}); err == nil || !strings.Contains(err.Error(), `"instal-api"; the only one is install-api`) {
+		t.Errorf("a misspelled command: %v", err)
+	}
+}

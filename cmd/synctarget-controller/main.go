@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -33,13 +34,9 @@ func main() {
 		fmt.Println(version)
 		return
 	}
-	if pflag.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "synctarget-controller: unknown command %q; the only one is %s\n", pflag.Arg(0), commandInstallAPI)
-		os.Exit(2)
-	}
 	setLogger(opts)
 
-	if err := opts.complete(); err != nil {
+	if err := errors.Join(refuseArguments(pflag.Args()), opts.complete()); err != nil {
 		fmt.Fprintf(os.Stderr, "synctarget-controller: %v\n", err)
 		os.Exit(2)
 	}
