@@ -130,6 +130,26 @@ func (o *options) complete() error {
 	if o.maxTargets < 0 {
 		errs = append(errs, fmt.Errorf("--max-targets-per-workspace must not be negative, not %d", o.maxTargets))
 	}
+	errs = append(errs, o.checkDurations()...)
+	if o.zap.Level != nil && o.zap.Level.Enabled(zapcore.Level(-maxVerbosity-1)) {
+		errs = append(errs, fmt.Errorf("--zap-log-level must be at most %d: above it, Kubernetes' client logs what it sends and receives, Secrets too", maxVerbosity))
+	}
+	var err error
+	if o.rolloutMax, err = rollout.Parse(o.maxUnavailable); err != nil {
+		errs = append(errs, fmt.Errorf("--rollout-max-unavailable: %w", err))
+	}
+	errs = append(errs, o.completeRanges(), o.checkMetricsCertificate())
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	o.proxy, o.denyByDefault = proxyFor(os.Getenv), ownAddresses(os.Getenv)
+	if err := o.completeKcp(); err != nil {
+		return err
+	}
+	return o.completeHosting()
+}
+
+func (o *options) checkDurations() (errs []error) {
 	if o.threshold <= 0 {
 		errs = append(errs, fmt.Errorf("--heartbeat-threshold must be positive, not %s", o.threshold))
 	}
@@ -147,22 +167,7 @@ func (o *options) complete() error {
 	if o.deleteDeadline <= 0 {
 		errs = append(errs, fmt.Errorf("--delete-deadline must be positive, not %s", o.deleteDeadline))
 	}
-	if o.zap.Level != nil && o.zap.Level.Enabled(zapcore.Level(-maxVerbosity-1)) {
-		errs = append(errs, fmt.Errorf("--zap-log-level must be at most %d: above it, Kubernetes' client logs what it sends and receives, Secrets too", maxVerbosity))
-	}
-	var err error
-	if o.rolloutMax, err = rollout.Parse(o.maxUnavailable); err != nil {
-		errs = append(errs, fmt.Errorf("--rollout-max-unavailable: %w", err))
-	}
-	errs = append(errs, o.completeRanges(), o.checkMetricsCertificate())
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	o.proxy, o.denyByDefault = proxyFor(os.Getenv), ownAddresses(os.Getenv)
-	if err := o.completeKcp(); err != nil {
-		return err
-	}
-	return o.completeHosting()
+	return errs
 }
 
 // checkMetricsCertificate reads the certificate of /metrics: without a usable one the metrics server would silently make

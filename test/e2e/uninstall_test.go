@@ -18,6 +18,7 @@ import (
 func TestUninstall(t *testing.T) {
 	t.Parallel()
 	own := newOwnService(t, "uninstall")
+	own.restart(t) // one that an interrupted run has left has a token of an identity that is gone
 	n := own.newTenant(t)
 	target := n.register("edge-1")
 	s := n.openShop(target, "shop")
@@ -46,7 +47,7 @@ func TestUninstall(t *testing.T) {
 	export, err := filepath.Abs("../../config/kcp")
 	require.NoError(t, err)
 	run(own.Workspace, "delete", "--ignore-not-found", "-k", export, "--timeout=110s") // the token goes with its ServiceAccount
-	t.Cleanup(func() { // before the controller starts again: see newTenant
+	t.Cleanup(func() {                                                                 // before the controller starts again: see newTenant
 		if err := env.InstallExport(context.Background(), own.Service); err != nil {
 			t.Errorf("installing the service again: %v", err)
 		}
