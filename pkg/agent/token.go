@@ -33,31 +33,23 @@ type Token struct {
 	Value []byte
 	// IssuedAt is when the Secret was created.
 	IssuedAt time.Time
+	// Terminating: the Secret is being deleted, and is held by our finalizer. kcp accepts the token for seconds yet.
+	Terminating bool
 }
 
-// ReadTokens returns the tokens of the SyncTarget with this UID, the newest first. Those of which the Secret is being deleted are not
-// among them.
+// ReadTokens returns the tokens of the SyncTarget with this UID, the newest first, also those whose Secret is being deleted.
 func ReadTokens(ctx context.Context, c client.Client, name, key string, uid types.UID) ([]Token, error) {
-	return readTokens(ctx, c, name, key, func(secret *corev1.Secret) bool {
-		return secret.DeletionTimestamp == nil && secret.Labels[workloadv1alpha1.LabelUID] == string(uid)
-	})
-}
-
-// ReadIssuedTokens returns the tokens that kcp has issued for a syncer, also those of which the Secret is being deleted, the newest
-// first.
-func ReadIssuedTokens(ctx context.Context, c client.Client, name, key string) ([]Token, error) {
-	return readTokens(ctx, c, name, key, func(secret *corev1.Secret) bool { return len(secret.Data[corev1.ServiceAccountTokenKey]) > 0 })
-}
-
-func readTokens(ctx context.Context, c client.Client, name, key string, include func(*corev1.Secret) bool) ([]Token, error) {
 	secrets, err := readTokenSecrets(ctx, c, workloadv1alpha1.SyncerNamespace(name, key))
 	if err != nil {
 		return nil, err
 	}
 	var tokens []Token
-	for i := range secrets {
-		if secret := &secrets[i]; include(secret) {
-			tokens = append(tokens, Token{Secret: secret.Name, Value: secret.Data[corev1.ServiceAccountTokenKey], IssuedAt: secret.CreationTimestamp.Time})
+	for _, secret := range secrets {
+		if secret.Labels[workloadv1alpha1.LabelUID] == string(uid) {
+			tokens = append(tokens, Token{
+				Secret: secret.Name, Value: secret.Data[corev1.ServiceAccountTokenKey], IssuedAt: secret.CreationTimestamp.Time,
+				Terminating: secret.DeletionTimestamp != nil,
+			})
 		}
 	}
 	return tokens, nil

@@ -254,7 +254,7 @@ func isBusy(err error) bool {
 
 // identityEnds reports whether the syncer's identity is being deleted, as it is with the whole workspace: then no token stays.
 func (r *Reconciler) identityEnds(ctx context.Context, s *scope) (bool, error) {
-	tokens, err := readTokens(ctx, s)
+	tokens, _, err := readTokens(ctx, s)
 	return len(tokens) == 0, err
 }
 
@@ -289,11 +289,14 @@ func (r *Reconciler) removeFinalizers(ctx context.Context, s *scope, d deletion,
 
 // removeFinalizersAsSyncer uses the syncer's token. refused means that none is good any more, or that there is none.
 func (r *Reconciler) removeFinalizersAsSyncer(ctx context.Context, s *scope, cfg agent.Config, namespace string) (refused bool, err error) {
-	tokens, err := agent.ReadIssuedTokens(ctx, s.upstream, s.target.Name, s.key)
+	tokens, err := agent.ReadTokens(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
 	if err != nil {
 		return false, err
 	}
 	for _, token := range tokens {
+		if len(token.Value) == 0 {
+			continue
+		}
 		err := r.stripWith(ctx, cfg, cfg.AsSyncer(token.Value), namespace)
 		if !apierrors.IsUnauthorized(err) {
 			return false, err

@@ -97,7 +97,7 @@ func (r *Reconciler) identity(ctx context.Context, s *scope, in installAttempt) 
 // ensureIdentity gives the syncer its own identity in the workspace and returns it with a token, or a verdict that says why there is
 // none yet.
 func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Config) (syncerIdentity, *verdict, error) {
-	tokens, err := readTokens(ctx, s)
+	tokens, terminating, err := readTokens(ctx, s)
 	if err != nil {
 		return syncerIdentity{}, nil, err
 	}
@@ -114,7 +114,7 @@ func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Con
 		return syncerIdentity{}, v, err
 	}
 	if len(tokens) == 0 || len(cfg.TokenSecrets) > len(tokens) {
-		if tokens, err = readTokens(ctx, s); err != nil {
+		if tokens, terminating, err = readTokens(ctx, s); err != nil {
 			return syncerIdentity{}, nil, err
 		}
 	}
@@ -122,12 +122,32 @@ func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Con
 	if err != nil || stop != nil || identity.newestRefused {
 		return identity, stop, err
 	}
+	for _, token := range terminating { // somebody else deletes it, and it is not needed
+		if err := discardToken(ctx, s, token.Secret); err != nil {
+			return syncerIdentity{}, nil, err
+		}
+	}
 	return identity, nil, r.discardSuperseded(ctx, s, tokens)
 }
 
-// readTokens returns the tokens of the syncer, the newest first.
-func readTokens(ctx context.Context, s *scope) ([]agent.Token, error) {
-	return agent.ReadTokens(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
+// readTokens returns the tokens of the syncer, the newest first, and apart from them those whose Secret is being deleted.
+func readTokens(ctx context.Context, s *scope) (tokens, terminating []agent.Token, err error) {
+	all, err := agent.ReadTokens(ctx, s.upstream, s.target.Name, s.key, s.target.UID)
+	for _, token := range all {
+		if token.Terminating {
+			terminating = append(terminating, token)
+		} else {
+			tokens = append(tokens, token)
+		}
+	}
+	return tokens, terminating, err
+}
+
+func discardToken(ctx context.Context, s *scope, secret string) error {
+	if err := agent.DiscardToken(ctx, s.upstream, s.target.Name, s.key, s.target.UID, secret); err != nil {
+		return fmt.Errorf("deleting an earlier token of the syncer: %w", err)
+	}
+	return nil
 }
 
 // discardSuperseded deletes the token that the syncer has used before, once it uses the newest.
@@ -136,8 +156,8 @@ func (r *Reconciler) discardSuperseded(ctx context.Context, s *scope, tokens []a
 	if superseded == "" {
 		return nil
 	}
-	if err := agent.DiscardToken(ctx, s.upstream, s.target.Name, s.key, s.target.UID, superseded); err != nil {
-		return fmt.Errorf("deleting the syncer's earlier token: %w", err)
+	if err := discardToken(ctx, s, superseded); err != nil {
+		return err
 	}
 	r.Events.Event(s.clusterName, s.target, corev1.EventTypeNormal, "TokenRotated",
 		fmt.Sprintf("The syncer uses the token in Secret %q; the earlier one, in Secret %q, is deleted", tokens[0].Secret, superseded))
@@ -216,8 +236,8 @@ func (r *Reconciler) refusedToken(ctx context.Context, s *scope, cfg agent.Confi
 	case age < issuing:
 		v = blocked(workloadv1alpha1.ReasonRollingOut, "Waiting for kcp to accept the syncer's token").after(r.backOff(s, tokenRetry))
 	case apierrors.IsUnauthorized(refusal) && age >= reissueAfter && r.isSilent(s): // while heartbeats arrive, kcp accepts it elsewhere
-		if err := agent.DiscardToken(ctx, s.upstream, s.target.Name, s.key, s.target.UID, token.Secret); err != nil {
-			return nil, fmt.Errorf("having the syncer's token issued anew: %w", err)
+		if err := discardToken(ctx, s, token.Secret); err != nil {
+			return nil, err
 		}
 		// The event of the Secret that is gone brings us back; the recheck is for an event that was missed.
 		v = blocked(workloadv1alpha1.ReasonRollingOut, "kcp no longer accepts the syncer's token; it is issued anew").after(10 * time.Second)

@@ -430,12 +430,31 @@ func TestCrashDuringRotation(t *testing.T) {
 // requireInstalledToken requires that kcp still has the token that is installed.
 func (w *world) requireInstalledToken() {
 	w.t.Helper()
-	tokens, err := agent.ReadIssuedTokens(w.t.Context(), w.kcp.raw, testName, testKey())
+	tokens, err := agent.ReadTokens(w.t.Context(), w.kcp.raw, testName, testKey(), testUID)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	installed := w.installedToken()
 	if !slices.ContainsFunc(tokens, func(token agent.Token) bool { return string(token.Value) == installed }) {
 		w.t.Fatalf("the installed token %q is not in kcp", installed)
+	}
+}
+
+// TestSecondTokenDeletedByHand: the token ends, the syncer gets another in the first Secret, and nothing stays of the second.
+func TestSecondTokenDeletedByHand(t *testing.T) {
+	w := readyWithToken(t)
+	w.demand()
+	w.settle()
+	w.use(otherSecret)
+	w.settle()
+	w.kcp.token = "third"
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace(), Name: otherSecret}}
+	if err := w.kcp.raw.Delete(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	w.r.installCache.forgetIdentity(testUID) // as the event of the Secret does
+	w.settle()
+	if got := w.tokenSecrets(); !slices.Equal(got, []string{agent.TokenSecretName}) || w.installedToken() != "third" {
+		t.Errorf("tokens in %q, installed %q", got, w.installedToken())
 	}
 }

@@ -80,6 +80,12 @@ func TestMayChangeVerdict(t *testing.T) {
 		"the first heartbeat": {"", func(*workloadv1alpha1.SyncTarget) {}, heartbeat, true},
 		"nothing, Ready":      {"A resync.", ready, func(*workloadv1alpha1.SyncTarget) {}, false},
 		"nothing, not Ready":  {"A resync.", waiting, func(*workloadv1alpha1.SyncTarget) {}, false},
+		"a heartbeat with another token": {
+			"The one before may not be needed any more.", ready, func(target *workloadv1alpha1.SyncTarget) {
+				heartbeat(target)
+				target.Status.Syncer.TokenSecret = otherSecret
+			}, true,
+		},
 		"a heartbeat from elsewhere": {
 			"Ready may end.", ready, func(target *workloadv1alpha1.SyncTarget) {
 				heartbeat(target)
