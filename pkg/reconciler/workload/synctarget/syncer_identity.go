@@ -122,12 +122,7 @@ func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Con
 	if err != nil || stop != nil || identity.newestRefused {
 		return identity, stop, err
 	}
-	for _, token := range terminating { // somebody else deletes it, and it is not needed
-		if err := discardToken(ctx, s, token.Secret); err != nil {
-			return syncerIdentity{}, nil, err
-		}
-	}
-	return identity, nil, r.discardSuperseded(ctx, s, tokens)
+	return identity, nil, r.discardUnneeded(ctx, s, tokens, terminating)
 }
 
 // readTokens returns the tokens of the syncer, the newest first, and apart from them those whose Secret is being deleted.
@@ -150,8 +145,14 @@ func discardToken(ctx context.Context, s *scope, secret string) error {
 	return nil
 }
 
-// discardSuperseded deletes the token that the syncer has used before, once it uses the newest.
-func (r *Reconciler) discardSuperseded(ctx context.Context, s *scope, tokens []agent.Token) error {
+// discardUnneeded deletes the token that the syncer has used before, once it uses the newest, and lets go of those that somebody else
+// deletes.
+func (r *Reconciler) discardUnneeded(ctx context.Context, s *scope, tokens, terminating []agent.Token) error {
+	for _, token := range terminating {
+		if err := discardToken(ctx, s, token.Secret); err != nil {
+			return err
+		}
+	}
 	superseded := supersededToken(s.target, tokens)
 	if superseded == "" {
 		return nil
