@@ -86,20 +86,30 @@ func (r *Reconciler) updateStatus(ctx context.Context, s *scope, found findings,
 		return err
 	}
 	live, readErr := s.live(ctx)
-	if readErr != nil || !restsOnSame(s.target, live) {
+	if readErr != nil || !restsOnSame(s.target, live, endsReady(s.target, verdicts)) {
 		return err
 	}
 	return r.writeStatus(ctx, s, live, found, verdicts)
 }
 
+// endsReady reports whether the verdicts end a condition Ready that is True.
+func endsReady(target *workloadv1alpha1.SyncTarget, verdicts map[string]verdict) bool {
+	v, has := verdicts[workloadv1alpha1.ConditionReady]
+	return has && !v.ok() && isReady(target)
+}
+
 // restsOnSame reports whether two states of a SyncTarget differ at most in the counts and taints that the scheduler writes, on which
 // nothing here rests, and in what the syncer's report on its resources says but for which it has yet to leave: on that the condition
-// Synced alone rests, and each write decides it anew.
-func restsOnSame(a, b *workloadv1alpha1.SyncTarget) bool {
+// Synced alone rests, and each write decides it anew. A later heartbeat counts only where onHeartbeat is set, as for a pass that found
+// none: a syncer without a Lease writes to the SyncTarget more often than a slow kcp lets a pass end.
+func restsOnSame(a, b *workloadv1alpha1.SyncTarget, onHeartbeat bool) bool {
 	comparable := func(target *workloadv1alpha1.SyncTarget) *workloadv1alpha1.SyncTarget {
 		target = target.DeepCopy()
 		target.ResourceVersion, target.ManagedFields = "", nil
 		target.Status.Taints, target.Status.Assignments, target.Status.Drain, target.Status.SyncedResources = nil, nil, nil, nil
+		if !onHeartbeat && target.Status.LastHeartbeatTime != nil {
+			target.Status.LastHeartbeatTime = &metav1.Time{} // that there was one counts
+		}
 		return target
 	}
 	return equality.Semantic.DeepEqual(comparable(a), comparable(b)) && slices.Equal(a.Leaving(), b.Leaving())

@@ -388,3 +388,42 @@ func TestStatusAfterARace(t *testing.T) {
 		})
 	}
 }
+
+// TestHeartbeatDuringPass: a syncer without a Lease writes to the SyncTarget with each heartbeat. Where kcp is slow, each pass meets one,
+// and would never write what it has found.
+func TestHeartbeatDuringPass(t *testing.T) {
+	w := usual(t)
+	w.ready()
+	stale := w.target()
+	w.cache.reader = staleTarget{w.kcp.raw, stale}
+	w.clock.Step(time.Minute)
+	w.beat(w.clock.Now())
+	w.clusters.cluster = &physical{server: w.there.server, id: otherCluster}
+	w.r.installCache.forget(testUID)
+	w.pass()
+	if got := w.condition(workloadv1alpha1.ConditionDeployed); !strings.HasPrefix(got, "False ClusterMismatch") {
+		t.Errorf("Deployed = %s", got)
+	}
+	if got := w.target().Status.LastHeartbeatTime; !got.Time.Equal(w.clock.Now()) {
+		t.Errorf("the heartbeat of %s is gone: %s", w.clock.Now(), got)
+	}
+}
+
+// TestRestsOnHeartbeat: a pass that ends Ready rests on the heartbeat, and so does whatever there was none for before.
+func TestRestsOnHeartbeat(t *testing.T) {
+	before, after := newTarget(), newTarget()
+	before.Status.LastHeartbeatTime = &metav1.Time{Time: time.Unix(1, 0)}
+	after.Status.LastHeartbeatTime = &metav1.Time{Time: time.Unix(2, 0)}
+	if restsOnSame(before, after, true) || !restsOnSame(before, after, false) {
+		t.Error("a later heartbeat counts where Ready ends, and only there")
+	}
+	before.Status.LastHeartbeatTime = nil
+	if restsOnSame(before, after, false) {
+		t.Error("the first heartbeat does not count")
+	}
+	before.Status.Conditions = someReady(workloadv1alpha1.ReasonReady)
+	silent := map[string]verdict{workloadv1alpha1.ConditionReady: blocked(workloadv1alpha1.ReasonUnhealthy, "silent")}
+	if !endsReady(before, silent) || endsReady(newTarget(), silent) || endsReady(before, nil) {
+		t.Error("endsReady() is wrong")
+	}
+}
