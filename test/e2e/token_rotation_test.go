@@ -30,7 +30,7 @@ func TestTokenRotation(t *testing.T) {
 	config := s.configMap("config", map[string]string{"round": "0"})
 	s.create(config)
 	s.awaitCopy("config", config.Data)
-	n.awaitToken(agent.TokenSecretName)
+	n.awaitToken("edge-1", agent.TokenSecretName)
 
 	second := agent.OtherTokenSecret(agent.TokenSecretName)
 	for round, secrets := range [][2]string{{agent.TokenSecretName, second}, {second, agent.TokenSecretName}} {
@@ -42,7 +42,7 @@ func TestTokenRotation(t *testing.T) {
 		change(n, target, func(st *workloadv1alpha1.SyncTarget) {
 			metav1.SetMetaDataAnnotation(&st.ObjectMeta, workloadv1alpha1.AnnotationRotateTokenAt, time.Now().Format(time.RFC3339))
 		})
-		n.awaitToken(after)
+		n.awaitToken("edge-1", after)
 		n.eventually("the earlier token is deleted", func() (bool, string) {
 			err := n.Get(t.Context(), client.ObjectKeyFromObject(&token), &corev1.Secret{})
 			return apierrors.IsNotFound(err), fmt.Sprint(err)
@@ -66,11 +66,11 @@ func TestTokenRotation(t *testing.T) {
 	requireNothingLeft(t, s.there, target.Status.Key)
 }
 
-// awaitToken waits until the syncer of edge-1 uses the newest token, and that is in this Secret.
-func (n *tenant) awaitToken(secret string) {
+// awaitToken waits until the syncer of a target uses the newest token, and that is in this Secret.
+func (n *tenant) awaitToken(name, secret string) {
 	n.t.Helper()
 	n.eventually("the syncer uses the token in Secret "+secret, func() (bool, string) {
-		credentials := n.credentials("edge-1")
+		credentials := n.credentials(name)
 		return credentials.Secret == secret && credentials.InUse == secret, fmt.Sprintf("%+v", credentials)
 	})
 }

@@ -50,11 +50,9 @@ func (e *Environment) BuildEarlier(ctx context.Context, commit string) (*Earlier
 	if err != nil {
 		return nil, err
 	}
-	build, err := hashOf(syncer)
-	if err != nil {
+	if r.SyncerImage, err = syncerImageRef(syncer); err != nil {
 		return nil, err
 	}
-	r.SyncerImage = "synctarget.local/syncer:" + build
 	archive, err = e.BuildImage(ctx, r.SyncerImage, syncer)
 	if err != nil {
 		return nil, err

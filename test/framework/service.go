@@ -151,11 +151,10 @@ func (e *Environment) SyncerImage(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	build, err := hashOf(binary)
+	image, err := syncerImageRef(binary)
 	if err != nil {
 		return "", err
 	}
-	image := "synctarget.local/syncer:" + build
 	if e.state.Kind != "" {
 		return image, e.loadIntoKind(ctx, image, binary)
 	}
@@ -172,6 +171,12 @@ func (e *Environment) SyncerImage(ctx context.Context) (string, error) {
 		}
 	}
 	return image, nil
+}
+
+// syncerImageRef names the image of a syncer by the content of its program.
+func syncerImageRef(binary string) (string, error) {
+	build, err := hashOf(binary)
+	return "synctarget.local/syncer:" + build, err
 }
 
 // InstallExport applies config/kcp in the provider workspace and writes the kubeconfig of the controller's identity.

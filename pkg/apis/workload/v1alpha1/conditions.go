@@ -106,6 +106,9 @@ const ReasonNamespaceRefused = "NamespaceRefused"
 // hold, something of others.
 const ReasonNamespaceLeft = "NamespaceLeft"
 
+// ReasonTokenRotated is the Normal event of a SyncTarget whose syncer uses another token, so that the earlier one is deleted.
+const ReasonTokenRotated = "TokenRotated"
+
 // Condition types of a Placement. ConditionApplied and ConditionAvailable are condition types of an Assignment, too.
 const (
 	// ConditionScheduled says whether each selected Namespace has the clusters that it is to have.

@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -287,11 +286,7 @@ func TestTokenWhilePending(t *testing.T) {
 	}
 	w.r.installCache.forgetIdentity(testUID) // as the event of the Secret does
 	w.pass()
-	var secret corev1.Secret
-	if err := w.there.raw.Get(t.Context(), client.ObjectKey{Namespace: testNamespace(), Name: "kcp"}, &secret); err != nil {
-		t.Fatal(err)
-	}
-	if got := string(secret.Data["token"]); got != w.kcp.token {
+	if got := w.installedToken(); got != w.kcp.token {
 		t.Errorf("token %q, want %q", got, w.kcp.token)
 	}
 	w.wantImage("It waits for its turn.", "syncer:v1")

@@ -22,7 +22,11 @@ func validVerdict(ctx context.Context, s *scope) (verdict, error) {
 	if err != nil {
 		return verdict{}, fmt.Errorf("listing the workspace's SyncTargets of the same cluster: %w", err)
 	}
-	return passed(workloadv1alpha1.ReasonValid, "SyncTarget validation passed"+sharingSentence(others)), nil
+	valid := passed(workloadv1alpha1.ReasonValid, "SyncTarget validation passed"+sharingSentence(others))
+	if _, err := rotationRequest(s.target); err != nil {
+		valid.message += "; " + err.Error()
+	}
+	return valid, nil
 }
 
 // sharingSentence names the other SyncTargets of a cluster, to be added to a message; empty for none.

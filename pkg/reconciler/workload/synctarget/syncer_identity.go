@@ -52,29 +52,22 @@ type syncerIdentity struct {
 	token []byte
 	// credentials are for the status.
 	credentials *workloadv1alpha1.CredentialsStatus
-	// newestRefused: kcp does not accept a newer token yet. awaited is when that is looked at again.
-	newestRefused bool
-	awaited       time.Duration
-	// wrongRequest says what is wrong with the annotation that requests a rotation; nil for nothing.
-	wrongRequest error
+	// recheck is when a newer token is looked at again that kcp does not accept yet; zero if there is none.
+	recheck time.Duration
 }
 
-// addTo adds to the verdict on an installation what the user is to know of the token.
+// addTo adds to the verdict on an installation that kcp keeps refusing a newer token, and has the pass repeated while there is one.
 func (i syncerIdentity) addTo(v verdict) verdict {
-	if !v.ok() {
-		return v
-	}
-	if i.wrongRequest != nil {
-		v.message += "; " + i.wrongRequest.Error()
-	}
-	if !i.newestRefused {
-		return v
-	}
-	if i.awaited == refusedRecheck {
+	if i.recheck == refusedRecheck && v.ok() {
 		v.message += fmt.Sprintf("; kcp does not accept the token that it issued in Secret %q: the syncer keeps the one before", i.credentials.Secret)
 	}
-	if v.requeueAfter == 0 || i.awaited < v.requeueAfter {
-		v = v.after(i.awaited)
+	return i.recheckAfter(v)
+}
+
+// recheckAfter has the pass repeated while there is a newer token that kcp does not accept yet.
+func (i syncerIdentity) recheckAfter(v verdict) verdict {
+	if i.recheck > 0 && v.ok() && (v.requeueAfter == 0 || i.recheck < v.requeueAfter) {
+		return v.after(i.recheck)
 	}
 	return v
 }
@@ -88,7 +81,7 @@ func (r *Reconciler) identity(ctx context.Context, s *scope, in installAttempt) 
 		return identity, nil, nil
 	}
 	identity, stop, err := r.ensureIdentity(ctx, s, in.cfg)
-	if err == nil && stop == nil && !identity.newestRefused {
+	if err == nil && stop == nil && identity.recheck == 0 {
 		r.installCache.putIdentity(s.target.UID, inputs, identity, r.Clock.Now())
 	}
 	return identity, stop, err
@@ -119,7 +112,7 @@ func (r *Reconciler) ensureIdentity(ctx context.Context, s *scope, cfg agent.Con
 		}
 	}
 	identity, stop, err := r.acceptedToken(ctx, s, cfg, tokens)
-	if err != nil || stop != nil || identity.newestRefused {
+	if err != nil || stop != nil || identity.recheck > 0 {
 		return identity, stop, err
 	}
 	return identity, nil, r.discardUnneeded(ctx, s, tokens, terminating)
@@ -160,7 +153,7 @@ func (r *Reconciler) discardUnneeded(ctx context.Context, s *scope, tokens, term
 	if err := discardToken(ctx, s, superseded); err != nil {
 		return err
 	}
-	r.Events.Event(s.clusterName, s.target, corev1.EventTypeNormal, "TokenRotated",
+	r.Events.Event(s.clusterName, s.target, corev1.EventTypeNormal, workloadv1alpha1.ReasonTokenRotated,
 		fmt.Sprintf("The syncer uses the token in Secret %q; the earlier one, in Secret %q, is deleted", tokens[0].Secret, superseded))
 	return nil
 }
@@ -170,24 +163,24 @@ func (r *Reconciler) acceptedToken(ctx context.Context, s *scope, cfg agent.Conf
 	if r.isSilent(s) {
 		r.tokens.forget(s.target.UID) // it may be silent because its token is no longer accepted
 	}
-	identity := syncerIdentity{awaited: leftoverRetry}
-	_, identity.wrongRequest = rotationRequest(s.target)
+	var identity syncerIdentity
 	if len(tokens) > 0 {
 		identity.credentials = credentialsStatus(s.target, tokens[0], r.TokenRotationInterval, r.Clock.Now())
 	}
 	for i, token := range tokens {
 		if len(token.Value) == 0 {
+			identity.recheck = leftoverRetry
 			continue
 		}
 		err := r.tokens.check(ctx, s.target.UID, cfg.KcpURL, r.KcpCA, s.target.Name, token.Value)
-		age := r.Clock.Since(token.IssuedAt)
 		switch {
 		case err == nil:
-			identity.token, identity.newestRefused = token.Value, i > 0
+			identity.token = token.Value
 			return identity, nil, nil
 		case isRefusal(err) && i < len(tokens)-1:
-			if age >= issuing {
-				identity.awaited = refusedRecheck
+			identity.recheck = leftoverRetry
+			if r.Clock.Since(token.IssuedAt) >= issuing {
+				identity.recheck = refusedRecheck
 			}
 		case isRefusal(err):
 			v, err := r.refusedToken(ctx, s, cfg, token, err)

@@ -1,7 +1,6 @@
 package synctarget
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/pem"
@@ -114,7 +113,7 @@ func TestIdentity(t *testing.T) {
 	if err := w.there.raw.Get(t.Context(), client.ObjectKey{Namespace: testNamespace(), Name: "kcp"}, &credentials); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(credentials.Data["token"], []byte(canary)) {
+	if w.installedToken() != canary {
 		t.Error("the syncer's credentials do not hold its token")
 	}
 	if !strings.Contains(string(credentials.Data["kubeconfig"]), "https://kcp.example.com/clusters/"+testCluster) {
